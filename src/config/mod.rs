@@ -1,0 +1,29 @@
+//! Finds, overlays and locates settings. Each room owns its own settings struct; this room reads it from TOML and says of every error
+//! in which file, on which line, and what to do.
+//!
+//! The deployment (`config/perennial.toml`) is overlaid by `config/<env>.toml`, then by variables `PERENNIAL__SECTION__KEY`.
+
+mod folder;
+mod parse;
+mod period;
+
+pub use folder::Folder;
+pub use parse::{locate, nearest, parse};
+pub use period::Period;
+
+use crate::diagnosis::{Diagnose, Diagnosis, Exit};
+
+/// A settings file that cannot be used, with its place.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub Diagnosis);
+
+impl Diagnose for ConfigError {
+    fn diagnosis(&self) -> Diagnosis {
+        self.0.clone()
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Wrong
+    }
+}
