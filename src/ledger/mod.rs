@@ -106,6 +106,15 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Whether the ledger answers.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        sqlx::query("select 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
     async fn prepare(&self) -> Result<(), LedgerError> {
         let mut write = self.begin().await?;
         let (version,): (i64,) = sqlx::query_as("pragma user_version").fetch_one(&mut *write).await?;

@@ -162,9 +162,10 @@ impl Schedule {
     pub fn due(&self, last: DateTime<Utc>, now: DateTime<Utc>, catch_up: CatchUp, deadline: Period) -> Due {
         // A slot is "just due", and no catching up, while the waker may simply be late.
         let punctual = now - TimeDelta::minutes(1);
-        let (mut run, mut missed): (Vec<_>, Vec<_>) = self.between(last, now).into_iter().partition(|slot| {
-            *slot + deadline.delta() >= now && (catch_up != CatchUp::None || *slot >= punctual)
-        });
+        let (mut run, mut missed): (Vec<_>, Vec<_>) = self
+            .between(last, now)
+            .into_iter()
+            .partition(|slot| *slot + deadline.delta() >= now && (catch_up != CatchUp::None || *slot >= punctual));
         if catch_up == CatchUp::Latest && run.len() > 1 {
             let latest = run.split_off(run.len() - 1);
             missed.append(&mut run);
@@ -219,7 +220,9 @@ mod tests {
 
     #[test]
     fn the_latest_slot_is_always_one_of_the_forward_slots() {
-        for (pattern, zone) in [("30 2 * * *", "Europe/Berlin"), ("0 2 * * *", "America/New_York"), ("15 1 * * 1", "Europe/London"), ("0 0 29 2 *", "UTC")] {
+        for (pattern, zone) in
+            [("30 2 * * *", "Europe/Berlin"), ("0 2 * * *", "America/New_York"), ("15 1 * * 1", "Europe/London"), ("0 0 29 2 *", "UTC")]
+        {
             let schedule = Schedule::parse(pattern, zone).unwrap();
             let mut now = at("2024-01-01T00:17:00Z");
             let all = schedule.between(at("2019-01-01T00:00:00Z"), at("2025-01-02T00:00:00Z"));
@@ -247,7 +250,14 @@ mod tests {
 
     #[test]
     fn what_is_no_schedule_is_refused_in_words() {
-        for (pattern, zone) in [("every night", "UTC"), ("0 2 * *", "UTC"), ("0 0 2 * * *", "UTC"), ("61 2 * * *", "UTC"), ("0 2 * * *", "Berlin"), ("0 0 31 2 *", "UTC")] {
+        for (pattern, zone) in [
+            ("every night", "UTC"),
+            ("0 2 * *", "UTC"),
+            ("0 0 2 * * *", "UTC"),
+            ("61 2 * * *", "UTC"),
+            ("0 2 * * *", "Berlin"),
+            ("0 0 31 2 *", "UTC"),
+        ] {
             let error = Schedule::parse(pattern, zone).unwrap_err();
             assert!(error.diagnosis().hint.is_some(), "{pattern} {zone}");
         }
