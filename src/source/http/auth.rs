@@ -10,30 +10,40 @@ use crate::secret::{Secret, SecretError, SecretRef};
 
 /// `auth = …`
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Auth {
     /// Nothing is asked.
     #[default]
     None,
     /// `{ bearer = { token = { env = "X" } } }`
-    Bearer {
-        /// The token.
-        token: SecretRef,
-    },
+    Bearer(Bearer),
     /// `{ basic = { user = "me@shop.example/token", password = { env = "X" } } }`
-    Basic {
-        /// The user, in plain text or as a secret.
-        user: User,
-        /// The password.
-        password: SecretRef,
-    },
+    Basic(Basic),
     /// `{ header = { name = "X-Shop-Token", value = { env = "X" } } }`
-    Header {
-        /// The header's name.
-        name: String,
-        /// Its value.
-        value: SecretRef,
-    },
+    Header(Header),
+}
+
+// Structs of their own, because the TOML parser names the nearest key in structs only, not in variants with fields.
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bearer {
+    token: SecretRef,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Basic {
+    /// In plain text or as a secret.
+    user: User,
+    password: SecretRef,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Header {
+    name: String,
+    value: SecretRef,
 }
 
 /// A user's name is rarely a secret, but some systems make it one.
@@ -72,10 +82,10 @@ impl Auth {
     pub(crate) fn secrets(&self) -> Vec<&SecretRef> {
         match self {
             Self::None => vec![],
-            Self::Bearer { token } => vec![token],
-            Self::Basic { user: User::Secret(user), password } => vec![user, password],
-            Self::Basic { password, .. } => vec![password],
-            Self::Header { value, .. } => vec![value],
+            Self::Bearer(Bearer { token }) => vec![token],
+            Self::Basic(Basic { user: User::Secret(user), password }) => vec![user, password],
+            Self::Basic(Basic { password, .. }) => vec![password],
+            Self::Header(Header { value, .. }) => vec![value],
         }
     }
 
@@ -84,10 +94,10 @@ impl Auth {
         let mut headers = HeaderMap::new();
         match self {
             Self::None => {}
-            Self::Bearer { token } => {
+            Self::Bearer(Bearer { token }) => {
                 headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", read(token, root)?.reveal()))?);
             }
-            Self::Basic { user, password } => {
+            Self::Basic(Basic { user, password }) => {
                 let user = match user {
                     User::Plain(user) => user.clone(),
                     User::Secret(user) => read(user, root)?.reveal().to_owned(),
@@ -95,7 +105,7 @@ impl Auth {
                 let pair = BASE64_STANDARD.encode(format!("{user}:{}", read(password, root)?.reveal()));
                 headers.insert(AUTHORIZATION, sensitive(&format!("Basic {pair}"))?);
             }
-            Self::Header { name, value } => {
+            Self::Header(Header { name, value }) => {
                 let name = HeaderName::try_from(name.as_str()).map_err(|_| AuthError::Unsendable)?;
                 headers.insert(name, sensitive(read(value, root)?.reveal())?);
             }

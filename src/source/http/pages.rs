@@ -20,51 +20,68 @@ use crate::source::values;
 
 /// `pagination = …`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Pagination {
     /// Everything is on one page.
     None,
     /// The answer's `Link` header.
-    LinkHeader {},
+    LinkHeader(LinkHeader),
     /// A token in the answer.
-    CursorToken {
-        /// The query parameter that takes the token.
-        param: String,
-        /// The dotted path of the token in the answer.
-        next: String,
-        /// The dotted path of a flag that says whether more follows, where there is one.
-        more: Option<String>,
-        /// Whether the other parameters are sent along with a token.
-        #[serde(default = "yes")]
-        keep_params: bool,
-    },
+    CursorToken(CursorToken),
     /// Numbered pages.
-    PageNumber {
-        /// The query parameter that takes the number.
-        param: String,
-        /// The number of the first page.
-        #[serde(default = "one")]
-        first: u64,
-        /// The dotted path of the number of pages in the answer.
-        pages: Option<String>,
-        /// The dotted path of the number of rows in all pages.
-        total: Option<String>,
-        /// The query parameter that asks for a page size.
-        size_param: Option<String>,
-        /// The page size asked for.
-        size: Option<u32>,
-    },
+    PageNumber(PageNumber),
     /// So many rows from there on.
-    Offset {
-        /// The query parameter that takes the offset.
-        param: String,
-        /// The query parameter that takes the number of rows.
-        limit_param: String,
-        /// The number of rows asked for; fewer may come.
-        limit: u32,
-        /// The dotted path of the number of rows in all pages.
-        total: Option<String>,
-    },
+    Offset(Offset),
+}
+
+/// Takes no settings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LinkHeader {}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CursorToken {
+    /// The query parameter that takes the token.
+    param: String,
+    /// The dotted path of the token in the answer.
+    next: String,
+    /// The dotted path of a flag that says whether more follows, where there is one.
+    more: Option<String>,
+    /// Whether the other parameters are sent along with a token.
+    #[serde(default = "yes")]
+    keep_params: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PageNumber {
+    /// The query parameter that takes the number.
+    param: String,
+    /// The number of the first page.
+    #[serde(default = "one")]
+    first: u64,
+    /// The dotted path of the number of pages in the answer.
+    pages: Option<String>,
+    /// The dotted path of the number of rows in all pages.
+    total: Option<String>,
+    /// The query parameter that asks for a page size.
+    size_param: Option<String>,
+    /// The page size asked for.
+    size: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Offset {
+    /// The query parameter that takes the offset.
+    param: String,
+    /// The query parameter that takes the number of rows.
+    limit_param: String,
+    /// The number of rows asked for; fewer may come.
+    limit: u32,
+    /// The dotted path of the number of rows in all pages.
+    total: Option<String>,
 }
 
 fn yes() -> bool {
@@ -79,23 +96,23 @@ impl Pagination {
     /// The query parameters it uses.
     pub(crate) fn params(&self) -> Vec<&str> {
         match self {
-            Self::None | Self::LinkHeader {} => vec![],
-            Self::CursorToken { param, .. } => vec![param],
-            Self::PageNumber { param, size_param, .. } => {
+            Self::None | Self::LinkHeader(_) => vec![],
+            Self::CursorToken(CursorToken { param, .. }) => vec![param],
+            Self::PageNumber(PageNumber { param, size_param, .. }) => {
                 [Some(param), size_param.as_ref()].into_iter().flatten().map(String::as_str).collect()
             }
-            Self::Offset { param, limit_param, .. } => vec![param, limit_param],
+            Self::Offset(Offset { param, limit_param, .. }) => vec![param, limit_param],
         }
     }
 
     /// Whether a row that changes while pages are read can push another one from a later page to an earlier one, unseen.
     pub(crate) fn can_slip(&self) -> bool {
-        matches!(self, Self::PageNumber { .. } | Self::Offset { .. })
+        matches!(self, Self::PageNumber(_) | Self::Offset(_))
     }
 
     fn total(&self) -> Option<&str> {
         match self {
-            Self::PageNumber { total, .. } | Self::Offset { total, .. } => total.as_deref(),
+            Self::PageNumber(PageNumber { total, .. }) | Self::Offset(Offset { total, .. }) => total.as_deref(),
             _ => None,
         }
     }
@@ -160,7 +177,7 @@ fn lost(reason: impl Into<String>) -> Lost {
 impl Pager {
     /// Before the first page.
     pub(crate) fn new(rule: Pagination, max_pages: u32) -> Self {
-        let number = if let Pagination::PageNumber { first, .. } = rule { first } else { 0 };
+        let number = if let Pagination::PageNumber(PageNumber { first, .. }) = rule { first } else { 0 };
         Self { rule, max_pages, pages: 0, number, offset: 0, asked: HashSet::new(), digests: HashSet::new() }
     }
 
@@ -171,14 +188,14 @@ impl Pager {
 
     fn params(&self) -> Vec<(String, String)> {
         match &self.rule {
-            Pagination::PageNumber { param, size_param, size, .. } => {
+            Pagination::PageNumber(PageNumber { param, size_param, size, .. }) => {
                 let mut params = vec![(param.clone(), self.number.to_string())];
                 if let (Some(param), Some(size)) = (size_param, size) {
                     params.push((param.clone(), size.to_string()));
                 }
                 params
             }
-            Pagination::Offset { param, limit_param, limit, .. } => {
+            Pagination::Offset(Offset { param, limit_param, limit, .. }) => {
                 vec![(param.clone(), self.offset.to_string()), (limit_param.clone(), limit.to_string())]
             }
             _ => vec![],
@@ -200,11 +217,11 @@ impl Pager {
         self.offset += seen.rows as u64;
         let ask = match &self.rule {
             Pagination::None => None,
-            Pagination::LinkHeader {} => match next_link(seen.link) {
+            Pagination::LinkHeader(_) => match next_link(seen.link) {
                 Some(link) => Some(self.follow(seen.url, &link)?),
                 None => None,
             },
-            Pagination::CursorToken { param, next, more, keep_params } => {
+            Pagination::CursorToken(CursorToken { param, next, more, keep_params }) => {
                 let more = more.as_deref().map(|path| flag(seen.body, path)).transpose()?;
                 match (token(seen.body, next)?, more) {
                     (_, Some(false)) | (None, None) => None,
@@ -212,15 +229,15 @@ impl Pager {
                     (Some(token), _) => Some(Ask::Params { params: vec![(param.clone(), token)], with_own: *keep_params }),
                 }
             }
-            Pagination::PageNumber { pages: Some(path), first, .. } => {
+            Pagination::PageNumber(PageNumber { pages: Some(path), first, .. }) => {
                 let pages = count(seen.body, path)?;
                 (self.number - first < pages).then(|| Ask::Params { params: self.params(), with_own: true })
             }
-            Pagination::Offset { total: Some(path), .. } => {
+            Pagination::Offset(Offset { total: Some(path), .. }) => {
                 let total = count(seen.body, path)?;
                 (seen.rows > 0 && self.offset < total).then(|| Ask::Params { params: self.params(), with_own: true })
             }
-            Pagination::PageNumber { .. } | Pagination::Offset { .. } => {
+            Pagination::PageNumber(_) | Pagination::Offset(_) => {
                 (seen.rows > 0).then(|| Ask::Params { params: self.params(), with_own: true })
             }
         };
@@ -322,23 +339,23 @@ mod tests {
     }
 
     fn numbered(pages: Option<&str>) -> Pagination {
-        Pagination::PageNumber {
+        Pagination::PageNumber(PageNumber {
             param: "page".to_owned(),
             first: 1,
             pages: pages.map(str::to_owned),
             total: None,
             size_param: None,
             size: None,
-        }
+        })
     }
 
     fn token_rule(more: Option<&str>) -> Pagination {
-        Pagination::CursorToken {
+        Pagination::CursorToken(CursorToken {
             param: "after".to_owned(),
             next: "paging.next".to_owned(),
             more: more.map(str::to_owned),
             keep_params: true,
-        }
+        })
     }
 
     #[test]
@@ -352,10 +369,10 @@ mod tests {
 
     #[test]
     fn a_link_to_another_host_is_not_followed() {
-        let mut pager = Pager::new(Pagination::LinkHeader {}, 10);
+        let mut pager = Pager::new(Pagination::LinkHeader(LinkHeader {}), 10);
         let error = step(&mut pager, &Value::Null, "<https://evil.example/x>; rel=\"next\"", 1, 1).unwrap_err();
         assert!(error.reason.contains("another host"), "{error:?}");
-        let mut pager = Pager::new(Pagination::LinkHeader {}, 10);
+        let mut pager = Pager::new(Pagination::LinkHeader(LinkHeader {}), 10);
         let ask = step(&mut pager, &Value::Null, "</orders?page_info=b>; rel=\"next\"", 1, 1).unwrap();
         assert_eq!(ask, Some(Ask::Url("http://127.0.0.1:1/orders?page_info=b".parse().unwrap())));
         assert_eq!(step(&mut pager, &Value::Null, "", 1, 2), Ok(None));
@@ -404,9 +421,9 @@ mod tests {
         /// Whatever the source caps its pages at, offsets cover every row exactly once.
         #[test]
         fn offsets_cover_every_row(total in 0u64..500, cap in 1u64..60, with_total: bool) {
-            let rule = Pagination::Offset {
+            let rule = Pagination::Offset(Offset {
                 param: "offset".to_owned(), limit_param: "limit".to_owned(), limit: 50, total: with_total.then(|| "total".to_owned()),
-            };
+            });
             let mut pager = Pager::new(rule, 1000);
             let mut ask = Some(pager.first());
             let mut covered = 0;
