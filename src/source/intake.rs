@@ -19,7 +19,7 @@ use super::{
 };
 
 /// A chunk is merged when it has this many rows …
-const CHUNK_ROWS: usize = 50_000;
+pub(crate) const CHUNK_ROWS: usize = 100_000;
 /// … or came from this many bytes.
 const CHUNK_BYTES: usize = 64 << 20;
 /// How many keys are remembered where nothing depends on remembering all of them.
@@ -41,6 +41,7 @@ pub(crate) struct Intake {
     bound: i64,
     rows: Rows,
     bytes: usize,
+    chunk_rows: usize,
     /// Each key's digest, and the newest version of it by the cursor.
     versions: HashMap<u128, i64>,
     remember_all: bool,
@@ -59,8 +60,8 @@ pub(crate) struct Intake {
     pub(crate) announced: Option<(u64, u64)>,
     /// The greatest cursor value that the next pull may begin from.
     pub(crate) reached: Option<Reached>,
-    /// The greatest cursor value of all.
-    pub(crate) newest: Option<i64>,
+    /// Whether a row came again because it had changed meanwhile, and may have pushed another one past the reader.
+    pub(crate) moved: bool,
     /// Rows set aside since the last chunk.
     pub(crate) aside: Vec<Aside>,
     /// Rows set aside in all.
@@ -69,7 +70,7 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// An empty intake. `remember_all`: every key is kept in mind, because missing ones will be counted or marked.
-    pub(crate) fn new(stream: Arc<Stream>, pulled_at: i64, bound: i64, remember_all: bool) -> Self {
+    pub(crate) fn new(stream: Arc<Stream>, pulled_at: i64, bound: i64, chunk_rows: usize, remember_all: bool) -> Self {
         let declared = stream.columns.list.iter().filter_map(|column| match &column.origin {
             Origin::Field(_, path) => path.first().cloned(),
             _ => None,
@@ -81,6 +82,7 @@ impl Intake {
             pulled_at,
             bound,
             bytes: 0,
+            chunk_rows,
             versions: HashMap::new(),
             remember_all,
             told_unknown: false,
@@ -91,7 +93,7 @@ impl Intake {
             pages: 0,
             announced: None,
             reached: None,
-            newest: None,
+            moved: false,
             aside: Vec::new(),
             quarantined: 0,
         }
@@ -114,7 +116,7 @@ impl Intake {
 
     /// Whether the chunk is large enough to be merged.
     pub(crate) fn is_full(&self) -> bool {
-        self.rows.len() + self.aside.len() >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES
+        self.rows.len() + self.aside.len() >= self.chunk_rows || self.bytes >= CHUNK_BYTES
     }
 
     /// The rows since the last chunk; `None` where there are none.
@@ -205,7 +207,6 @@ impl Intake {
                     return Err((label(stream, row, cells), misfit));
                 }
             }
-            self.newest = self.newest.max(Some(version));
             let within = !cursor.timed || version <= self.bound;
             if within && self.reached.as_ref().is_none_or(|reached| version > reached.at) {
                 let literal = row.literal(cursor.column, column).unwrap_or_else(|| version.to_string());
@@ -213,6 +214,7 @@ impl Intake {
             }
         }
         if let Some((digest, earlier)) = seen {
+            self.moved |= earlier.is_some_and(|earlier| version > earlier || stream.cursor.is_none());
             match earlier {
                 // An older version of a row that has already come: pages are no snapshot.
                 Some(earlier) if earlier > version => {

@@ -31,6 +31,8 @@ use crate::{
 
 mod columns;
 mod error;
+#[cfg(test)]
+mod fake;
 mod file;
 mod http;
 mod intake;
@@ -39,6 +41,8 @@ mod pull;
 mod quarantine;
 mod rows;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use error::{BadValue, PullFailure, SourceError, StreamName};
@@ -411,6 +415,7 @@ impl OneSource {
             clock: self.clock.clone(),
             run: self.run.clone(),
             full: self.full,
+            chunk_rows: intake::CHUNK_ROWS,
             had_rows: self.had_rows.contains(&(source.clone(), name.clone())),
         };
         let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run);

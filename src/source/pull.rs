@@ -7,8 +7,9 @@
 //! 3. Rows are merged by key; of two versions of a row in one pull the newer by the cursor stays.
 //! 4. The cursor is committed together with the last rows, after the last page, and only if the count is not short.
 //! 5. A cursor is true for one set of columns, parameters and key. When those change, everything is read again.
-//! 6. Where pages can slip (numbers, offsets) and rows changed while they were read, they are read again; if that never ends, the
-//!    rows are kept and the cursor stays.
+//! 6. Where pages can slip (numbers, offsets), a row that changes while they are read moves towards the end and pulls another one from
+//!    a later page to one already read. The total tells, where the source says it; else the row that comes a second time. The pages are
+//!    then read again; if that never ends, the rows are kept and the cursor stays.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -98,6 +99,8 @@ pub(crate) struct Scene {
     pub(crate) clock: SharedClock,
     pub(crate) run: String,
     pub(crate) full: bool,
+    /// How many rows are merged at once.
+    pub(crate) chunk_rows: usize,
     /// Whether rows had come the last time it went well; nothing at all would then be suspicious.
     pub(crate) had_rows: bool,
 }
@@ -189,7 +192,7 @@ pub(crate) struct Pass {
     pub(crate) announced: Option<(u64, u64)>,
     /// Whether rows can slip from page to page.
     pub(crate) can_slip: bool,
-    /// Whether a row changed after the pull began.
+    /// Whether a row came again because it had changed meanwhile.
     pub(crate) moved: bool,
 }
 
@@ -257,7 +260,10 @@ pub(crate) async fn pull(
 
 async fn prepare(scene: &Scene, stream: &Stream) -> Result<(), SourceError> {
     let lake = |error| SourceError::Lake { at: stream.name.clone(), error };
-    scene.lake.ensure(&stream.name.table(), stream.columns.schema.clone()).await.map_err(lake)?;
+    // A table that is replaced may change its columns as it likes.
+    if stream.write == Write::Merge || scene.lake.latest(&stream.name.table()).await.map_err(lake)?.is_none() {
+        scene.lake.ensure(&stream.name.table(), stream.columns.schema.clone()).await.map_err(lake)?;
+    }
     if stream.on_bad_value == OnBadValue::Quarantine {
         scene.lake.ensure(&stream.name.quarantine(), quarantine::schema()).await.map_err(lake)?;
     }
@@ -290,8 +296,9 @@ async fn merge(
         reader.start(&opening.window).await?;
         let mut intake: Option<Intake> = None;
         while let Some(page) = reader.page().await? {
-            let intake = intake
-                .get_or_insert_with(|| begin(stream, pulled_at, started, reader.server_time(), opening.sweep || page.announced.is_some()));
+            let intake = intake.get_or_insert_with(|| {
+                begin(scene, stream, started, reader.server_time(), opening.sweep || page.announced.is_some() || reader.can_slip())
+            });
             intake.take(&page)?;
             progress.page(intake.received, page.announced);
             if intake.is_full() {
@@ -303,15 +310,14 @@ async fn merge(
                 outcome.updated += written.updated;
             }
         }
-        let intake = intake.unwrap_or_else(|| begin(stream, pulled_at, started, reader.server_time(), opening.sweep));
-        let timed = stream.cursor.as_ref().is_some_and(|cursor| cursor.timed);
+        let intake = intake.unwrap_or_else(|| begin(scene, stream, started, reader.server_time(), opening.sweep));
         let verdict = judge(Pass {
             nth,
             pages: intake.pages,
             different: intake.different(),
             announced: intake.announced,
             can_slip: reader.can_slip(),
-            moved: timed && intake.newest.is_some_and(|newest| newest > reader.server_time().unwrap_or(started).timestamp_micros()),
+            moved: intake.moved,
         });
         match verdict {
             Verdict::Whole => break (intake, false),
@@ -327,7 +333,7 @@ async fn merge(
     };
     set_aside(scene, stream, &mut intake, pulled_at).await?;
     let mut rows: Vec<RecordBatch> = intake.chunk().map_err(broken)?.into_iter().collect();
-    if opening.sweep {
+    if opening.sweep && !hold {
         rows.extend(gone(scene, stream, &intake, pulled_at).await?);
     }
     let state = if hold { old.clone() } else { next_state(stream, old.as_ref(), &intake, opening.sweep, pulled_at) };
@@ -343,9 +349,9 @@ async fn merge(
     Ok(outcome)
 }
 
-fn begin(stream: &Arc<Stream>, pulled_at: i64, started: DateTime<Utc>, server: Option<DateTime<Utc>>, remember_all: bool) -> Intake {
+fn begin(scene: &Scene, stream: &Arc<Stream>, started: DateTime<Utc>, server: Option<DateTime<Utc>>, remember_all: bool) -> Intake {
     let bound = stream.cursor.as_ref().map_or(i64::MAX, |cursor| bound(cursor, started, server));
-    Intake::new(Arc::clone(stream), pulled_at, bound, remember_all)
+    Intake::new(Arc::clone(stream), started.timestamp_micros(), bound, scene.chunk_rows, remember_all)
 }
 
 /// Writes the rows set aside before the cursor can pass them.
@@ -449,7 +455,7 @@ async fn replace(scene: &Scene, stream: &Arc<Stream>, reader: &Arc<tokio::sync::
     let started = scene.clock.now();
     let pulled_at = started.timestamp_micros();
     reader.lock().await.start(&Window::default()).await?;
-    let intake = Arc::new(Mutex::new(begin(stream, pulled_at, started, None, false)));
+    let intake = Arc::new(Mutex::new(begin(scene, stream, started, None, false)));
     let cause: Arc<Mutex<Option<SourceError>>> = Arc::default();
     let replacing = Replacing {
         stream: Arc::clone(stream),

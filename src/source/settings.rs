@@ -211,6 +211,12 @@ impl Stream {
                     let message = "a cursor that counts has no `overlap`, `until_param` or `format`".to_owned();
                     return Err(spot.wrong(&["cursor"], "bad_cursor", message, None));
                 }
+                if cursor.until_param.is_some() && settings.pagination.can_slip() && settings.pagination.total().is_none() {
+                    let message =
+                        "rows that change while numbered pages are read leave the window unseen, unless their total is known".to_owned();
+                    let hint = "add the path of the total to `pagination`, such as `total = \"total\"`, or remove `until_param`".to_owned();
+                    return Err(spot.wrong(&["cursor", "until_param"], "bad_cursor", message, Some(hint)));
+                }
                 if let (Some(start), true) = (&cursor.start, timed)
                     && values::timestamp(start, &columns[column].rules).is_err()
                     && start.parse::<chrono::NaiveDate>().is_err()

@@ -109,7 +109,8 @@ pub(crate) enum Mode {
 impl FileStream {
     /// How the files are written: as set, or as their ending says.
     pub(crate) fn written(&self) -> Option<FileFormat> {
-        let name = self.path.strip_suffix(".gz").or_else(|| self.path.strip_suffix(".zst")).unwrap_or(&self.path);
+        let name = self.path.trim_end_matches('*');
+        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
         let ending = name.rsplit('.').next().unwrap_or_default();
         self.format.or(match ending {
             "csv" | "tsv" | "txt" => Some(FileFormat::Csv),

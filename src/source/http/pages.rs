@@ -110,7 +110,8 @@ impl Pagination {
         matches!(self, Self::PageNumber(_) | Self::Offset(_))
     }
 
-    fn total(&self) -> Option<&str> {
+    /// The dotted path of the number of rows in all pages.
+    pub(crate) fn total(&self) -> Option<&str> {
         match self {
             Self::PageNumber(PageNumber { total, .. }) | Self::Offset(Offset { total, .. }) => total.as_deref(),
             _ => None,
