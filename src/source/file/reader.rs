@@ -209,12 +209,11 @@ impl Reading<'_> {
         };
         let (mut page, mut bytes) = (lines(), 0);
         loop {
-            let line = reader.position().line();
             if !reader.read_byte_record(&mut record).map_err(|error| self.csv_error(&error))? {
                 break;
             }
-            // The reader counts from the end of the record before, but passes over empty lines.
-            let line = record.position().map_or(line, csv::Position::line);
+            // Where the record before ended: empty lines before a row are taken for its beginning.
+            let line = record.position().map_or(0, csv::Position::line);
             bytes += record.as_slice().len();
             let fits = if settings.header { record.len() == expected } else { record.len() >= expected };
             let row = match decoded(&record, settings.encoding) {
