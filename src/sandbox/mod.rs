@@ -17,6 +17,7 @@ mod consent;
 mod dice;
 mod exchange;
 mod fate;
+mod http;
 mod ids;
 mod life;
 mod moment;
@@ -32,6 +33,7 @@ mod world;
 use serde::Deserialize;
 
 pub use self::{
+    http::{Running, serve},
     life::{CustomerTruth, TRUTH, Truth},
     moment::{Date, Moment},
     money::Money,

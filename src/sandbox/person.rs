@@ -89,7 +89,7 @@ impl Person {
             (mailbox, other)
         };
         let asked = !roll.chance(0.015);
-        let phone = format!("{}{:03}{}", country.phone, roll.below(1000), if country.code == "US" { "" } else { "0" });
+        let phone = format!("{}{:03}{}", country.phone, roll.below(1000), if matches!(country.code, "GB" | "US") { "" } else { "0" });
         let birthday =
             roll.chance(0.55).then(|| Date::new(roll.between(1938, 2004) as i32, roll.between(1, 12) as u8, roll.between(1, 28) as u8));
         let locale = roll.chance(0.95).then_some(country.locale);

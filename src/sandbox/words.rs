@@ -27,11 +27,12 @@ impl Words {
     pub(super) fn of(dice: &Dice, who: u32, nth: u16, ticket: &Ticket, product: Option<&str>, refunded: Option<bool>) -> Self {
         let mut roll = dice.roll(About::Ticket, who, nth);
         let agent = *roll.pick(&AGENTS);
-        let thing = product.unwrap_or("order");
+        // "Kenya Nyeri, 250 g" is "Kenya Nyeri" when people talk.
+        let thing = product.map_or("order", |name| name.split([',', ':']).next().unwrap_or(name));
         let subject = match ticket.matter {
             Matter::Damaged => roll.pick(&["{} arrived broken", "My {} came damaged", "Parcel crushed: {}"]),
             Matter::Wrong => roll.pick(&["Wrong item instead of {}", "I ordered {} and got something else"]),
-            Matter::Stale => roll.pick(&["{} is not as it should be", "Disappointed with {}", "Quality of {}"]),
+            Matter::Stale => roll.pick(&["{}: not as it should be", "Disappointed with {}", "Quality of {}"]),
             Matter::Late => roll.pick(&["Where is my order?", "My parcel is a week late", "Still waiting for {}"]),
             Matter::Missing => roll.pick(&["{} was missing from my parcel", "Incomplete order: no {}"]),
             Matter::Question if product.is_none() => {
@@ -50,11 +51,13 @@ impl Words {
             (Matter::Late, Some(_)) => format!("The parcel had been held up at the depot; we refunded part of your order on {day}."),
             (Matter::Late, None) => format!("The parcel had been held up at the depot; by {day} we had made sure that it reached you."),
             (_, Some(true)) => format!("We refunded the whole order on {day}; you can keep what you have."),
-            (_, Some(false)) => format!("We refunded {thing} on {day}; there is nothing to send back."),
-            (Matter::Damaged, None) => format!("We sent a new {thing} on {day}, packed with more care than the first."),
-            (Matter::Wrong, None) => format!("We sent the {thing} you had ordered on {day}; please keep the other one."),
-            (Matter::Missing, None) => format!("We sent the missing {thing} on {day}."),
-            (Matter::Stale, None) => format!("We checked the batch, took it off the shelf and sent you a fresh {thing} on {day}."),
+            (_, Some(false)) => format!("We refunded the item ({thing}) on {day}; there is nothing to send back."),
+            (Matter::Damaged, None) => format!("We sent a replacement ({thing}) on {day}, packed with more care than the first one."),
+            (Matter::Wrong, None) => format!("We sent what you had ordered ({thing}) on {day}; please keep what came instead."),
+            (Matter::Missing, None) => format!("We sent the missing item ({thing}) on {day}."),
+            (Matter::Stale, None) => {
+                format!("We checked the batch ({thing}), took it off the shelf and sent you one from another on {day}.")
+            }
         };
         Self { subject: subject.replace("{}", thing), agent, fix }
     }

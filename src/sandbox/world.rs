@@ -515,27 +515,3 @@ fn spread<T: Send>(length: usize, part: impl Fn(Range<usize>) -> Vec<T> + Sync) 
         all
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn speed() {
-        let world = World::new(&SandboxSettings::default(), "2026-11-22T01:00:00Z".parse().unwrap());
-        for stream in Stream::ALL {
-            let t = std::time::Instant::now();
-            let n = world.count(stream);
-            let t1 = t.elapsed();
-            let t = std::time::Instant::now();
-            let page = world.page(stream, n / 2..n / 2 + 250);
-            let t2 = t.elapsed();
-            let t = std::time::Instant::now();
-            let text = serde_json::to_string(&page).unwrap();
-            println!("{stream:?} {n} index {t1:?} page {t2:?} json {:?} {} bytes", t.elapsed(), text.len());
-            for record in &page[..3.min(page.len())] {
-                println!("   {}", serde_json::to_string(record).unwrap());
-            }
-        }
-    }
-}
