@@ -87,17 +87,18 @@ impl Fate {
             70..=89 => "app",
             _ => "store",
         };
-        let paid = if roll.chance(0.03) { placed.plus(roll.between(HOUR, 40 * HOUR)) } else { placed };
+        let paid = if roll.chance(0.1) { placed.plus(roll.between(4 * HOUR, 3 * DAY)) } else { placed };
         let trouble = roll.below(1000);
         let matter = match trouble {
-            0..=34 => Some(Matter::Damaged),
-            35..=54 => Some(Matter::Wrong),
-            55..=74 => Some(Matter::Stale),
-            75..=104 if channel != "store" => Some(Matter::Late),
-            105..=124 => Some(Matter::Missing),
-            125..=174 => Some(Matter::Question),
-            175..=204 => Some(Matter::Return),
-            205..=219 => Some(Matter::Praise),
+            // Far more go wrong than a real shop could bear, so that a small practice shop has complaints to practise on every day.
+            0..=44 => Some(Matter::Damaged),
+            45..=74 => Some(Matter::Wrong),
+            75..=104 => Some(Matter::Stale),
+            105..=149 if channel != "store" => Some(Matter::Late),
+            150..=179 => Some(Matter::Missing),
+            180..=229 => Some(Matter::Question),
+            230..=259 => Some(Matter::Return),
+            260..=274 => Some(Matter::Praise),
             _ => None,
         };
         let on_the_way = if channel == "store" { 5 * MINUTE } else { roll.between(30 * HOUR, 5 * DAY) };

@@ -38,9 +38,9 @@ pub struct Truth {
 pub const TRUTH: Truth = Truth {
     unit: "week",
     r: 1.2,
-    alpha: 12.0,
+    alpha: 14.0,
     s: 1.0,
-    beta: 26.0,
+    beta: 22.0,
     longest_weeks: LONGEST as f64 / WEEK as f64,
     kept_weeks: KEPT as f64 / WEEK as f64,
 };
@@ -70,7 +70,7 @@ const KEPT: i64 = 2 * YEAR;
 const TOMBSTONE: i64 = 90 * DAY;
 /// For how many days the mean record is kept: with arrivals at `customers / MEAN_STAY` a day, about `customers` are there.
 /// A test holds the number of customers against it.
-const MEAN_STAY: f64 = 963.0;
+const MEAN_STAY: f64 = 938.0;
 /// The most orders one customer can have, so that an order's number fits its id.
 const MOST_ORDERS: usize = 499;
 /// An attempt that failed comes at most this long before the order that succeeded.

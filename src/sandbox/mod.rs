@@ -55,3 +55,6 @@ impl Default for SandboxSettings {
         Self { customers: 5000, seed: 42 }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,8 @@ impl Presence {
             Kind::Lead | Kind::LeadAndGuest => (false, Some(life.created), None, true),
             Kind::Guest => (false, None, None, true),
         };
+        // Nobody makes a contact of someone who has been erased.
+        let contact = contact.filter(|at| life.erased.is_none_or(|erased| *at < erased));
         Self { in_shop, contact, linked, edited, one_address }
     }
 }
