@@ -91,14 +91,14 @@ impl Fate {
         let trouble = roll.below(1000);
         let matter = match trouble {
             // Far more go wrong than a real shop could bear, so that a small practice shop has complaints to practise on every day.
-            0..=44 => Some(Matter::Damaged),
-            45..=74 => Some(Matter::Wrong),
-            75..=104 => Some(Matter::Stale),
-            105..=149 if channel != "store" => Some(Matter::Late),
-            150..=179 => Some(Matter::Missing),
-            180..=229 => Some(Matter::Question),
-            230..=259 => Some(Matter::Return),
-            260..=274 => Some(Matter::Praise),
+            0..=59 => Some(Matter::Damaged),
+            60..=104 => Some(Matter::Wrong),
+            105..=149 => Some(Matter::Stale),
+            150..=209 if channel != "store" => Some(Matter::Late),
+            210..=249 => Some(Matter::Missing),
+            250..=299 => Some(Matter::Question),
+            300..=329 => Some(Matter::Return),
+            330..=344 => Some(Matter::Praise),
             _ => None,
         };
         let on_the_way = if channel == "store" { 5 * MINUTE } else { roll.between(30 * HOUR, 5 * DAY) };

@@ -70,7 +70,7 @@ const KEPT: i64 = 2 * YEAR;
 const TOMBSTONE: i64 = 90 * DAY;
 /// For how many days the mean record is kept: with arrivals at `customers / MEAN_STAY` a day, about `customers` are there.
 /// A test holds the number of customers against it.
-const MEAN_STAY: f64 = 938.0;
+const MEAN_STAY: f64 = 917.0;
 /// The most orders one customer can have, so that an order's number fits its id.
 const MOST_ORDERS: usize = 499;
 /// An attempt that failed comes at most this long before the order that succeeded.

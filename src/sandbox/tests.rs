@@ -93,7 +93,8 @@ fn a_later_date_only_adds_and_what_changed_says_when() {
     for days in [1, 45] {
         let tonight = TONIGHT.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
         let later = (tonight + chrono::TimeDelta::days(days)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-        let (before, after) = (world(TONIGHT), world(&later));
+        let settings = SandboxSettings { customers: 1500, seed: 5 };
+        let (before, after) = (World::new(&settings, tonight), World::new(&settings, tonight + chrono::TimeDelta::days(days)));
         for stream in Stream::ALL.into_iter().filter(|stream| *stream != Stream::OpenOrders) {
             let then: HashMap<String, serde_json::Value> = json(&before, stream).into_iter().map(|record| (key(&record), record)).collect();
             let now: HashMap<String, serde_json::Value> = json(&after, stream).into_iter().map(|record| (key(&record), record)).collect();
@@ -120,7 +121,8 @@ fn a_later_date_only_adds_and_what_changed_says_when() {
             let email = match stream {
                 Stream::Contacts | Stream::Customers | Stream::Orders => "email",
                 Stream::Tickets | Stream::Ratings => "requester_email",
-                Stream::Consents => continue,
+                // Consents name nobody, and rates are kept for eight years.
+                Stream::Consents | Stream::FxRates => continue,
                 _ => {
                     assert!(gone.is_empty());
                     continue;
