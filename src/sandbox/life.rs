@@ -228,8 +228,6 @@ mod tests {
             let as_of = at(date);
             let lives: Vec<Life> = arrivals.slots(as_of).filter_map(|who| arrivals.life(&dice, who, as_of)).collect();
             let known = lives.iter().filter(|life| life.kind != Kind::Guest && life.erased.is_none()).count();
-            let orders: usize = lives.iter().map(|life| life.orders.len()).sum();
-            println!("{date}: {known} known, {} in all, {orders} orders", lives.len());
             assert!((4850..=5150).contains(&known), "{date}: {known} customers");
         }
     }

@@ -99,6 +99,7 @@ impl Currency {
     }
 }
 
+#[allow(clippy::too_many_arguments, reason = "one line a country in the table below")]
 const fn country(
     code: &'static str,
     weight: u32,
