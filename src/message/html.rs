@@ -110,8 +110,8 @@ fn finish(html: &str, held: Held, file: &Path) -> Result<Compiled, MessageError>
 #[derive(Debug)]
 struct Held {
     text: String,
-    /// What each word stands for, and the line it was on.
-    tags: Vec<(String, usize)>,
+    /// What each word stands for, the line it was on, and whether losing it would change what people read.
+    tags: Vec<(String, usize, bool)>,
     word: String,
 }
 
@@ -127,7 +127,7 @@ impl Held {
         let mut rest = html;
         while let Some(found) = rest.find(&self.word) {
             let number = rest.get(found + self.word.len()..found + self.word.len() + 5).and_then(|digits| digits.parse::<usize>().ok());
-            let Some((number, (tag, line))) = number.and_then(|number| Some((number, self.tags.get(number)?))) else { break };
+            let Some((number, (tag, line, _))) = number.and_then(|number| Some((number, self.tags.get(number)?))) else { break };
             let mut before = &rest[..found];
             rest = &rest[found + self.word.len() + 6..];
             if let (Some(opened), Some(closed)) = (before.strip_suffix("<!--"), rest.strip_prefix("-->")) {
@@ -146,17 +146,14 @@ impl Held {
         count(rest, origin, &mut lines);
         lines.push(origin);
         template.push_str(rest);
-        match seen.iter().position(|seen| !seen) {
+        match self.tags.iter().zip(seen).find(|((_, _, matters), seen)| *matters && !seen) {
             None => Ok(Compiled { template, lines }),
-            Some(lost) => {
-                let (tag, line) = &self.tags[lost];
-                Err(MessageError(
-                    Diagnosis::new("template_lost", format!("`{}` stands where MJML puts nothing out", tag.trim()))
-                        .in_file(file)
-                        .at(*line, 1)
-                        .hint("move it into an element such as <mj-text>, or round a whole section"),
-                ))
-            }
+            Some(((tag, line, _), _)) => Err(MessageError(
+                Diagnosis::new("template_lost", format!("`{}` stands where MJML puts nothing out", tag.trim()))
+                    .in_file(file)
+                    .at(*line, 1)
+                    .hint("move it into an element such as <mj-text>, or round a whole section"),
+            )),
         }
     }
 }
@@ -184,7 +181,9 @@ fn hold(source: &str, file: &Path) -> Result<Held, MessageError> {
         };
         let mark = held.mark(held.tags.len());
         let (line, _) = scan::place(source, tag.range.start);
-        held.tags.push((prepared(&tag, source, spot).into_owned(), line));
+        // A default in `<mj-attributes>` may go unused.
+        let matters = tag.kind == Kind::Statement || !matches!(spot, Spot::Attribute { .. });
+        held.tags.push((prepared(&tag, source, spot).into_owned(), line, matters));
         match spot {
             Spot::Content if tag.kind == Kind::Statement => write!(held.text, "<!--{mark}-->").ok(),
             _ => write!(held.text, "{mark}").ok(),
