@@ -227,6 +227,11 @@ impl Context {
         Value::from(self.values.clone())
     }
 
+    /// Whether a name is known here and has no value.
+    pub(super) fn is_missing(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|value| Missing::of(value).is_some())
+    }
+
     /// The person's whole name, where one is known.
     pub(super) fn full_name(&self) -> Option<String> {
         let text = |name: &str| self.values.get(name).and_then(Value::as_str);

@@ -1,7 +1,7 @@
 //! MJML and HTML templates made ready once a campaign: tags are taken out and remembered, MJML becomes HTML, styles move into the
 //! elements, and the tags go back to where they were. What is left to do for a person is to fill them in.
 
-use std::{borrow::Cow, fmt::Write, path::Path};
+use std::{borrow::Cow, collections::HashMap, fmt::Write, path::Path};
 
 use super::{
     MessageError,
@@ -60,7 +60,9 @@ pub(super) fn mjml(source: &str, file: &Path) -> Result<Compiled, MessageError> 
         let words = error.to_string();
         wrong(&words.split(" in root template").next().unwrap_or(&words), offset)
     })?;
-    let html = parsed.element.render(&mrml::prelude::render::RenderOptions::default()).map_err(|error| wrong(&error, None))?;
+    // No fonts from elsewhere: they would tell a third party who opens the letter.
+    let options = mrml::prelude::render::RenderOptions { fonts: HashMap::new(), ..Default::default() };
+    let html = parsed.element.render(&options).map_err(|error| wrong(&error, None))?;
     // MJML lets unknown elements through as they are, and no mail program knows them.
     let (before, after) = html.split_once("<mj-").unwrap_or((&html, ""));
     if before.len() < html.len() {

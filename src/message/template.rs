@@ -286,7 +286,8 @@ fn brand_value(brand: &Brand) -> Value {
         ("ink", text(brand.ink())),
         ("signed_by", text(&brand.signed_by)),
         ("postal_address", brand.postal_address.iter().map(|line| text(line.trim())).collect()),
-        ("phone", brand.phone.as_deref().map_or_else(|| Value::from(()), text)),
+        // A telephone number stays on one line.
+        ("phone", brand.phone.as_deref().map_or_else(|| Value::from(()), |phone| text(&phone.replace(' ', "\u{a0}")))),
     ]))
 }
 
@@ -402,11 +403,11 @@ impl Inner {
         let filled = self.env.get_template(name).and_then(|template| template.render(context.value()));
         let hole = match &filled {
             Ok(_) => context.holes.first(),
-            Err(error) => error
-                .source()
-                .and_then(|source| source.downcast_ref::<filters::Hole>())
-                .map(|hole| hole.0.clone())
-                .or_else(|| context.holes.first()),
+            Err(error) => {
+                let printed = error.source().and_then(|source| source.downcast_ref::<filters::Hole>()).map(|hole| hole.0.clone());
+                // A null no one printed can still be what went wrong: `usual_days / 7`.
+                printed.or_else(|| context.holes.first()).or_else(|| self.needs(context))
+            }
         };
         match (hole, filled) {
             (None, Ok(text)) => Ok(text),
@@ -414,6 +415,12 @@ impl Inner {
             (Some(hole), Err(error)) => Err(MessageError(self.locate(MessageError::missing(&hole), name, error.line()))),
             (None, Err(error)) => Err(MessageError(self.locate(said(&error), name, error.line()))),
         }
+    }
+
+    /// A column the templates cannot do without, and this person has to.
+    fn needs(&self, context: &Context) -> Option<String> {
+        let uses = self.files.iter().flat_map(|file| &file.names.uses);
+        uses.filter(|found| found.needed).find(|found| context.is_missing(&found.name)).map(|found| found.name.clone())
     }
 
     /// The file and line behind a line of a template.

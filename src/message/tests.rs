@@ -237,7 +237,7 @@ fn an_apology_apologises_once_and_sells_nothing() {
     let mail = mail(&shipped("make-it-right", false), &row("make-it-right"), &sent("make-it-right"));
     assert_eq!(mail.text.to_lowercase().matches("sorry").count(), 1, "{}", mail.text);
     assert!(
-        mail.text.contains("Tomasz Zieliński") && mail.text.contains("+49 30 5550 1234") && mail.text.contains("3 days"),
+        mail.text.contains("Tomasz Zieliński") && mail.text.contains("+49\u{a0}30\u{a0}5550\u{a0}1234") && mail.text.contains("3 days"),
         "{}",
         mail.text
     );
@@ -311,6 +311,403 @@ fn shipped_letters_do_without_everything_that_may_be_null() {
             assert!(made.is_ok() || templates.required().contains(&(*column).to_owned()), "{name} without {column}: {made:?}");
         }
     }
+}
+
+/// A campaign folder with these files.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    folder
+}
+
+const LETTER: &str = "<mjml lang=\"{{ language }}\"><mj-head><mj-title>{{ subject }}</mj-title><mj-preview>{{ preview }}</mj-preview></mj-head>\
+                      <mj-body><mj-section><mj-column>\n<mj-text>BODY</mj-text></mj-column></mj-section></mj-body></mjml>";
+
+fn own(html: &str, text: &str) -> Result<Templates, super::MessageError> {
+    let folder =
+        folder(&[("email.mjml", &LETTER.replace("BODY", html)), ("email.txt", &format!("Subject: A letter\nPreview: P\n\n{text}\n"))]);
+    Templates::load(folder.path(), Channel::Email, &brand(), false)
+}
+
+fn anna(more: &[(&str, Field)]) -> Row {
+    let mut row = person("Anna", "Berg", "", "de-DE", "Europe/Berlin");
+    row.extend(more.iter().map(|(name, field)| ((*name).to_owned(), field.clone())));
+    row
+}
+
+#[test]
+fn what_a_customer_wrote_is_never_markup_and_never_a_template() {
+    let templates = own("{{ note }} {{ first_name }}", "{{ note }}").unwrap();
+    let row = anna(&[("note", text("<script>alert('x') & \"y\"</script> {{ brand.name }} {% raw %} {{ 7*7 }}"))]);
+    let mail = mail(&templates, &row, &envelope());
+    assert!(
+        mail.html.contains("&lt;script&gt;alert(&#39;x&#39;) &amp; &quot;y&quot;&lt;/script&gt; {{ brand.name }} {% raw %} {{ 7*7 }}"),
+        "{}",
+        mail.html
+    );
+    assert!(mail.text.contains("<script>alert('x') & \"y\"</script> {{ brand.name }}"), "{}", mail.text);
+}
+
+#[test]
+fn no_name_and_no_subject_can_add_a_header() {
+    let folder =
+        folder(&[("email.mjml", LETTER), ("email.txt", "Subject: For {{ first_name }}\nPreview: {{ first_name }}\n\n{{ greeting() }}\n")]);
+    let templates = Templates::load(folder.path(), Channel::Email, &brand(), false).unwrap();
+    let evil = "Anna\r\nBcc: evil@example.org\r\n\r\n<b>";
+    let mail = mail(&templates, &person(evil, "\u{202e}Berg\u{0}", "", "de-DE", ""), &envelope());
+    assert_eq!(mail.subject, "For Anna Bcc: evil@example.org <b>");
+    let wire = String::from_utf8(mail.bytes).unwrap();
+    let headers = wire.split("\r\n\r\n").next().unwrap();
+    assert!(headers.contains("To: Berg <anna@example.org>"), "{headers}");
+    assert!(!headers.lines().any(|line| line.starts_with("Bcc")), "{headers}");
+    for (what, envelope) in [
+        ("to", Envelope { to: "a@example.org\r\nBcc: x@example.org".into(), ..envelope() }),
+        ("reply_to", Envelope { reply_to: "a@example.org\nX: y".into(), ..envelope() }),
+        ("message_id", Envelope { message_id: "a\r\nX: y@example.org".into(), ..envelope() }),
+        ("plan", Envelope { plan: "a\r\nX: y".into(), ..envelope() }),
+        ("campaign", Envelope { campaign: "a\r\nX: y".into(), ..envelope() }),
+        ("unsubscribe_url", Envelope { unsubscribe_url: Some("https://x.example/\r\nX: y".into()), ..envelope() }),
+    ] {
+        assert!(templates.render(&anna(&[]), &envelope).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn links_made_from_data_go_to_the_web_or_nowhere() {
+    let templates = own("<a href=\"{{ link }}\">x</a>", "{{ link|url }}").unwrap();
+    for bad in [
+        "javascript:alert(1)",
+        " JavaScript:alert(1)",
+        "java\nscript:alert(1)",
+        "data:text/html,x",
+        "vbscript:x",
+        "file:///etc/passwd",
+        "http://shop.example/",
+        "https://user:pass@shop.example/",
+        "//shop.example",
+        "shop.example",
+        "https://x.example/\"onclick=\"x",
+        "",
+    ] {
+        let error = templates.render(&anna(&[("link", Field::Text(bad.into()))]), &envelope()).unwrap_err().0;
+        assert_eq!(error.code, "template_value", "{bad}: {error}");
+    }
+    for good in ["https://shop.example/p?a=1&b=2", "mailto:hello@shop.example", "http://127.0.0.1:8080/u/x", "https://shop.example/日本"]
+    {
+        assert!(templates.render(&anna(&[("link", text(good))]), &envelope()).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn a_null_never_prints_whichever_way_it_takes() {
+    for way in [
+        "{{ tip }}",
+        "{{ tip|upper }}",
+        "{{ tip ~ 'x' }}",
+        "{{ tip|date }}",
+        "{{ tip|join(',') }}",
+        "{% for x in tip %}{{ x }}{% endfor %}",
+        "{% set y = tip %}{{ y }}",
+        "{{ [tip]|join }}",
+        "{{ tip.part }}",
+        "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(tip) }}",
+        "{{ tip|string }}",
+        "{{ tip|length }}",
+        "{{ tip|bdi }}",
+        "{{ tip|url }}",
+        "{{ 'x'|replace('x', tip) }}",
+    ] {
+        let templates = own("x", way).unwrap();
+        let error = templates.render(&anna(&[("tip", Field::Null)]), &envelope()).unwrap_err();
+        assert!(error.missing_field().is_some_and(|name| name.starts_with("tip")), "{way}: {error}");
+        assert_eq!(templates.required(), ["tip"], "{way}");
+    }
+    for (way, expected) in [
+        ("{{ tip|default('fine') }}", "fine"),
+        ("{{ tip|date|default('fine') }}", "fine"),
+        ("{{ tip or 'fine' }}", "fine"),
+        ("{% if tip %}{{ tip }}{% else %}fine{% endif %}", "fine"),
+        ("{% if tip is none %}fine{% endif %}", "fine"),
+        ("{% if tip is not defined %}fine{% endif %}", "fine"),
+        ("{% if tip == 'x' %}{{ tip }}{% else %}fine{% endif %}", "fine"),
+    ] {
+        let templates = own("x", way).unwrap();
+        assert_eq!(mail(&templates, &anna(&[("tip", Field::Null)]), &envelope()).text.trim(), expected, "{way}");
+        assert_eq!(templates.required(), Vec::<String>::new(), "{way}");
+        assert_eq!(templates.mentioned(), ["tip"], "{way}");
+    }
+}
+
+#[test]
+fn one_persons_null_names_the_field_and_spares_the_others() {
+    let templates = shipped("check-in", false);
+    assert_eq!(templates.required(), ["last_order_at", "usual_days"]);
+    let mut row = row("check-in");
+    row.insert("usual_days".into(), Field::Null);
+    let error = templates.render(&row, &sent("check-in")).unwrap_err();
+    assert_eq!(error.0.code.split(':').next(), Some("missing_field"));
+    assert_eq!(error.missing_field(), Some("usual_days"));
+}
+
+#[test]
+fn an_unknown_column_is_told_with_its_line_and_the_nearest_name() {
+    let templates = own("Hello\n{{ frist_name }}", "ok").unwrap();
+    let found = templates.check(&columns(&anna(&[])));
+    let diagnosis = &found[0].diagnosis;
+    assert_eq!((found.len(), found[0].severity, diagnosis.code.as_str()), (1, Severity::Error, "template_field"));
+    assert!(diagnosis.file.as_ref().is_some_and(|file| file.ends_with("email.mjml")));
+    assert_eq!((diagnosis.line, diagnosis.column), (Some(3), Some(4)));
+    assert_eq!(diagnosis.hint.as_deref(), Some("did you mean `first_name`?"));
+}
+
+#[test]
+fn mistakes_in_templates_are_told_before_a_run() {
+    for (html, text, code, file, line) in [
+        ("{% if a %}\nx", "ok", "template_syntax", "email.mjml", 2),
+        ("ok", "one\n{{ first_name | }}", "template_syntax", "email.txt", 5),
+        ("ok", "one\n\n{{ first_name|uper }}", "template_filter", "email.txt", 6),
+        ("{{ greetin() }}", "ok", "template_function", "email.mjml", 2),
+        ("ok", "{% include 'x' %}", "template_include", "email.txt", 4),
+    ] {
+        let error = own(html, text).unwrap_err().0;
+        assert_eq!((error.code.as_str(), error.line), (code, Some(line)), "{html} {text}: {error:?}");
+        assert!(error.file.as_ref().is_some_and(|found| found.ends_with(file)) && error.hint.is_some(), "{error:?}");
+    }
+    // What only shows when it is filled in: a yes-or-no printed, a sum of words, a misspelt part of the brand.
+    for (text, line) in [("ok\n{{ flag }}", 5), ("{{ first_name|money }}", 4), ("\n\n{{ brand.adress }}", 6), ("{{ first_name / 2 }}", 4)] {
+        let found = own("ok", text).unwrap().check(&columns(&anna(&[("flag", Field::Boolean(true))])));
+        assert_eq!((found.len(), found[0].severity, found[0].diagnosis.line), (1, Severity::Error, Some(line)), "{text}: {found:?}");
+    }
+    let endless = own("ok", "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}").unwrap();
+    assert_eq!(endless.render(&anna(&[]), &envelope()).unwrap_err().0.code, "template_fuel");
+    let long = folder(&[
+        ("email.mjml", LETTER),
+        ("email.txt", "Subject: A subject that goes on and on, far beyond what any telephone shows\nPreview: P\n\nok\n"),
+    ]);
+    let found = Templates::load(long.path(), Channel::Email, &brand(), false).unwrap().check(&columns(&anna(&[])));
+    assert_eq!((found.len(), found[0].severity, found[0].diagnosis.code.as_str()), (1, Severity::Warning, "subject_long"));
+}
+
+#[test]
+fn a_folder_without_templates_or_with_two_says_so() {
+    let empty = folder(&[]);
+    for channel in [Channel::Email, Channel::Webhook] {
+        assert_eq!(Templates::load(empty.path(), channel, &brand(), false).unwrap_err().0.code, "no_template");
+    }
+    let both = folder(&[("email.mjml", LETTER), ("email.html", "x")]);
+    assert_eq!(Templates::load(both.path(), Channel::Email, &brand(), false).unwrap_err().0.code, "two_templates");
+    let brand = Brand { postal_address: Vec::new(), ..brand() };
+    let error = Templates::load(both.path(), Channel::Email, &brand, false).unwrap_err().0;
+    assert!(error.message.contains("postal_address") && error.file.is_some(), "{error:?}");
+}
+
+#[test]
+fn plain_html_alone_makes_a_whole_letter() {
+    let folder = folder(&[(
+        "email.html",
+        "<html><head><title>For {{ first_name }} &amp; all</title><style>p { color: #123456 }</style></head><body><p>Hello {{ first_name }}</p></body></html>",
+    )]);
+    let templates = Templates::load(folder.path(), Channel::Email, &brand(), false).unwrap();
+    let mail = mail(&templates, &anna(&[]), &envelope());
+    assert_eq!((mail.subject.as_str(), mail.text.trim()), ("For Anna & all", "Hello Anna"));
+    assert!(mail.html.contains("style=\"color: #123456;\"") || mail.html.contains("color: #123456\">"), "{}", mail.html);
+    let found = templates.check(&columns(&anna(&[])));
+    assert_eq!((found.len(), found[0].severity), (1, Severity::Warning));
+}
+
+#[test]
+fn values_are_written_as_the_reader_writes_them() {
+    let template = "{{ at }}|{{ at|date('short') }}|{{ at|date('day') }}|{{ at|date('month') }}|{{ at|date('weekday') }}|{{ price|money(currency) }}|{{ count|number }}|{{ year }}|{{ count|plural('cup', 'cups') }}|{{ at|days_later(1)|date('iso') }}|{{ price }}";
+    let templates = own("ok", template).unwrap();
+    for (locale, zone, expected) in [
+        (
+            "en-GB",
+            "Europe/London",
+            "31 December 2025|31/12/2025|31 December|December 2025|Wednesday|€12.50|1,234|2026|1,234 cups|2026-01-01|12.5",
+        ),
+        (
+            "en-US",
+            "America/New_York",
+            "December 31, 2025|12/31/2025|December 31|December 2025|Wednesday|€12.50|1,234|2026|1,234 cups|2026-01-01|12.5",
+        ),
+        (
+            "de-DE",
+            "Europe/Berlin",
+            "1 January 2026|01.01.2026|1 January|January|Thursday|12,50\u{a0}€|1.234|2026|1.234 cups|2026-01-02|12,5",
+        ),
+        ("ja-JP", "Asia/Tokyo", "1 January 2026|2026/01/01|1 January|January|Thursday|€12.50|1,234|2026|1,234 cups|2026-01-02|12.5"),
+        (
+            "ar-EG",
+            "Africa/Cairo",
+            "1 January 2026|01/01/2026|1 January|January|Thursday|€\u{a0}12.50|1,234|2026|1,234 cups|2026-01-02|12.5",
+        ),
+        ("", "", "1 January 2026|01/01/2026|1 January|January|Thursday|€12.50|1,234|2026|1,234 cups|2026-01-02|12.5"),
+    ] {
+        let mut row = person("A", "B", "", locale, zone);
+        row.insert("at".into(), at("2025-12-31T23:30:00Z"));
+        row.insert("price".into(), Field::Decimal { unscaled: 125_000, scale: 4 });
+        row.insert("count".into(), Field::Integer(1234));
+        row.insert("year".into(), Field::Integer(2026));
+        row.insert("currency".into(), text("EUR"));
+        assert_eq!(mail(&templates, &row, &envelope()).text.trim(), expected, "{locale}");
+    }
+}
+
+#[test]
+fn a_letter_in_another_language_speaks_it() {
+    let folder = folder(&[
+        ("email.mjml", LETTER),
+        ("email.txt", "Subject: Ihre Bestellung\nPreview: P\nLanguage: de\n\n{{ greeting(\"Guten Tag\") }} {{ at|date }}\n"),
+    ]);
+    let templates = Templates::load(folder.path(), Channel::Email, &brand(), false).unwrap();
+    let mail = mail(&templates, &anna(&[("at", at("2026-03-02T12:00:00Z"))]), &envelope());
+    assert_eq!(mail.text.trim(), "Guten Tag Anna, 2. März 2026");
+    assert!(mail.html.contains("<html lang=\"de\""), "{}", mail.html);
+}
+
+#[test]
+fn people_without_a_name_are_greeted_without_one() {
+    let templates = shipped("loyal-thanks", false);
+    let mail = mail(&templates, &with_name(row("loyal-thanks"), ("", "", "", "en-GB")), &sent("loyal-thanks"));
+    assert!(mail.text.starts_with("Hello,\n") && mail.html.contains("Hello,"), "{}", mail.text);
+}
+
+#[test]
+fn practice_data_says_so_everywhere() {
+    for (name, envelope) in letters() {
+        let mail = mail(&shipped(name, true), &row(name), &envelope);
+        assert!(mail.text.starts_with("PRACTICE DATA"), "{name}");
+        let body = mail.html.split_once("<body").unwrap().1;
+        assert!(body.split_once('>').unwrap().1.starts_with("<div role=\"note\"") && body.contains("PRACTICE DATA"), "{name}: {body}");
+        assert!(String::from_utf8(mail.bytes).unwrap().contains("\r\nX-Perennial-Practice: yes\r\n"), "{name}");
+    }
+}
+
+#[test]
+fn the_same_row_makes_the_same_bytes_fit_for_the_wire() {
+    for (name, envelope) in letters() {
+        let templates = shipped(name, true);
+        for who in people() {
+            let row = with_name(row(name), who);
+            let (mail, again) = (mail(&templates, &row, &envelope), mail(&templates, &row, &envelope));
+            assert_eq!(mail.bytes, again.bytes);
+            let wire = String::from_utf8(mail.bytes).unwrap();
+            assert!(wire.is_ascii() && wire.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n'])), "{name} {who:?}");
+        }
+    }
+}
+
+#[test]
+fn a_handoff_is_json_for_every_name() {
+    let templates = shipped("vip-handoff", true);
+    for who in people() {
+        let mut row = with_name(row("vip-handoff"), who);
+        row.insert("what_changed".into(), text("said \"never again\"\\ and \n left"));
+        let Message::Webhook { body } = templates.render(&row, &sent("vip-handoff")).unwrap() else { panic!("not a webhook") };
+        let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert!(json["practice"].as_str().unwrap().starts_with("PRACTICE DATA"));
+        let name = [who.0, who.1].iter().any(|name| !name.is_empty());
+        assert_eq!(json["customer"]["name"].is_string(), name, "{body}");
+        assert_eq!(json["call_before"], "2026-11-24");
+        assert_eq!(json["what_they_mean_to_us"], "Platinum customer: 41 orders, €2,345.12 in all; mostly kitchen.");
+        assert_eq!(json["last_ticket"]["complaint_still_open"], true);
+        assert_eq!(json["what_changed"], "said \"never again\"\\ and left");
+    }
+}
+
+/// Reads letters with Python's own parser and says of each what it found.
+const PYTHON: &str = r"
+import json, sys
+from email import policy, message_from_bytes
+found = []
+for path in sys.argv[1:]:
+    m = message_from_bytes(open(path, 'rb').read(), policy=policy.default)
+    to = m['To'].addresses[0]
+    found.append({
+        'headers': {k: str(v) for k, v in m.items()},
+        'name': to.display_name, 'to': to.addr_spec, 'type': m.get_content_type(),
+        'parts': [[p.get_content_type(), p.get_content_charset(), p.get_content()] for p in m.iter_parts()],
+        'defects': [repr(d) for p in m.walk() for d in p.defects] + [repr(d) for v in m.values() for d in v.defects],
+        'date': m['Date'].datetime.isoformat(),
+    })
+print(json.dumps(found))
+";
+
+#[test]
+fn a_parser_that_is_not_ours_reads_every_name_back() {
+    let Ok(python) = std::process::Command::new("python3").arg("--version").output() else {
+        eprintln!("skipped: there is no python3 here");
+        return;
+    };
+    assert!(python.status.success());
+    let folder = tempfile::tempdir().unwrap();
+    let (name, envelope) = letters().pop().unwrap();
+    let templates = shipped(name, true);
+    let mails: Vec<Mail> = people().into_iter().map(|who| mail(&templates, &with_name(row(name), who), &envelope)).collect();
+    let mut run = std::process::Command::new("python3");
+    run.args(["-c", PYTHON]);
+    for (number, mail) in mails.iter().enumerate() {
+        let file = folder.path().join(format!("{number}.eml"));
+        fs::write(&file, &mail.bytes).unwrap();
+        run.arg(file);
+    }
+    let output = run.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found.len(), people().len());
+    for ((read, mail), (first, last, _, locale)) in found.iter().zip(&mails).zip(people()) {
+        let full = match (first, last, &locale[..2]) {
+            (_, _, "ja" | "ko") => format!("{last}{first}"),
+            _ => format!("{first} {last}").trim().to_owned(),
+        };
+        // What looks like an address is no name.
+        let full = if full.contains('@') { first.to_owned() } else { full };
+        assert_eq!(read["name"], full, "{read:#}");
+        assert_eq!((&read["to"], &read["type"]), (&"anna@example.org".into(), &"multipart/alternative".into()));
+        assert_eq!(read["defects"], serde_json::json!([]), "{read:#}");
+        let headers = &read["headers"];
+        assert_eq!(headers["Subject"], mail.subject);
+        assert_eq!(headers["From"], "Fernwood <hello@fernwood.example>");
+        assert_eq!(headers["Reply-To"], "hello@fernwood.example");
+        assert_eq!(headers["Message-ID"], format!("<{}>", envelope.message_id));
+        assert_eq!(headers["X-Perennial-Plan"], envelope.plan);
+        assert_eq!(headers["X-Perennial-Practice"], "yes");
+        assert_eq!(headers["MIME-Version"], "1.0");
+        assert_eq!(headers["Content-Language"], "en");
+        assert_eq!(
+            headers["List-Unsubscribe"],
+            "<https://fernwood.example/u/azEuYWJjZGVmZw>, <mailto:hello@fernwood.example?subject=unsubscribe>"
+        );
+        assert_eq!(headers["List-Unsubscribe-Post"], "List-Unsubscribe=One-Click");
+        assert_eq!(headers["List-Id"], "\"Fernwood\" <win-back.fernwood.example>");
+        assert_eq!(read["date"], "2026-11-22T07:00:00+00:00");
+        let parts = read["parts"].as_array().unwrap();
+        let lines = |text: &serde_json::Value| text.as_str().unwrap().replace("\r\n", "\n").trim_end().to_owned();
+        for (part, kind, ours) in [(&parts[0], "text/plain", &mail.text), (&parts[1], "text/html", &mail.html)] {
+            assert_eq!((&part[0], &part[1]), (&kind.into(), &"utf-8".into()));
+            assert_eq!(lines(&part[2]), ours.trim_end(), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn letters_that_cannot_be_unsubscribed_from_do_not_pretend() {
+    let mail = mail(&shipped("make-it-right", false), &row("make-it-right"), &sent("make-it-right"));
+    let wire = String::from_utf8(mail.bytes).unwrap();
+    assert!(!wire.contains("List-Unsubscribe") && !wire.contains("List-Id") && !wire.contains("X-Perennial-Practice"), "{wire}");
+    assert!(wire.contains("\r\nReply-To: hello@fernwood.example\r\n"), "{wire}");
+}
+
+#[test]
+fn filling_in_does_no_work_of_the_campaign() {
+    // No timed assertion: `cargo test filling -- --nocapture` shows the figure.
+    let templates = shipped("win-back", false);
+    let (row, envelope) = (row("win-back"), sent("win-back"));
+    let start = std::time::Instant::now();
+    let bytes: usize = (0..1000).map(|_| mail(&templates, &row, &envelope).bytes.len()).sum();
+    eprintln!("{:?} a letter of {} bytes", start.elapsed() / 1000, bytes / 1000);
 }
 
 #[test]
