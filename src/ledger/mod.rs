@@ -18,8 +18,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
 mod ids;
+mod runs;
 
 pub use ids::{CustomerId, MessageId, PlanId};
+pub use runs::{PullRecord, RunRecord, RunStatus, Slot, SlotStatus};
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize)]
