@@ -1,6 +1,6 @@
 /* ---
 key = "month"
-params = { resolve_days = 7 }
+params = { resolve_within = "7 days" }
 audits = ["unique(month)", "not_null(month)", "not_null(tickets)"]
 --- */
 -- Month by month: how long do people wait for an answer, and are they content with it?
@@ -20,7 +20,7 @@ asked as (
     cast(cast(days_between(date '1970-01-01', opened_at, $brand_timezone) as integer) as date) as day,
     case when first_reply_at <= $as_of
       then (cast(first_reply_at as bigint) - cast(opened_at as bigint)) / 3600000000 end       as reply_hours,  -- microseconds an hour, rounded down
-    resolved_at <= opened_at + $resolve_days * interval '1 day' and resolved_at <= $as_of      as in_time,
+    resolved_at <= opened_at + cast($resolve_within as interval) and resolved_at <= $as_of      as in_time,
     resolved_at <= $as_of                                                                      as is_resolved
   from tickets
   where opened_at <= $as_of
@@ -73,7 +73,7 @@ select
   c.replied,                                                                                    -- tickets somebody has answered
   w.median_hours                                          as median_first_reply_hours,
   w.p90_hours                                             as p90_first_reply_hours,
-  case when c.last_opened_at + $resolve_days * interval '1 day' <= $as_of then
+  case when c.last_opened_at + cast($resolve_within as interval) <= $as_of then
     cast(cast(c.resolved_in_time as decimal(18, 4)) / c.tickets as decimal(6, 4)) end           as resolved_in_time,
   cast(cast(c.resolved as decimal(18, 4)) / c.tickets as decimal(6, 4))                         as resolved_so_far,
   c.rated                                                 as satisfaction_n,                    -- the people satisfaction rests on

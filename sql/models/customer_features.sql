@@ -148,7 +148,7 @@ select
   l.product['url']                                                         as last_product_url,
   l.product['category']                                                    as last_product_category,
 
-  coalesce(k.open_complaint, false)                                        as open_complaint,
+  k.open_complaint is true                                                as open_complaint,
   k.last_complaint_at,
   k.last_unhappy_at,                                                                            -- the last time they called our answer bad
   k.last_ticket['subject']                                                 as last_ticket_subject,

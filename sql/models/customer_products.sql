@@ -39,8 +39,8 @@ select
   returned,     -- pieces that came back
   first_at,
   last_at,
-  row_number() over (
+  cast(row_number() over (
     partition by customer_id
     order by kept > 0 desc, last_at desc, product_id
-  ) as recency  -- 1 = the product bought last among those kept; what was sent back comes after all of them
+  ) as bigint) as recency  -- 1 = the product bought last among those kept; what was sent back comes after all of them
 from per_product

@@ -54,8 +54,8 @@ measured as (
     x.buyers                                                                as buyers,
     y.buyers                                                                as partner_buyers,
     cast(m.both * e.people as decimal(24, 4)) / (x.buyers * y.buyers)       as lift,
-    (m.both * e.people - x.buyers * y.buyers) / e.people * 10000
-      / (x.buyers + $steady)                                                as strength
+    (m.both * e.people - x.buyers * y.buyers) * 100 / e.people              -- expected by chance taken off, in hundredths of a person
+      * 100 / (x.buyers + $steady)                                          as strength
   from mirrored m
   join buyers x on x.product_id = m.product_id
   join buyers y on y.product_id = m.partner_id
@@ -81,6 +81,6 @@ select
   partner_buyers,                         -- people who have the partner
   cast(lift as decimal(10, 2)) as lift,
   strength,                               -- extra choices per 10,000 buyers
-  place                                   -- 1 = the strongest partner
+  cast(place as bigint) as place          -- 1 = the strongest partner
 from ranked
 where place <= $partners

@@ -1,6 +1,6 @@
 /* ---
 key = "customer_id"
-params = { days = 5, delivery_days = 3 }
+params = { window = "5 days", delivery = "3 days" }
 audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(first_order_id)", "rows(0, 100000)"]
 --- */
 -- Decides whom we thank for a first order: people whose very first purchase arrived in the last few days, so
@@ -11,7 +11,7 @@ with
 first_orders as (
   select
     f.customer_id,
-    coalesce(o.delivered_at, o.ordered_at + $delivery_days * interval '1 day') as delivered_at  -- a shop that does not tell: a few days after the order
+    coalesce(o.delivered_at, o.ordered_at + cast($delivery as interval)) as delivered_at  -- a shop that does not tell: a few days after the order
   from customer_features f
   join orders o on o.order_id = f.first_order_id
   where not f.open_complaint
@@ -20,7 +20,7 @@ first_orders as (
 arrived as (
   select customer_id, delivered_at
   from first_orders
-  where delivered_at <= $as_of and delivered_at > $as_of - $days * interval '1 day'
+  where delivered_at <= $as_of and delivered_at + cast($window as interval) > $as_of
 ),
 
 -- What was in the parcel, told by its most valuable line that was kept.

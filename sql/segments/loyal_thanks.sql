@@ -1,6 +1,6 @@
 /* ---
 key = "customer_id"
-params = { days = 7 }
+params = { window = "7 days" }
 audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(tier)", "not_null(tier_reached_at)", "rows(0, 100000)"]
 --- */
 -- Decides whom we thank for staying: people whose latest order took them into a new tier within the last week.
@@ -25,4 +25,4 @@ select
 from customer_features
 where tier <> 'member'
   and tier_reached_at <= $as_of
-  and tier_reached_at > $as_of - $days * interval '1 day'
+  and tier_reached_at + cast($window as interval) > $as_of

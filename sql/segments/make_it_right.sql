@@ -1,6 +1,6 @@
 /* ---
 key = "customer_id"
-params = { days = 3, slow_hours = 48 }
+params = { window = "3 days", slow = "48 hours" }
 audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(ticket_id)", "rows(0, 100000)"]
 --- */
 -- Decides to whom we apologise: people whose complaint was resolved in the last three days. The apology comes
@@ -18,7 +18,7 @@ resolved as (
   from tickets
   where kind = 'complaint'
     and resolved_at <= $as_of
-    and resolved_at > $as_of - $days * interval '1 day'
+    and resolved_at + cast($window as interval) > $as_of
   group by customer_id
 )
 
@@ -40,7 +40,7 @@ select
   coalesce(p.name, f.last_product) as last_product,         -- the product it was about, else the last one they bought
   r.ticket['order_id'] as order_id,
   case
-    when r.ticket['first_reply_at'] > r.ticket['opened_at'] + $slow_hours * interval '1 hour'
+    when r.ticket['first_reply_at'] > r.ticket['opened_at'] + cast($slow as interval)
     then (cast(r.ticket['first_reply_at'] as bigint) - cast(r.ticket['opened_at'] as bigint)) / 3600000000  -- microseconds an hour
   end as waited_hours                                       -- only where we made them wait; null where the answer was quick
 from resolved r

@@ -1,6 +1,6 @@
 /* ---
 key = "customer_id"
-params = { tier = "platinum", rhythm_percent = 150, min_quiet_days = 21, max_quiet_days = 540, recent_days = 14 }
+params = { tier = "platinum", rhythm_percent = 150, min_quiet_days = 21, max_quiet_days = 540, recent = "14 days" }
 audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(what_changed)", "rows(0, 10000)"]
 --- */
 -- Decides which of the best customers a person should call: someone in the top tier who has become unusually
@@ -15,8 +15,8 @@ watched as (
       and f.quiet_days < $max_quiet_days
       and f.quiet_days * 100 > f.rhythm_days * $rhythm_percent                    as is_quiet,
     f.open_complaint
-      and f.last_complaint_at > $as_of - $recent_days * interval '1 day'          as is_complaining,
-    f.last_unhappy_at > $as_of - $recent_days * interval '1 day'                  as is_unhappy
+      and f.last_complaint_at + cast($recent as interval) > $as_of           as is_complaining,
+    f.last_unhappy_at + cast($recent as interval) > $as_of                   as is_unhappy
   from customer_features f
   where f.tier = $tier
 )

@@ -13,7 +13,7 @@ people as (
 
   union all
 
-  select cast(null as varchar) as requester_id, requester_email, given_at as seen_at, id from helpdesk__ratings
+  select null as requester_id, requester_email, given_at as seen_at, id from helpdesk__ratings
 )
 
 select
@@ -31,8 +31,8 @@ union all
 
 select
   'email:' || left(encode(sha256(lower_email(requester_email)), 'hex'), 24) as customer_id,  -- the same words in the other helpdesk files
-  cast(null as varchar)                                                     as link_source,
-  cast(null as varchar)                                                     as link_id,
+  null                                                                      as link_source,
+  null                                                                      as link_id,
   first_value(btrim(requester_email) order by seen_at desc, id)             as email,
   min(seen_at)                                                              as created_at,
   min(seen_at)                                                              as updated_at

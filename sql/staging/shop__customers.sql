@@ -23,14 +23,14 @@ union all
 select
   'guest:' || left(encode(sha256(lower_email(email)), 'hex'), 24) as customer_id,  -- the same words as in shop__orders.sql
   first_value(btrim(email) order by ordered_at desc, id)          as email,
-  cast(null as varchar)                                           as phone,
-  cast(null as varchar)                                           as first_name,
-  cast(null as varchar)                                           as last_name,
-  cast(null as varchar)                                           as locale,
-  cast(null as varchar)                                           as country,
+  null                                                           as phone,
+  null                                                           as first_name,
+  null                                                           as last_name,
+  null                                                           as locale,
+  null                                                           as country,
   min(ordered_at)                                                 as created_at,   -- a guest begins with the first order
   min(ordered_at)                                                 as updated_at,   -- and never outranks what a real record says
-  cast(null as timestamp)                                         as deleted_at
+  null                                                           as deleted_at
 from shop__orders
 where customer_id is null and lower_email(email) is not null
 group by lower_email(email)

@@ -10,8 +10,6 @@ lines as (
     id,
     currency,
     cast(ordered_at as date) as day,
-    status,
-    coalesce(array_length(refunds), 0) as refunds,
     unnest(line_items) as item
   from shop__orders
   where ordered_at <= $as_of
@@ -69,10 +67,7 @@ select
   l.item['product_id']                                       as product_id,       -- null for a line that is no product: wrapping, a tip
   l.item['quantity']                                         as quantity,
   cast(l.item['unit_price'] * d.rate as decimal(18, 4))      as unit_price_base,
-  case
-    when l.status = 'refunded' and l.refunds = 0 then l.item['quantity']          -- refunded as a whole, without a list
-    else least(coalesce(r.returned, 0), l.item['quantity'])
-  end                                                        as returned
+  least(coalesce(r.returned, 0), l.item['quantity'])         as returned
 from lines l
 left join returns r on r.id = l.id and r.line = l.item['line']
 left join day_rates d on d.currency = l.currency and d.day = l.day

@@ -15,9 +15,9 @@ refund_lines as (
 refunds as (
   select
     id,
-    sum(abs(refund['amount'])) as refunded
+    sum(abs(refund['amount'])) filter (where refund['at'] <= $as_of)  as refunded,
+    bool_or(refund['at'] > $as_of)                                    as more_to_come  -- only when an earlier date is looked at again
   from refund_lines
-  where refund['at'] <= $as_of
   group by id
 ),
 
@@ -63,7 +63,7 @@ select
   case
     when o.status not in ('paid', 'partially_refunded', 'refunded') then o.status  -- cancelled, pending
     when o.total > 0 and r.refunded >= o.total then 'refunded'                     -- all of it went back
-    when o.status = 'refunded' and coalesce(array_length(o.refunds), 0) = 0 then 'refunded'  -- says so, without a list
+    when o.status = 'refunded' and not coalesce(r.more_to_come, false) then 'refunded'  -- the shop says so, whatever the sums
     else 'paid'                                                                    -- also when a part went back
   end as status,
   o.delivered_at,                                                                  -- null until the carrier says so
