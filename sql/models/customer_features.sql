@@ -1,7 +1,7 @@
 /* ---
 key = "customer_id"
 params = { silver_orders = 3, silver_value = 150, gold_orders = 6, gold_value = 350, platinum_orders = 10, platinum_value = 700 }
-audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(orders)", "not_null(tier)", "change(40%)"]
+audits = ["not_null(orders)", "not_null(tier)", "change(40%)", "accepted(tier, 'member', 'silver', 'gold', 'platinum')"]
 --- */
 -- What we know about each customer in one row: every segment starts here.
 --

@@ -1,6 +1,6 @@
 /* ---
 key = ["customer_id", "product_id"]
-audits = ["not_null(customer_id)", "not_null(product_id)", "not_null(recency)"]
+audits = ["not_null(recency)"]
 --- */
 -- Who bought what, how often, and what they kept: the one place where orders meet their lines.
 -- Favourite categories, co-purchases and suggestions all start here, so the big join is done once a night.

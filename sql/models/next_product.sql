@@ -1,7 +1,7 @@
 /* ---
 key = "customer_id"
 params = { sources = 3 }
-audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(next_product_id)"]
+audits = ["not_null(next_product_id)"]
 --- */
 -- One thing each person may really want next, and why we think so.
 --

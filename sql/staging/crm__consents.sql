@@ -1,6 +1,5 @@
 /* ---
 key = ["customer_id", "channel", "purpose", "at"]
-audits = ["not_null(customer_id)", "not_null(channel)", "not_null(purpose)", "not_null(at)"]
 --- */
 -- Every yes and every no a person ever gave, with its time. Nothing is overwritten: the newest answer for a
 -- channel and purpose counts, and the older ones prove what was true when a mail went out.

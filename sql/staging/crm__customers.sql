@@ -1,6 +1,5 @@
 /* ---
 key = "customer_id"
-audits = ["unique(customer_id)", "not_null(customer_id)"]
 --- */
 -- The people the CRM knows. It is where names, languages and time zones are kept best, and it says which
 -- of them are which customer of the shop; that link is what makes two records one person.

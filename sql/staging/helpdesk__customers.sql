@@ -1,6 +1,5 @@
 /* ---
 key = "customer_id"
-audits = ["unique(customer_id)", "not_null(customer_id)"]
 --- */
 -- The help desk keeps no customers of its own: it has the CRM's id of whoever wrote, or only an address.
 -- This file turns both into people, so that a complaint reaches the right person's record.

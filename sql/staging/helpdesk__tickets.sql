@@ -1,6 +1,6 @@
 /* ---
 key = "ticket_id"
-audits = ["unique(ticket_id)", "not_null(ticket_id)", "not_null(opened_at)"]
+audits = ["not_null(opened_at)"]
 --- */
 -- Conversations with the help desk. An unresolved complaint silences marketing, a resolved one earns an apology.
 select

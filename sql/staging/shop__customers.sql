@@ -1,6 +1,5 @@
 /* ---
 key = "customer_id"
-audits = ["unique(customer_id)", "not_null(customer_id)"]
 --- */
 -- The shop's accounts, and the guests: people who ordered without an account and left only an address.
 -- A guest is a person like any other. Where the address also belongs to an account or a CRM contact, the

@@ -1,6 +1,6 @@
 /* ---
 key = ["currency", "date"]
-audits = ["not_null(currency)", "not_null(date)", "not_null(rate)"]
+audits = ["not_null(rate)"]
 --- */
 -- What one unit of a currency was worth in the brand's currency on a day, as the shop's bank published it.
 select
