@@ -6,8 +6,9 @@ audits = ["not_null(next_product_id)"]
 -- One thing each person may really want next, and why we think so.
 --
 -- Start from the last few products they kept and were content with; look at what people with the same
--- things chose; leave out what is not in stock, what they sent back, what they complained about, and
--- durable things they already own. Something they never had goes before something they know.
+-- things chose; leave out what is not in stock, what they sent back, what they complained about, durable
+-- things they already own, and the same thing in another size ("Espresso, 1 kg", "Espresso, 250 g").
+-- Something they never had goes before something they know.
 -- People without a good suggestion are not in here: no suggestion is better than a poor one.
 with
 
@@ -43,13 +44,15 @@ candidates as (
   from liked l
   join product_pairs n on n.product_id = l.product_id
   join products p on p.product_id = n.partner_id
+  join products b on b.product_id = l.product_id
   left join customer_products own on own.customer_id = l.customer_id and own.product_id = n.partner_id
   left join unhappy u on u.customer_id = l.customer_id and u.product_id = n.partner_id
   where p.in_stock
     and u.customer_id is null
     and coalesce(own.returned, 0) = 0
     and not (p.durable and coalesce(own.kept, 0) > 0)
-    and coalesce(own.recency, 2) > 1        -- never the very thing they bought last
+    and coalesce(own.recency, 2) > 1                                   -- never the very thing they bought last
+    and split_part(p.name, ',', 1) <> split_part(b.name, ',', 1)       -- a shop that names sizes otherwise: adapt this line
 ),
 
 chosen as (
