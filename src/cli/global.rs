@@ -3,6 +3,7 @@
 use std::{io::IsTerminal, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
+use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     diagnosis::{Diagnosis, Failure},
     job::House,
     project::Project,
+    source::Progress,
 };
 
 /// How data is printed.
@@ -68,9 +70,13 @@ impl Global {
         self.format == Format::Json
     }
 
-    /// Whether progress bars are wanted: on a terminal, unless told to be quiet.
-    pub(super) fn bars(&self) -> bool {
-        !self.quiet && self.log_format == LogFormat::Text && std::io::stderr().is_terminal()
+    /// How a pull is shown: bars on a terminal, unless told to be quiet, else log lines.
+    pub(super) fn progress(&self) -> Progress {
+        if !self.quiet && self.log_format == LogFormat::Text && std::io::stderr().is_terminal() {
+            Progress::bars(MultiProgress::new())
+        } else {
+            Progress::lines()
+        }
     }
 
     /// Starts the log on stderr.

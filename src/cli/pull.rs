@@ -21,7 +21,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let moment = Moment::of(&house.project, None, Step::Pull, None)?;
     let run = format!("pull-{}", house.project.clock().now().timestamp_micros());
-    let pulled = job::pull(&house, moment, &args.streams, args.full, &run, global.bars()).await?;
+    let pulled = job::pull(&house, moment, &args.streams, args.full, &run, global.progress()).await?;
     let mut text = String::new();
     for stream in &pulled {
         let name = format!("{}.{}", stream.source, stream.stream);

@@ -24,7 +24,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let job = find(&house, &args.job)?;
     let moment = Moment::of(&house.project, Some(&job), Step::Plan, args.as_of.as_deref())?;
-    let outcome = job::run(&house, &job, moment, args.deliver, global.bars()).await?;
+    let outcome = job::run(&house, &job, moment, args.deliver, global.progress()).await?;
     for failure in &outcome.failures {
         if !global.json() {
             output::fail(global, failure);

@@ -9,7 +9,7 @@ use super::{global::Global, output};
 use crate::{
     diagnosis::{Exit, Failure},
     job::Job,
-    ledger::{LastPull, RunRecord, UnknownMessage},
+    ledger::{PullRecord, RunRecord, RunStatus, UnknownMessage},
 };
 
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub(super) struct HistoryArgs {
 struct Status {
     ok: bool,
     jobs: Vec<JobStatus>,
-    streams: Vec<LastPull>,
+    streams: Vec<PullRecord>,
     unknown: Vec<UnknownMessage>,
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
         .collect();
     let streams = house.ledger.last_pulls().await?;
     let unknown = house.ledger.unknown().await?;
-    let failed = jobs.iter().any(|job| job.last.as_ref().is_some_and(|run| run.status == "failed"))
+    let failed = jobs.iter().any(|job| job.last.as_ref().is_some_and(|run| run.status == RunStatus::Failed))
         || streams.iter().any(|stream| stream.error.is_some());
     let mut text = String::new();
     for job in &jobs {
@@ -57,7 +57,7 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
                 "last {} as of {}: {}",
                 run.started_at.format("%F %H:%M UTC"),
                 run.as_of.format("%F %H:%M"),
-                run.error.as_deref().unwrap_or(&run.status)
+                run.error.as_deref().unwrap_or(run.status.as_str())
             ),
         };
         let next = job.next.map_or_else(|| "never".to_owned(), |next| next.format("%F %H:%M UTC").to_string());
@@ -92,7 +92,7 @@ pub(super) async fn history(global: &Global, args: HistoryArgs) -> Result<Exit, 
             run.started_at.format("%F %H:%M"),
             run.job,
             run.as_of.format("%F %H:%M"),
-            run.status,
+            run.status.as_str(),
             run.error.as_deref().unwrap_or_default()
         );
     }

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     delivery::Account,
     diagnosis::{Exit, Failure},
-    ledger::PlanId,
+    ledger::{PlanId, RunStatus},
+    source::Progress,
 };
 
 /// What a run did.
@@ -23,8 +24,8 @@ pub struct RunOutcome {
     pub job: String,
     /// The run's logical time.
     pub as_of: DateTime<Utc>,
-    /// `done` or `failed`.
-    pub status: &'static str,
+    /// How it ended.
+    pub status: RunStatus,
     /// How long it took, in seconds of the wall clock.
     pub seconds: f64,
     /// What came in.
@@ -64,7 +65,7 @@ impl RunOutcome {
 ///
 /// # Errors
 /// Where the job is already running, or a step fails as a whole.
-pub async fn run(house: &House, job: &Job, moment: Moment, deliver: bool, bars: bool) -> Result<RunOutcome, Failure> {
+pub async fn run(house: &House, job: &Job, moment: Moment, deliver: bool, progress: Progress) -> Result<RunOutcome, Failure> {
     let _lock = JobLock::take(&house.project, &job.name)?;
     let started = std::time::Instant::now();
     let now = house.project.clock().now();
@@ -75,36 +76,35 @@ pub async fn run(house: &House, job: &Job, moment: Moment, deliver: bool, bars: 
         run: run.clone(),
         job: job.name.clone(),
         as_of: moment.as_of,
-        status: "done",
+        status: RunStatus::Done,
         seconds: 0.0,
         pulled: Vec::new(),
         plans: Vec::new(),
         delivered: Vec::new(),
         failures: Vec::new(),
     };
-    let result = steps_of(house, job, moment, deliver, bars, &mut outcome).await;
+    let result = steps_of(house, job, moment, deliver, progress, &mut outcome).await;
     outcome.seconds = started.elapsed().as_secs_f64();
     let error = match &result {
         Err(failure) => Some(failure.to_string()),
         Ok(()) => outcome.failures.first().map(ToString::to_string),
     };
-    if error.is_some() {
-        outcome.status = "failed";
-    }
-    metrics::counter!("perennial_runs_total", "job" => job.name.clone(), "status" => outcome.status).increment(1);
+    let status = if error.is_some() { RunStatus::Failed } else { RunStatus::Done };
+    outcome.status = status;
+    metrics::counter!("perennial_runs_total", "job" => job.name.clone(), "status" => status.as_str()).increment(1);
     let summary = serde_json::to_string(&outcome).unwrap_or_default();
-    house.ledger.finish_run(&run, house.project.clock().now(), error.as_deref(), &summary).await?;
-    tracing::info!(run, status = outcome.status, seconds = outcome.seconds, "the job ends");
+    house.ledger.finish_run(&run, status, error.as_deref(), Some(&summary), house.project.clock().now()).await?;
+    tracing::info!(run, status = ?status, seconds = outcome.seconds, "the job ends");
     result.map(|()| outcome)
 }
 
-async fn steps_of(house: &House, job: &Job, moment: Moment, deliver: bool, bars: bool, outcome: &mut RunOutcome) -> Result<(), Failure> {
+async fn steps_of(house: &House, job: &Job, moment: Moment, deliver: bool, progress: Progress, outcome: &mut RunOutcome) -> Result<(), Failure> {
     let run = outcome.run.clone();
     let mut versions = None;
     for step in &job.steps {
         match step {
             Step::Pull => {
-                let pulled = steps::pull(house, moment, &[], false, &run, bars).await?;
+                let pulled = steps::pull(house, moment, &[], false, &run, progress.clone()).await?;
                 outcome.pulled = pulled
                     .into_iter()
                     .map(|pulled| PulledRows { source: pulled.source, stream: pulled.stream, rows: pulled.rows })

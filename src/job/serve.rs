@@ -6,7 +6,9 @@ use tokio_util::sync::CancellationToken;
 use super::{House, Job, Moment, run};
 use crate::{
     diagnosis::{Diagnosis, Failure},
+    ledger::{RunStatus, SlotStatus},
     schedule::Waker,
+    source::Progress,
 };
 
 /// Runs due slots, each once, one after the other, until `stop` is called; a run under way is finished first.
@@ -44,7 +46,7 @@ async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>, stop: &Cancella
     let due = job.schedule.due(last, now, job.catch_up, job.deadline);
     for slot in due.missed {
         if house.ledger.claim_slot(&job.name, slot, now).await? {
-            house.ledger.finish_slot(&job.name, slot, "missed", None).await?;
+            house.ledger.slot_done(&job.name, slot, None, SlotStatus::Missed, now).await?;
             tracing::warn!(job = job.name, slot = %slot.format("%FT%TZ"), "this slot passed while nothing was running");
         }
     }
@@ -53,15 +55,16 @@ async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>, stop: &Cancella
             continue;
         }
         let moment = Moment { as_of: slot, replay: job.schedule.latest_due(now) != Some(slot) };
-        match run(house, job, moment, job.deliver, false).await {
+        match run(house, job, moment, job.deliver, Progress::lines()).await {
             Ok(outcome) => {
                 for failure in &outcome.failures {
                     tracing::error!(job = job.name, %failure, "a part of the run failed");
                 }
-                house.ledger.finish_slot(&job.name, slot, outcome.status, Some(&outcome.run)).await?;
+                let status = if outcome.status == RunStatus::Done { SlotStatus::Done } else { SlotStatus::Failed };
+                house.ledger.slot_done(&job.name, slot, Some(&outcome.run), status, now).await?;
             }
             Err(failure) => {
-                house.ledger.finish_slot(&job.name, slot, "failed", None).await?;
+                house.ledger.slot_done(&job.name, slot, None, SlotStatus::Failed, now).await?;
                 return Err(failure);
             }
         }

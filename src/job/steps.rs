@@ -27,7 +27,8 @@ use crate::{
 ///
 /// # Errors
 /// Where a stream fails; the others are finished first.
-pub async fn pull(house: &House, moment: Moment, only: &[String], full: bool, run: &str, bars: bool) -> Result<Vec<Pulled>, Failure> {
+pub async fn pull(house: &House, moment: Moment, only: &[String], full: bool, run: &str, progress: Progress) -> Result<Vec<Pulled>, Failure> {
+    let only = source::select(&house.sources, only)?;
     let _lease = house.lake.write_lease()?;
     let shop = if house.sources.iter().any(Source::is_practice) {
         let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
@@ -42,7 +43,7 @@ pub async fn pull(house: &House, moment: Moment, only: &[String], full: bool, ru
     };
     let pulled = source::pull(PullRequest {
         sources: &house.sources,
-        only,
+        only: &only,
         full,
         lake: &house.lake,
         ledger: &house.ledger,
@@ -50,7 +51,7 @@ pub async fn pull(house: &House, moment: Moment, only: &[String], full: bool, ru
         clock: house.project.clock().clone(),
         practice: shop.as_ref().map(|shop| &shop.url),
         root: house.project.root(),
-        progress: if bars { Progress::Bars } else { Progress::Log },
+        progress,
     })
     .await?;
     for stream in &pulled {

@@ -21,7 +21,9 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
-    fn text(self) -> &'static str {
+    /// As the ledger writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Done => "done",
@@ -186,7 +188,7 @@ impl Ledger {
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         sqlx::query("update runs set status = ?, error = ?, summary = ?, finished_at = ? where run = ?")
-            .bind(status.text())
+            .bind(status.as_str())
             .bind(error)
             .bind(summary)
             .bind(micros(now))

@@ -21,8 +21,9 @@ pub async fn check(folder: &Folder, clock: SharedClock, offline: bool) -> Vec<Fi
         Ok(project) => project,
         Err(failure) => return vec![Finding::error(*failure.diagnosis)],
     };
-    let sources = kept(project.sources(), &mut findings).unwrap_or_default();
-    findings.extend(sources.iter().flat_map(Source::check));
+    let (sources, unusable) = Source::load_usable(folder);
+    findings.extend(unusable);
+    findings.extend(sources.iter().flat_map(|source| source.check(project.root())));
     kept(Job::load_all(folder).map_err(Failure::from), &mut findings);
     findings.extend(project.deployment().delivery.check(project.keys()));
     findings.extend(brand_findings(&project));
@@ -30,7 +31,7 @@ pub async fn check(folder: &Folder, clock: SharedClock, offline: bool) -> Vec<Fi
     sql_and_templates(&project, &sources, &campaigns, &mut findings).await;
     if !offline {
         for source in sources.iter().filter(|source| !source.is_practice()) {
-            findings.extend(source.probe(project.root()).await);
+            findings.extend(source.probe(None, project.root(), project.clock().clone()).await);
         }
     }
     findings.sort_by(|a, b| (a.severity, &a.diagnosis.file, a.diagnosis.line).cmp(&(b.severity, &b.diagnosis.file, b.diagnosis.line)));
