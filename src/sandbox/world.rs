@@ -65,7 +65,8 @@ struct Known {
 }
 
 impl World {
-    /// The world of these settings at `as_of`. It costs nothing until something is asked.
+    /// The world of these settings at `as_of`. It costs nothing until something is asked. The world lasts from 1998 to 2105; outside
+    /// of that it is thinly peopled or stands still.
     #[must_use]
     pub fn new(settings: &SandboxSettings, as_of: DateTime<Utc>) -> Self {
         Self {
