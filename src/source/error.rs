@@ -236,7 +236,7 @@ impl Diagnose for SourceError {
                 .hint(format!("check the stream's `path` and `params` against the system's own documentation; {SAFE}")),
             Self::Answer { hint, .. } => told("source_answer").hint(format!("{hint}; {SAFE}")),
             Self::Short { .. } => told("short_count")
-                .hint("rows changed while they were read, or the source left some out; run the command again: the cursor has not moved"),
+                .hint("rows changed while they were read, the source left some out, or `key` does not tell them apart; run the command again: the cursor has not moved"),
             Self::BadValue { at, .. } => told("bad_row").in_file(settings(at)).hint(format!(
                 "correct it at the source, or the column's type; or set `on_bad_value = \"quarantine\"` so that such rows are set aside in {} and the others go on",
                 at.quarantine()

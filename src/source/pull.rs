@@ -490,3 +490,85 @@ async fn replace(scene: &Scene, stream: &Arc<Stream>, reader: &Arc<tokio::sync::
     set_aside(scene, stream, &mut intake, pulled_at).await?;
     Ok(Outcome { rows: intake.received, inserted: written.rows, updated: 0, quarantined, cursor: None })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::source::settings::Spot;
+
+    const NOW: &str = "2026-11-22T01:00:00.5Z";
+
+    fn stream(cursor: &str, more: &str) -> Stream {
+        let text = format!(
+            "path = \"/o\"\nkey = [\"id\"]\npagination = \"none\"\n{cursor}\n{more}\n[columns]\nid = \"text\"\nat = \"timestamp\"\nn = \"integer\"\n"
+        );
+        let settings = toml::from_str(&text).unwrap();
+        Stream::http(&Spot::top(Path::new("x.toml"), &text), crate::source::StreamName::new("shop", "orders"), settings).unwrap()
+    }
+
+    fn state(stream: &Stream, literal: &str, at: i64) -> State {
+        State { literal: Some(literal.to_owned()), at: Some(at), true_for: stream.fingerprint.clone(), reconciled_at: None }
+    }
+
+    fn asks(cursor: &str, literal: &str, full: bool) -> Vec<String> {
+        let stream = stream(cursor, "");
+        let at = literal.parse::<DateTime<Utc>>().map_or_else(|_| literal.parse().unwrap(), |at| at.timestamp_micros());
+        let opening = open(&stream, Some(&state(&stream, literal, at)), NOW.parse().unwrap(), full);
+        opening.window.params.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    #[test]
+    fn the_lower_bound_is_rounded_down_and_the_upper_one_up() {
+        let at = "2026-11-21T23:59:59.999999Z";
+        let cursor = |more: &str| format!("cursor = {{ field = \"at\", param = \"from\", until_param = \"to\"{more} }}");
+        assert_eq!(asks(&cursor(""), at, false), ["from=2026-11-21T23:54:59Z", "to=2026-11-22T01:00:01Z"]);
+        assert_eq!(
+            asks(&cursor(", overlap = \"0s\", settle = \"30s\""), at, false),
+            [format!("from={at}"), "to=2026-11-22T00:59:31Z".to_owned()]
+        );
+        assert_eq!(asks(&cursor(", format = \"unix\""), at, false), ["from=1795305299", "to=1795309201"]);
+        assert_eq!(asks(&cursor(", format = \"unix_ms\""), at, false), ["from=1795305299000", "to=1795309201000"]);
+        assert_eq!(asks(&cursor(", format = \"date\""), at, false), ["from=2026-11-21", "to=2026-11-23"]);
+        assert_eq!(asks(&cursor(""), at, true), ["to=2026-11-22T01:00:01Z"]);
+        assert_eq!(asks(&cursor(", start = \"2024-01-01T00:00:00Z\""), at, true), ["from=2024-01-01T00:00:00Z", "to=2026-11-22T01:00:01Z"]);
+        assert_eq!(asks("cursor = { field = \"n\", param = \"after\" }", "417", false), ["after=417"]);
+    }
+
+    #[test]
+    fn a_cursor_says_nothing_about_other_settings() {
+        let stream = stream("cursor = { field = \"at\", param = \"from\" }", "");
+        let other = State { true_for: "other".to_owned(), ..state(&stream, "2026-11-21T00:00:00Z", 1) };
+        assert!(open(&stream, Some(&other), NOW.parse().unwrap(), false).whole);
+        assert!(!open(&stream, Some(&state(&stream, "2026-11-21T00:00:00Z", 1)), NOW.parse().unwrap(), false).whole);
+    }
+
+    #[test]
+    fn a_sweep_is_due_after_its_time_and_reads_everything() {
+        let stream = stream("cursor = { field = \"at\", param = \"from\" }", "deletes = { reconcile = { every = \"7d\" } }");
+        let now: DateTime<Utc> = NOW.parse().unwrap();
+        let after = |days: i64| {
+            let swept = (now - TimeDelta::days(days)).timestamp_micros();
+            let state = State { reconciled_at: Some(swept), ..state(&stream, "2026-11-21T00:00:00Z", 1) };
+            let opening = open(&stream, Some(&state), now, false);
+            assert_eq!(opening.sweep, opening.whole);
+            opening.sweep
+        };
+        assert_eq!((after(6), after(7)), (false, true));
+    }
+
+    #[test]
+    fn passes_are_judged_by_the_total_where_there_is_one_else_by_rows_that_moved() {
+        let pass = Pass { nth: 1, pages: 2, different: 10, announced: None, can_slip: true, moved: false };
+        assert_eq!(judge(pass), Verdict::Whole);
+        assert_eq!(judge(Pass { moved: true, ..pass }), Verdict::Again);
+        assert_eq!(judge(Pass { moved: true, nth: 3, ..pass }), Verdict::Hold);
+        assert_eq!(judge(Pass { moved: true, pages: 1, ..pass }), Verdict::Whole);
+        assert_eq!(judge(Pass { moved: true, can_slip: false, ..pass }), Verdict::Whole);
+        let counted = Pass { announced: Some((10, 9)), ..pass };
+        assert_eq!(judge(Pass { moved: true, ..counted }), Verdict::Whole);
+        assert_eq!(judge(Pass { different: 9, ..counted }), Verdict::Again);
+        assert_eq!(judge(Pass { different: 9, nth: 3, ..counted }), Verdict::Short { announced: 10 });
+    }
+}

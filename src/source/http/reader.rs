@@ -330,7 +330,13 @@ impl Line {
                 Next::GiveUp => return (Err(SourceError::Unavailable { at, path, reason, attempts: attempt }), effort),
                 Next::TooLong(asked) => return (Err(SourceError::Impatient { at, path, reason, asked: asked.as_secs() }), effort),
                 Next::Wait(wait) => {
-                    tracing::warn!(stream = %at, path, reason, attempt, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "will ask again");
+                    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    // Once is everyday life.
+                    if attempt == 1 {
+                        tracing::info!(stream = %at, path, reason, attempt, wait_ms, "will ask again");
+                    } else {
+                        tracing::warn!(stream = %at, path, reason, attempt, wait_ms, "will ask again");
+                    }
                     effort.retries += 1;
                     waited += wait;
                     tokio::time::sleep(wait).await;
