@@ -636,6 +636,7 @@ print(json.dumps(found))
 ";
 
 #[test]
+#[allow(clippy::print_stderr)] // Says that it was skipped.
 fn a_parser_that_is_not_ours_reads_every_name_back() {
     let Ok(python) = std::process::Command::new("python3").arg("--version").output() else {
         eprintln!("skipped: there is no python3 here");
@@ -715,12 +716,13 @@ proptest::proptest! {
         let _ = super::text::letter(&source, Path::new("x"));
         super::webhook::prepare(&source);
         if let Ok(templates) = own(&source, &source) {
-            templates.check(&columns(&anna(&[])));
+            let _ = templates.check(&columns(&anna(&[])));
         }
     }
 }
 
 #[test]
+#[allow(clippy::print_stderr)] // Shows a figure.
 fn filling_in_does_no_work_of_the_campaign() {
     // No timed assertion: `cargo test filling -- --nocapture` shows the figure.
     let templates = shipped("win-back", false);
