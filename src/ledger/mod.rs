@@ -18,8 +18,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
 mod ids;
+mod plans;
 
 pub use ids::{CustomerId, MessageId, PlanId};
+pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize)]
