@@ -279,20 +279,6 @@ pub fn stopped(person: &Person, rules: &Rules, facts: &Facts, record: &Record) -
     None
 }
 
-/// Whether text can be an address mail is sent to: one `@`, something on both sides, a dot behind it, no space or control character.
-#[must_use]
-pub(crate) fn is_address(text: &str) -> bool {
-    let text = text.trim();
-    let Some((local, domain)) = text.rsplit_once('@') else { return false };
-    !local.is_empty()
-        && !local.contains('@')
-        && domain.contains('.')
-        && !domain.starts_with('.')
-        && !domain.ends_with('.')
-        && text.len() <= 254
-        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | ',' | ';'))
-}
-
 /// How often each reason occurs; with the people who pass it makes up the segment.
 #[must_use]
 pub fn tally<'a>(reasons: impl Iterator<Item = &'a Reason>) -> BTreeMap<String, u64> {
@@ -437,18 +423,6 @@ pub(super) mod tests {
         };
         let other = Person { address_hash: Some("#a@shop.example".into()), ..person("b") };
         assert_eq!(stopped(&other, &rules(Kind::Marketing), &facts, &Record::default()), Some(Reason::CoolOff));
-    }
-
-    #[test]
-    fn what_cannot_be_an_address_is_none() {
-        for good in ["a@b.example", "  o'neil+x@sub.b.example ", "ü@bücher.example"] {
-            assert!(is_address(good), "{good}");
-        }
-        for bad in
-            ["", "a", "@b.example", "a@b", "a@@b.example", "a b@c.example", "a@b.example, c@d.example", "a@.example", "x\n@b.example"]
-        {
-            assert!(!is_address(bad), "{bad}");
-        }
     }
 
     #[test]

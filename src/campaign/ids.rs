@@ -50,12 +50,6 @@ fn place(keys: &Keys, label: &str, campaign: &str, customer: &CustomerId) -> f64
     first as f64 / 18_446_744_073_709_551_616.0
 }
 
-/// The keyed hash an address is known by where the address itself may not stand.
-#[must_use]
-pub(crate) fn address_hash(keys: &Keys, address: &str) -> String {
-    hex::encode(keys.mac("address", &[address.trim().to_lowercase().as_bytes()]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

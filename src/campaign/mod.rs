@@ -24,15 +24,21 @@ use crate::{
 };
 
 mod arbitration;
+mod digest;
 mod facts;
+mod freeze;
+mod frozen;
 mod gates;
 mod ids;
 mod limits;
+mod open;
 mod segment;
 mod settings;
 
+pub use frozen::{PlanRow, plan_folder};
 pub use gates::Reason;
 pub use ids::{in_holdout, message_id, variant};
+pub use open::FrozenPlan;
 pub use limits::{Cap, Limits, QuietHours};
 pub use settings::{Approval, CAMPAIGNS, Campaign, CampaignSettings, Goal, Kind, Offer, Policy, Share, names};
 

@@ -12,10 +12,10 @@ use chrono_tz::Tz;
 
 use super::{
     CampaignError, CampaignSettings,
-    gates::{Person, is_address},
+    gates::Person,
     ids,
 };
-use crate::{config::nearest, diagnosis::Diagnosis, ledger::CustomerId, message::Brand, secret::Keys};
+use crate::{config::nearest, diagnosis::Diagnosis, ledger::{CustomerId, address_hash}, message::{Brand, mailable}, secret::Keys};
 
 /// A segment at one version, sorted by customer id, each customer once.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl Segment {
         let home = brand.timezone.parse().unwrap_or(Tz::UTC);
         let people = (0..self.len()).map(|at| {
             let customer = CustomerId::new(ids.value(at));
-            let address = value(addresses.as_ref(), at).map(str::trim).filter(|address| is_address(address));
+            let address = value(addresses.as_ref(), at).map(str::trim).filter(|address| mailable(address).is_some());
             let occasion = occasions[at].clone();
             let step = steps.as_ref().and_then(|steps| steps[at]).unwrap_or(1);
             let missing = match &occasion {
@@ -104,7 +104,7 @@ impl Segment {
                 message_id: occasion.as_deref().map(|about| ids::message_id(keys, campaign, &customer, about, step, &brand.domain)),
                 customer,
                 address: address.map(str::to_owned),
-                address_hash: address.map(|address| ids::address_hash(keys, address)),
+                address_hash: address.map(|address| address_hash(keys, address)),
                 occasion,
                 step,
                 missing,
