@@ -139,7 +139,10 @@ pub(super) fn plan_batch(rows: &[PlanRow]) -> Result<RecordBatch, CampaignError>
         text(&|row| row.occasion.clone()),
         text(&|row| row.message_id.as_ref().map(ToString::to_string)),
         Arc::new(
-            rows.iter().map(|row| row.send_after.map(|at| at.timestamp_micros())).collect::<TimestampMicrosecondArray>().with_timezone("UTC"),
+            rows.iter()
+                .map(|row| row.send_after.map(|at| at.timestamp_micros()))
+                .collect::<TimestampMicrosecondArray>()
+                .with_timezone("UTC"),
         ),
         Arc::new(rows.iter().map(|row| row.step).collect::<Int64Array>()),
         text(&|row| row.reason.as_ref().and_then(|reason| reason.detail().map(str::to_owned))),
@@ -165,7 +168,8 @@ pub(super) fn read_decisions(folder: &Path) -> Result<Vec<PlanRow>, CampaignErro
             let reason = match (decision.value(at), value(Some(&reason), at)) {
                 ("send", None) => None,
                 ("excluded", Some(key)) => Some(
-                    Reason::read(key, value(Some(&detail), at)).ok_or_else(|| unusable(Path::new(PLAN), &format!("`{key}` is no reason")))?,
+                    Reason::read(key, value(Some(&detail), at))
+                        .ok_or_else(|| unusable(Path::new(PLAN), &format!("`{key}` is no reason")))?,
                 ),
                 (decision, _) => return Err(unusable(Path::new(PLAN), &format!("`{decision}` is no decision, or its reason is amiss"))),
             };

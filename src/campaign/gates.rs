@@ -120,22 +120,22 @@ impl Reason {
         }
     }
 
-    /// The reason as a page says it of people: "they …".
+    /// The reason as a page says it of one person.
     #[must_use]
     pub fn in_words(&self, kind: Kind) -> String {
         match self {
             Self::MissingField(name) => format!("we do not know their {}, which the message needs", name.replace('_', " ")),
-            Self::NoAddress if kind == Kind::Internal => "their account has been deleted".to_owned(),
-            Self::NoAddress => "there is no usable address".to_owned(),
-            Self::NoConsent if kind == Kind::Service => "they asked us not to write, even about their orders".to_owned(),
-            Self::NoConsent => "they have not agreed to marketing mail".to_owned(),
-            Self::Suppressed => "they opted out, or the address does not work".to_owned(),
-            Self::AlreadyTold => "they already heard about this".to_owned(),
-            Self::OpenComplaint => "a complaint of theirs is still open".to_owned(),
-            Self::CoolOff => "they heard from us only recently".to_owned(),
-            Self::Capped => "they have had as many messages as we allow".to_owned(),
-            Self::Outranked(campaign) => format!("another message comes first tonight ({campaign})"),
-            Self::DuplicateAddress => "somebody else in this plan has the same address".to_owned(),
+            Self::NoAddress if kind == Kind::Internal => "the account has been deleted".to_owned(),
+            Self::NoAddress => "no usable address".to_owned(),
+            Self::NoConsent if kind == Kind::Service => "asked us not to write, even about orders".to_owned(),
+            Self::NoConsent => "has not agreed to marketing mail".to_owned(),
+            Self::Suppressed => "opted out, or the address does not work".to_owned(),
+            Self::AlreadyTold => "already heard about this".to_owned(),
+            Self::OpenComplaint => "has a complaint that is still open".to_owned(),
+            Self::CoolOff => "heard from us only a short while ago".to_owned(),
+            Self::Capped => "has had as many messages as we allow".to_owned(),
+            Self::Outranked(campaign) => format!("gets another message first: {campaign}"),
+            Self::DuplicateAddress => "shares an address with somebody already in this plan".to_owned(),
             Self::Holdout => "control group: left alone, so that the effect can be measured".to_owned(),
         }
     }

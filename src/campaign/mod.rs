@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod arbitration;
+mod decide;
 mod digest;
 mod facts;
 mod freeze;
@@ -32,15 +33,23 @@ mod gates;
 mod ids;
 mod limits;
 mod open;
+mod preview;
+mod review;
 mod segment;
 mod settings;
+mod slot;
+mod why;
 
+pub use decide::{approve, cancel, hold, reject, resume};
 pub use frozen::{PlanRow, plan_folder};
 pub use gates::Reason;
 pub use ids::{in_holdout, message_id, variant};
-pub use open::FrozenPlan;
 pub use limits::{Cap, Limits, QuietHours};
+pub use open::FrozenPlan;
+pub use preview::preview;
 pub use settings::{Approval, CAMPAIGNS, Campaign, CampaignSettings, Goal, Kind, Offer, Policy, Share, names};
+pub use slot::{Made, PlanRequest, Planned, plan_slot};
+pub use why::{Answer, why};
 
 /// What can go wrong between a segment and an approved plan.
 #[derive(Debug, thiserror::Error)]

@@ -10,12 +10,14 @@ use arrow::{
 use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
-use super::{
-    CampaignError, CampaignSettings,
-    gates::Person,
-    ids,
+use super::{CampaignError, CampaignSettings, gates::Person, ids};
+use crate::{
+    config::nearest,
+    diagnosis::Diagnosis,
+    ledger::{CustomerId, address_hash},
+    message::{Brand, mailable},
+    secret::Keys,
 };
-use crate::{config::nearest, diagnosis::Diagnosis, ledger::{CustomerId, address_hash}, message::{Brand, mailable}, secret::Keys};
 
 /// A segment at one version, sorted by customer id, each customer once.
 #[derive(Debug, Clone)]

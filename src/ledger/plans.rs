@@ -546,13 +546,28 @@ impl Ledger {
         finish(write, record, back, None, Said { now, what: "resumed", hash: None, by, why: None }).await
     }
 
-    /// Whether a plan can be cancelled now; the record as it stands.
+    /// Stops an approved plan for good; whoever of it still waits for a message is cancelled with it. A delivery that is running stops
+    /// before its next message.
     ///
     /// # Errors
     /// Where the plan is unknown, a draft, or closed.
-    pub async fn cancellable(&self, plan: &PlanId, now: DateTime<Utc>) -> Result<PlanRecord, ActError> {
+    pub async fn cancel(&self, plan: &PlanId, by: Option<&str>, now: DateTime<Utc>) -> Result<PlanRecord, ActError> {
         let mut write = self.begin().await?;
-        due(&mut write, plan, now, Act::Cancel).await
+        let record = due(&mut write, plan, now, Act::Cancel).await?;
+        sqlx::query(
+            "update recipients set state = 'cancelled', reason = 'plan_cancelled', next_try_at = null, updated_at = ?
+             where plan = ? and state in ('waiting', 'deferred')",
+        )
+        .bind(micros(now))
+        .bind(plan.as_str())
+        .execute(&mut *write)
+        .await?;
+        sqlx::query("update messages set state = 'cancelled', at = ? where plan = ? and state in ('waiting', 'deferred')")
+            .bind(micros(now))
+            .bind(plan.as_str())
+            .execute(&mut *write)
+            .await?;
+        finish(write, record, PlanStatus::Stopped, None, Said { now, what: "cancelled", hash: None, by, why: None }).await
     }
 
     /// Closes drafts nobody decided about in time; returns their ids.
@@ -860,12 +875,13 @@ mod tests {
             assert_eq!(ledger.resume(&id, None, now()).await.unwrap().status, expected);
             assert_eq!(code(&ledger.resume(&id, None, now()).await.unwrap_err()), "plan_state");
             if expected == PlanStatus::Draft {
-                assert!(code(&ledger.cancellable(&id, now()).await.unwrap_err()) == "plan_state");
+                assert_eq!(code(&ledger.cancel(&id, None, now()).await.unwrap_err()), "plan_state");
                 ledger.approve(&id, "Mara", "hash-a", &[], now()).await.unwrap();
             }
         }
-        assert_eq!(ledger.cancellable(&id, now()).await.unwrap().status, PlanStatus::Approved);
         assert_eq!(code(&ledger.reject(&id, "Mara", "no", now()).await.unwrap_err()), "plan_state");
+        assert_eq!(ledger.cancel(&id, Some("Mara"), now()).await.unwrap().status, PlanStatus::Stopped);
+        assert_eq!(code(&ledger.cancel(&id, None, now()).await.unwrap_err()), "plan_state");
     }
 
     #[tokio::test]
