@@ -14,7 +14,7 @@ use minijinja::{
 };
 
 use super::{
-    Brand, Envelope, Field, Row,
+    Brand, Channel, Envelope, Field, Row,
     locale::{Digits, Habits},
     person::Person,
 };
@@ -118,6 +118,7 @@ pub(super) struct Reader {
     pub(super) zone: Tz,
     /// The year in which the letter is sent.
     pub(super) year: i32,
+    /// The person's locale, by whose custom they are named.
     pub(super) locale: String,
     pub(super) currency: String,
 }
@@ -168,7 +169,7 @@ pub(super) struct Context {
 
 impl Context {
     /// The row, overlaid with what stands round the message.
-    pub(super) fn new(row: &Row, envelope: &Envelope, brand: &Brand, language: &str) -> Self {
+    pub(super) fn new(row: &Row, envelope: &Envelope, brand: &Brand, language: &str, channel: Channel) -> Self {
         let holes = Holes::default();
         let mut values: BTreeMap<String, Value> = row.iter().map(|(name, field)| (name.clone(), value(name, field, &holes))).collect();
         let text = |name: &str| match row.get(name) {
@@ -176,7 +177,10 @@ impl Context {
             _ => None,
         };
         let locale = text("locale").unwrap_or(&brand.locale).to_owned();
-        let zone = text("timezone").and_then(|zone| zone.parse().ok()).or_else(|| brand.timezone.parse().ok()).unwrap_or(Tz::UTC);
+        // A letter is read by the person, a webhook by the shop's own people.
+        let reads = if channel == Channel::Email { locale.as_str() } else { brand.locale.as_str() };
+        let theirs = text("timezone").filter(|_| channel == Channel::Email);
+        let zone = theirs.and_then(|zone| zone.parse().ok()).or_else(|| brand.timezone.parse().ok()).unwrap_or(Tz::UTC);
         let today = envelope.date.with_timezone(&zone).date_naive();
         let optional = |name: &str, text: Option<&String>| text.map_or_else(|| Missing::value(name, &holes), Value::from);
         let offer = envelope.offer.as_ref().map_or_else(
@@ -205,7 +209,7 @@ impl Context {
         set("unsubscribe_url", optional("unsubscribe_url", envelope.unsubscribe_url.as_ref()));
         set("variant", optional("variant", envelope.variant.as_ref()));
         let reader = Reader {
-            habits: Habits::new(&locale, if super::locale::language(&brand.locale) == language { &brand.locale } else { language }),
+            habits: Habits::new(reads, if super::locale::language(&brand.locale) == language { &brand.locale } else { language }),
             zone,
             year: today.year(),
             locale,
@@ -221,6 +225,11 @@ impl Context {
 
     pub(super) fn value(&self) -> Value {
         Value::from(self.values.clone())
+    }
+
+    /// Whether a name is known here and has no value.
+    pub(super) fn is_missing(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|value| Missing::of(value).is_some())
     }
 
     /// The person's whole name, where one is known.

@@ -56,9 +56,10 @@ pub(super) fn build(parts: &Parts<'_>, envelope: &Envelope) -> Result<Vec<u8>, M
         .envelope(route)
         .date(SystemTime::from(envelope.date))
         .from(parts.sender.clone())
-        .to(Mailbox::new(parts.name.clone(), to))
+        .raw_header(recipient(parts.name.as_deref(), &to)?)
         .reply_to(Mailbox::new(None, reply_to.clone()))
-        .subject(parts.subject)
+        // What looks like an encoded word would be decoded by the reader's program.
+        .subject(parts.subject.replace("=?", "= ?"))
         .raw_header(raw("Message-ID", &format!("<{}>", envelope.message_id))?)
         .raw_header(raw("X-Perennial-Plan", &envelope.plan)?)
         // Campaign, variant, kind of mail and sender, by which mailbox providers report complaints back.
@@ -114,6 +115,67 @@ fn injected(name: &str) -> MessageError {
     )
 }
 
+/// The most bytes of UTF-8 one encoded word of 75 characters holds (RFC 2047, 2): 60 of base64.
+const WORD: usize = 45;
+
+/// `To`, with the name in words that any parser puts together again: two encoded words never stand side by side where it can be helped,
+/// because some parsers read a space between them.
+fn recipient(name: Option<&str>, address: &Address) -> Result<HeaderValue, MessageError> {
+    let mut words = name.map(phrase).unwrap_or_default();
+    words.push(if words.is_empty() { address.to_string() } else { format!("<{address}>") });
+    let mut header = String::new();
+    let mut column = "To: ".len();
+    for (at, word) in words.iter().enumerate() {
+        if at > 0 {
+            let breaks = column + 1 + word.len() > 76;
+            header.push_str(if breaks { "\r\n " } else { " " });
+            column = if breaks { 1 } else { column + 1 };
+        }
+        header.push_str(word);
+        column += word.len();
+    }
+    folded("To", &header)
+}
+
+/// A display name as a phrase (RFC 5322, 3.2.5): atoms, quoted words, and encoded words for runs that are not ASCII.
+fn phrase(name: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut run = String::new();
+    for word in name.split(' ').filter(|word| !word.is_empty()) {
+        if word.is_ascii() && !word.contains("=?") && word.len() < 200 {
+            encode(&mut run, &mut out);
+            let atom = word.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&c));
+            out.push(if atom { word.to_owned() } else { format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"")) });
+        } else {
+            if !run.is_empty() {
+                run.push(' ');
+            }
+            run.push_str(word);
+        }
+    }
+    encode(&mut run, &mut out);
+    out
+}
+
+/// A run as few encoded words, broken after a space where there is one.
+fn encode(run: &mut String, out: &mut Vec<String>) {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let text = std::mem::take(run);
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let mut end = rest.len().min(WORD);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        if end < rest.len() {
+            end = rest[..end].rfind(' ').map_or(end, |space| space + 1);
+        }
+        let (now, later) = rest.split_at(end);
+        out.push(format!("=?utf-8?b?{}?=", STANDARD.encode(now)));
+        rest = later;
+    }
+}
+
 fn list(brand: &str, campaign: &str, domain: &str) -> Result<HeaderValue, MessageError> {
     let name: String = brand.chars().filter(|c| c.is_ascii_alphanumeric() || " .-".contains(*c)).collect();
     raw("List-Id", &format!("\"{}\" <{campaign}.{domain}>", name.trim()))
@@ -140,6 +202,21 @@ mod tests {
         ] {
             assert_eq!(mailable(address).as_deref(), expected, "{address:?}");
         }
+    }
+
+    #[test]
+    fn names_become_phrases_without_neighbouring_encoded_words() {
+        assert_eq!(phrase("Anna Berg"), ["Anna", "Berg"]);
+        assert_eq!(phrase("José de la Cruz María"), ["=?utf-8?b?Sm9zw6k=?=", "de", "la", "Cruz", "=?utf-8?b?TWFyw61h?="]);
+        assert_eq!(phrase("J. O'Neil \"x\\"), ["\"J.\"", "O'Neil", "\"\\\"x\\\\\""]);
+        assert_eq!(phrase("محمد عبد الرحمن").len(), 1);
+        assert_eq!(phrase("=?utf-8?q?evil?=").len(), 1);
+        assert!(phrase("=?utf-8?q?evil?=")[0].starts_with("=?utf-8?b?"));
+        for name in ["長".repeat(100), "Константин Константинопольский".repeat(3)] {
+            assert!(phrase(&name).iter().all(|word| word.len() <= 75), "{name}");
+        }
+        let long = recipient(Some(&"Ärger ".repeat(40)), &"a@example.org".parse().unwrap());
+        assert!(long.is_ok());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What templates can do with a value beyond minijinja's own filters. Nulls pass through every filter here unharmed, so that
 //! `{{ x|date("long")|default("…") }}` works.
 
+use chrono::TimeDelta;
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, Value,
     value::{Kwargs, Rest, ValueKind},
@@ -8,7 +9,7 @@ use minijinja::{
 use url::Url;
 
 use super::{
-    context::{Missing, Reader, clean},
+    context::{Day, Missing, Reader, clean},
     locale::Digits,
     person::Person,
 };
@@ -26,6 +27,7 @@ pub(super) fn install(env: &mut Environment<'static>) {
     env.set_debug(false);
     env.set_formatter(format);
     env.add_filter("date", date);
+    env.add_filter("days_later", days_later);
     env.add_filter("money", money);
     env.add_filter("number", number);
     env.add_filter("plural", plural);
@@ -137,6 +139,17 @@ fn date(state: &State<'_, '_>, value: &Value, style: Option<&str>) -> Result<Val
         "iso" => day.to_string(),
         other => return Err(wrong(format!("`date` knows long, short, day, month, year, weekday and iso, not `{other}`"))),
     }))
+}
+
+/// `{{ sent_on|days_later(2)|date }}`: the day so many days after.
+fn days_later(state: &State<'_, '_>, value: &Value, days: i64) -> Result<Value, Error> {
+    if Missing::of(value).is_some() {
+        return Ok(value.clone());
+    }
+    let day =
+        reader(state)?.day(value).ok_or_else(|| wrong(format!("`days_later` needs a date or a timestamp, not a {}", value.kind())))?;
+    let later = TimeDelta::try_days(days).and_then(|days| day.checked_add_signed(days));
+    later.map(|day| Value::from_object(Day(day))).ok_or_else(|| wrong("`days_later` leaves the calendar"))
 }
 
 /// `{{ price|money(currency) }}`: `€12.50`; without a currency in the brand's.

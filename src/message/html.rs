@@ -1,7 +1,7 @@
 //! MJML and HTML templates made ready once a campaign: tags are taken out and remembered, MJML becomes HTML, styles move into the
 //! elements, and the tags go back to where they were. What is left to do for a person is to fill them in.
 
-use std::{borrow::Cow, fmt::Write, path::Path};
+use std::{borrow::Cow, collections::HashMap, fmt::Write, path::Path};
 
 use super::{
     MessageError,
@@ -60,7 +60,9 @@ pub(super) fn mjml(source: &str, file: &Path) -> Result<Compiled, MessageError> 
         let words = error.to_string();
         wrong(&words.split(" in root template").next().unwrap_or(&words), offset)
     })?;
-    let html = parsed.element.render(&mrml::prelude::render::RenderOptions::default()).map_err(|error| wrong(&error, None))?;
+    // No fonts from elsewhere: they would tell a third party who opens the letter.
+    let options = mrml::prelude::render::RenderOptions { fonts: HashMap::new(), ..Default::default() };
+    let html = parsed.element.render(&options).map_err(|error| wrong(&error, None))?;
     // MJML lets unknown elements through as they are, and no mail program knows them.
     let (before, after) = html.split_once("<mj-").unwrap_or((&html, ""));
     if before.len() < html.len() {
@@ -110,8 +112,8 @@ fn finish(html: &str, held: Held, file: &Path) -> Result<Compiled, MessageError>
 #[derive(Debug)]
 struct Held {
     text: String,
-    /// What each word stands for, and the line it was on.
-    tags: Vec<(String, usize)>,
+    /// What each word stands for, the line it was on, and whether losing it would change what people read.
+    tags: Vec<(String, usize, bool)>,
     word: String,
 }
 
@@ -127,7 +129,7 @@ impl Held {
         let mut rest = html;
         while let Some(found) = rest.find(&self.word) {
             let number = rest.get(found + self.word.len()..found + self.word.len() + 5).and_then(|digits| digits.parse::<usize>().ok());
-            let Some((number, (tag, line))) = number.and_then(|number| Some((number, self.tags.get(number)?))) else { break };
+            let Some((number, (tag, line, _))) = number.and_then(|number| Some((number, self.tags.get(number)?))) else { break };
             let mut before = &rest[..found];
             rest = &rest[found + self.word.len() + 6..];
             if let (Some(opened), Some(closed)) = (before.strip_suffix("<!--"), rest.strip_prefix("-->")) {
@@ -146,17 +148,14 @@ impl Held {
         count(rest, origin, &mut lines);
         lines.push(origin);
         template.push_str(rest);
-        match seen.iter().position(|seen| !seen) {
+        match self.tags.iter().zip(seen).find(|((_, _, matters), seen)| *matters && !seen) {
             None => Ok(Compiled { template, lines }),
-            Some(lost) => {
-                let (tag, line) = &self.tags[lost];
-                Err(MessageError(
-                    Diagnosis::new("template_lost", format!("`{}` stands where MJML puts nothing out", tag.trim()))
-                        .in_file(file)
-                        .at(*line, 1)
-                        .hint("move it into an element such as <mj-text>, or round a whole section"),
-                ))
-            }
+            Some(((tag, line, _), _)) => Err(MessageError(
+                Diagnosis::new("template_lost", format!("`{}` stands where MJML puts nothing out", tag.trim()))
+                    .in_file(file)
+                    .at(*line, 1)
+                    .hint("move it into an element such as <mj-text>, or round a whole section"),
+            )),
         }
     }
 }
@@ -184,7 +183,9 @@ fn hold(source: &str, file: &Path) -> Result<Held, MessageError> {
         };
         let mark = held.mark(held.tags.len());
         let (line, _) = scan::place(source, tag.range.start);
-        held.tags.push((prepared(&tag, source, spot).into_owned(), line));
+        // A default in `<mj-attributes>` may go unused.
+        let matters = tag.kind == Kind::Statement || !matches!(spot, Spot::Attribute { .. });
+        held.tags.push((prepared(&tag, source, spot).into_owned(), line, matters));
         match spot {
             Spot::Content if tag.kind == Kind::Statement => write!(held.text, "<!--{mark}-->").ok(),
             _ => write!(held.text, "{mark}").ok(),

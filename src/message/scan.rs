@@ -180,7 +180,7 @@ fn tokens(text: &str, offset: usize) -> Tokens<'_> {
 const KEYWORDS: [&str; 12] = ["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "loop", "recursive"];
 
 /// Filters a null passes through unharmed.
-const LET_NULL_THROUGH: [&str; 6] = ["date", "money", "number", "plural", "url", "bdi"];
+const LET_NULL_THROUGH: [&str; 7] = ["date", "days_later", "money", "number", "plural", "url", "bdi"];
 
 /// Filters that have an answer for a null.
 const ANSWER_NULL: [&str; 3] = ["default", "d", "tojson"];

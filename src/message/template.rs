@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     error::Error as _,
     fmt,
     path::{Path, PathBuf},
@@ -44,6 +44,8 @@ struct Inner {
     practice: bool,
     channel: Channel,
     language: String,
+    /// Words email.txt makes for all parts: their names, and their templates' names.
+    words: Vec<(String, String)>,
     files: Vec<File>,
 }
 
@@ -53,7 +55,7 @@ struct File {
     source: String,
     names: Names,
     /// The names its templates have in the environment, and where their lines come from; none where they are the file's own.
-    templates: Vec<(&'static str, Option<Compiled>)>,
+    templates: Vec<(String, Option<Compiled>)>,
 }
 
 impl File {
@@ -107,8 +109,16 @@ impl Templates {
         });
         env.add_global("brand", brand_value(brand));
         env.add_global("practice", practice);
-        let mut made =
-            Inner { env, brand: brand.clone(), sender, practice, channel, language: locale::language(&brand.locale), files: Vec::new() };
+        let mut made = Inner {
+            env,
+            brand: brand.clone(),
+            sender,
+            practice,
+            channel,
+            language: locale::language(&brand.locale),
+            words: Vec::new(),
+            files: Vec::new(),
+        };
         match channel {
             Channel::Email => made.email(folder)?,
             Channel::Webhook => made.webhook(folder)?,
@@ -130,7 +140,7 @@ impl Templates {
 
     fn columns(&self, wanted: impl Fn(&scan::Use) -> bool) -> Vec<String> {
         let uses = self.0.files.iter().flat_map(|file| &file.names.uses);
-        let names = uses.filter(|found| wanted(found) && !context::BESIDE.contains(&found.name.as_str()));
+        let names = uses.filter(|found| wanted(found) && !self.0.beside(&found.name));
         names.map(|found| found.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -150,7 +160,7 @@ impl Templates {
             let mut told = BTreeSet::new();
             for used in &file.names.uses {
                 let name = used.name.as_str();
-                if known.contains(&name) || context::BESIDE.contains(&name) || !told.insert(name) {
+                if known.contains(&name) || self.0.beside(name) || !told.insert(name) {
                     continue;
                 }
                 let message = format!("the template names `{name}`, which the segment does not have");
@@ -199,14 +209,18 @@ impl Templates {
     /// Where the row lacks what the letter needs ([`MessageError::missing_field`]), or a value cannot be shown.
     pub fn render(&self, row: &Row, envelope: &Envelope) -> Result<Message, MessageError> {
         let made = &*self.0;
-        let mut context = Context::new(row, envelope, &made.brand, &made.language);
+        let mut context = Context::new(row, envelope, &made.brand, &made.language, made.channel);
         if made.channel == Channel::Webhook {
             let filled = made.fill(WEBHOOK, &context)?;
             let body = webhook::finish(&filled, made.practice).map_err(|error| made.place(error))?;
             return Ok(Message::Webhook { body });
         }
         let written = made.env.get_template(SUBJECT).is_ok();
-        let line = |name: &'static str, context: &Context| made.fill(name, context).map(|text| context::clean(&text));
+        let line = |name: &str, context: &Context| made.fill(name, context).map(|text| context::clean(&text));
+        for (name, template) in &made.words {
+            let words = line(template, &context)?;
+            context.set(name, Value::from(words));
+        }
         let (mut subject, mut preview) = (String::new(), String::new());
         if written {
             subject = line(SUBJECT, &context)?;
@@ -260,7 +274,7 @@ const PRACTICE: &str = "PRACTICE DATA: the people and orders in this letter are 
 
 fn brand_value(brand: &Brand) -> Value {
     let text = |text: &str| Value::from(text);
-    Value::from_iter([
+    Value::from(BTreeMap::from([
         ("name", text(&brand.name)),
         ("url", text(&brand.url)),
         ("domain", text(&brand.domain)),
@@ -272,8 +286,9 @@ fn brand_value(brand: &Brand) -> Value {
         ("ink", text(brand.ink())),
         ("signed_by", text(&brand.signed_by)),
         ("postal_address", brand.postal_address.iter().map(|line| text(line.trim())).collect()),
-        ("phone", brand.phone.as_deref().map_or_else(|| Value::from(()), text)),
-    ])
+        // A telephone number stays on one line.
+        ("phone", brand.phone.as_deref().map_or_else(|| Value::from(()), |phone| text(&phone.replace(' ', "\u{a0}")))),
+    ]))
 }
 
 /// The words of `<title>`, for letters without an `email.txt`.
@@ -306,7 +321,7 @@ impl Inner {
         };
         let compiled = if self.practice { marked(compiled) } else { compiled };
         self.add(&markup, HTML, compiled.template.clone())?;
-        markup.templates.push((HTML, Some(compiled)));
+        markup.templates.push((HTML.to_owned(), Some(compiled)));
         if let Some(mut file) = letter {
             self.inspect(&file)?;
             let letter = text::letter(&file.source, &file.path)?;
@@ -317,8 +332,15 @@ impl Inner {
                 }
                 self.language = language;
             }
-            for (name, template) in [(SUBJECT, letter.subject), (PREVIEW, letter.preview), (TEXT, letter.body)] {
-                self.add(&file, name, template)?;
+            let fixed = [(SUBJECT, letter.subject), (PREVIEW, letter.preview), (TEXT, letter.body)];
+            let mut templates: Vec<(String, String)> = fixed.map(|(name, template)| (name.to_owned(), template)).into();
+            for (name, template) in letter.words {
+                let own = format!("let {name}");
+                templates.push((own.clone(), template));
+                self.words.push((name, own));
+            }
+            for (name, template) in templates {
+                self.add(&file, &name, template)?;
                 file.templates.push((name, None));
             }
             self.files.push(file);
@@ -331,13 +353,18 @@ impl Inner {
         let mut file = File::read(folder, WEBHOOK)?.ok_or_else(|| absent(folder, WEBHOOK))?;
         self.inspect(&file)?;
         self.add(&file, WEBHOOK, webhook::prepare(&file.source))?;
-        file.templates.push((WEBHOOK, None));
+        file.templates.push((WEBHOOK.to_owned(), None));
         self.files.push(file);
         Ok(())
     }
 
-    fn add(&mut self, file: &File, name: &'static str, template: String) -> Result<(), MessageError> {
-        self.env.add_template_owned(name, template).map_err(|error| MessageError(syntax(file, &error)))
+    /// Whether a name comes from the program or from the letter itself, not from the segment.
+    fn beside(&self, name: &str) -> bool {
+        context::BESIDE.contains(&name) || self.words.iter().any(|(word, _)| word == name)
+    }
+
+    fn add(&mut self, file: &File, name: &str, template: String) -> Result<(), MessageError> {
+        self.env.add_template_owned(name.to_owned(), template).map_err(|error| MessageError(syntax(file, &error)))
     }
 
     /// What can be said of a file before anything is made of it.
@@ -372,15 +399,15 @@ impl Inner {
     }
 
     /// Fills one template in.
-    fn fill(&self, name: &'static str, context: &Context) -> Result<String, MessageError> {
+    fn fill(&self, name: &str, context: &Context) -> Result<String, MessageError> {
         let filled = self.env.get_template(name).and_then(|template| template.render(context.value()));
         let hole = match &filled {
             Ok(_) => context.holes.first(),
-            Err(error) => error
-                .source()
-                .and_then(|source| source.downcast_ref::<filters::Hole>())
-                .map(|hole| hole.0.clone())
-                .or_else(|| context.holes.first()),
+            Err(error) => {
+                let printed = error.source().and_then(|source| source.downcast_ref::<filters::Hole>()).map(|hole| hole.0.clone());
+                // A null no one printed can still be what went wrong: `usual_days / 7`.
+                printed.or_else(|| context.holes.first()).or_else(|| self.needs(context))
+            }
         };
         match (hole, filled) {
             (None, Ok(text)) => Ok(text),
@@ -388,6 +415,12 @@ impl Inner {
             (Some(hole), Err(error)) => Err(MessageError(self.locate(MessageError::missing(&hole), name, error.line()))),
             (None, Err(error)) => Err(MessageError(self.locate(said(&error), name, error.line()))),
         }
+    }
+
+    /// A column the templates cannot do without, and this person has to.
+    fn needs(&self, context: &Context) -> Option<String> {
+        let uses = self.files.iter().flat_map(|file| &file.names.uses);
+        uses.filter(|found| found.needed).find(|found| context.is_missing(&found.name)).map(|found| found.name.clone())
     }
 
     /// The file and line behind a line of a template.
@@ -411,8 +444,9 @@ impl Inner {
     }
 }
 
-const FILTERS: [&str; 24] = [
+const FILTERS: [&str; 25] = [
     "date",
+    "days_later",
     "money",
     "number",
     "plural",

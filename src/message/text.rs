@@ -4,11 +4,12 @@
 //! Subject: Your coffee from March
 //! Preview: A line an inbox shows beside the subject
 //! Language: en
+//! Let month: {{ last_order_at|date("month") }}
 //!
 //! {{ greeting() }}
 //! ```
 //!
-//! A header goes on over lines that begin with a space. In the body a paragraph is one line, however long: a reader's program breaks
+//! A header goes on over lines that begin with a space. `Let name: …` makes words both parts, subject and preview can use. In the body a paragraph is one line, however long: a reader's program breaks
 //! lines where its window ends. A line that holds nothing but `{% … %}` leaves no line behind.
 
 use std::path::Path;
@@ -25,6 +26,8 @@ pub(super) struct Letter {
     pub(super) subject: String,
     pub(super) preview: String,
     pub(super) language: Option<String>,
+    /// Words made first, by name, in the order of the file.
+    pub(super) words: Vec<(String, String)>,
     pub(super) body: String,
 }
 
@@ -35,7 +38,7 @@ pub(super) fn letter(source: &str, file: &Path) -> Result<Letter, MessageError> 
     let wrong = |line: usize, message: String, hint: &str| {
         MessageError(Diagnosis::new("letter_header", message).in_file(file).at(line, 1).hint(hint))
     };
-    let mut found: Vec<(&str, usize, String)> = Vec::new();
+    let mut found: Vec<(String, usize, String)> = Vec::new();
     let mut body = (source.len(), source.matches('\n').count());
     let mut offset = 0;
     for (number, line) in source.split_inclusive('\n').enumerate() {
@@ -55,14 +58,15 @@ pub(super) fn letter(source: &str, file: &Path) -> Result<Letter, MessageError> 
         let Some((name, value)) = name else {
             return Err(wrong(number + 1, "is not a header such as `Subject: …`".into(), SHAPE));
         };
-        let Some(known) = HEADERS.iter().find(|known| **known == name) else {
+        if !HEADERS.contains(&name.as_str()) && word(&name).is_none() {
             let near = nearest(&name, HEADERS.into_iter()).map_or_else(|| SHAPE.to_owned(), |near| format!("did you mean `{near}`?"));
             return Err(wrong(number + 1, format!("`{name}` is not a header known here"), &near));
-        };
-        found.push((known, number, value.to_owned()));
+        }
+        found.push((name, number, value.to_owned()));
     }
     let take = |name: &str| found.iter().find(|(known, ..)| *known == name);
-    let padded = |name: &str| take(name).map(|(_, line, value)| format!("{}{value}", "\n".repeat(*line)));
+    let pad = |line: usize, value: &str| format!("{}{value}", "\n".repeat(line));
+    let padded = |name: &str| take(name).map(|(_, line, value)| pad(*line, value));
     let Some(subject) = padded("subject").filter(|subject| !subject.trim().is_empty()) else {
         return Err(wrong(1, "the letter has no subject".into(), SHAPE));
     };
@@ -71,8 +75,16 @@ pub(super) fn letter(source: &str, file: &Path) -> Result<Letter, MessageError> 
         subject,
         preview: padded("preview").unwrap_or_default(),
         language: take("language").map(|(_, _, value)| value.trim().to_ascii_lowercase()).filter(|language| !language.is_empty()),
+        words: found.iter().filter_map(|(name, line, value)| Some((word(name)?.to_owned(), pad(*line, value)))).collect(),
         body: format!("{}{}", "\n".repeat(line), standalone(&source[start..])),
     })
+}
+
+/// The name made by a header `let <name>`.
+fn word(header: &str) -> Option<&str> {
+    let name = header.strip_prefix("let ")?.trim();
+    let letters = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+    letters.then_some(name)
 }
 
 const SHAPE: &str = "begin the file with `Subject: …` and `Preview: …`, then a blank line, then the letter";
@@ -149,12 +161,13 @@ mod tests {
 
     #[test]
     fn headers_and_body_are_told_apart_and_keep_their_lines() {
-        let source = "Subject: {% if a %}One\n  {% else %}Two{% endif %}\nPreview: P\nLanguage: EN\n\nHello\n";
+        let source = "Subject: {% if a %}One\n  {% else %}Two{% endif %}\nPreview: P\nLanguage: EN\nLet month: {{ m }}\n\nHello\n";
         let letter = letter(source, Path::new("email.txt")).unwrap();
         assert_eq!(letter.subject, " {% if a %}One\n  {% else %}Two{% endif %}\n");
         assert_eq!(letter.preview, "\n\n P\n");
         assert_eq!(letter.language.as_deref(), Some("en"));
-        assert_eq!(letter.body, "\n\n\n\n\nHello\n");
+        assert_eq!(letter.words, [("month".to_owned(), "\n\n\n\n {{ m }}\n".to_owned())]);
+        assert_eq!(letter.body, "\n\n\n\n\n\nHello\n");
     }
 
     #[test]
