@@ -6,7 +6,8 @@
 //! | `runs.rs` | which jobs ran, what they pulled, which slots are taken |
 //! | `builds.rs` | which version of each table readers see; each person's present state |
 //! | `plans.rs` | plans, decisions about them, assignments |
-//! | `recipients.rs` | the account of every message of a plan, and the occasions people have heard about |
+//! | `recipients.rs` | the account of every message of a plan |
+//! | `messages.rs` | the occasions people have heard about, unique for ever |
 //! | `suppressions.rs` | who must not be written to, and what came back |
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,14 @@ mod runs;
 
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use runs::{PullRecord, RunRecord, RunStatus, Slot, SlotStatus};
+mod messages;
+mod plans;
+mod suppressions;
+
+pub use ids::{CustomerId, MessageId, PlanId};
+pub use messages::{RecentSends, Sent};
+pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
+pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize)]
