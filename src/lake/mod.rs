@@ -1,61 +1,66 @@
 //! Tables of Parquet that are merged, replaced, read at a version and expired: Delta tables in one folder, one folder a table.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `settings` | `[lake]` |
+//! | `log` | a table's log: what a version holds, how the next one appears all at once, where the pull cursor stands |
+//! | `columns` | which columns a table can hold and how they may change |
+//! | `files` | writing the Parquet files of a version |
+//! | `keys`, `merge` | upserting by key |
+//! | `provider` | a version as the query engine sees it |
+//! | `expire` | which files nobody can ask for any more |
+//! | `lease` | one writing process at a time |
+//!
+//! **What holds after a crash.** A version is its commit, one file that appears under its number in one step. `kill -9` at any moment leaves
+//! each table at a whole version, the cursor at the rows it belongs to, and at worst some files that no version names, which `expire`
+//! sweeps. Data files and commits are synced to disk in that order, so on a file system that honours `fsync` this is true of a power cut,
+//! too; only Delta's checkpoints (summaries of the log, written now and then) are not synced: should one be torn by a power cut, remove it
+//! and `_last_checkpoint`, the log itself says everything.
+
+mod columns;
+mod error;
+mod expire;
+mod files;
+mod keys;
+mod lease;
+mod log;
+mod merge;
+mod provider;
+mod settings;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use chrono::{DateTime, Utc};
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
-use serde::Deserialize;
+use futures::StreamExt;
 
+pub use self::{error::LakeError, lease::WriteLease, settings::LakeSettings};
+use self::{
+    files::{DataFile, FileWriter, Staging},
+    log::{Change, Snapshot},
+    merge::Merge,
+    provider::PinnedTable,
+};
 use crate::config::Period;
 
-/// `[lake]` in `config/perennial.toml`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LakeSettings {
-    /// The folder of the tables, relative to the project folder.
-    pub path: PathBuf,
-    /// How long old versions are kept for `tidy`.
-    pub keep_days: u32,
-    /// Whether this project may write to the lake at all.
-    pub read_only: bool,
-}
-
-impl Default for LakeSettings {
-    fn default() -> Self {
-        Self { path: PathBuf::from("data/lake"), keep_days: 30, read_only: false }
-    }
-}
-
-/// What can go wrong in the lake.
-#[derive(Debug, thiserror::Error)]
-pub enum LakeError {
-    /// Another process holds the writer lease.
-    #[error("another process is writing to the lake")]
-    Busy,
-}
-
-impl crate::diagnosis::Diagnose for LakeError {
-    fn diagnosis(&self) -> crate::diagnosis::Diagnosis {
-        unimplemented!()
-    }
-
-    fn exit(&self) -> crate::diagnosis::Exit {
-        unimplemented!()
-    }
-}
+/// How many batches may wait between a query and the thread that writes its rows.
+const AHEAD: usize = 4;
 
 /// The lake; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Lake;
+pub struct Lake {
+    root: PathBuf,
+    read_only: bool,
+    /// One write a table at a time within this process; other processes are kept out by the lease.
+    turns: Arc<Mutex<HashMap<String, Turn>>>,
+}
 
-/// While it lives, this process alone may write to the lake.
-#[derive(Debug)]
-pub struct WriteLease;
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// What a write left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,86 +93,356 @@ pub struct Expired {
     pub bytes: u64,
 }
 
-#[allow(unused_variables, clippy::unimplemented)]
 impl Lake {
     /// Opens the lake of the project in `root`; makes the folder where there is none.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made.
     pub fn open(root: &Path, settings: &LakeSettings) -> Result<Self, LakeError> {
-        unimplemented!()
+        Self::at(root.join(&settings.path), settings.read_only)
     }
 
-    /// A lake of its own in `folder`, for a replay.
+    /// A lake of its own in `folder`, for a replay. It can be written even where the project's lake is read-only.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made.
     pub fn scratch(&self, folder: &Path) -> Result<Self, LakeError> {
-        unimplemented!()
+        Self::at(folder.to_owned(), false)
+    }
+
+    fn at(folder: PathBuf, read_only: bool) -> Result<Self, LakeError> {
+        if !read_only {
+            std::fs::create_dir_all(&folder).map_err(LakeError::io(&folder))?;
+        }
+        // Delta and the engine name files by absolute paths.
+        let root = std::path::absolute(&folder).map_err(LakeError::io(&folder))?;
+        Ok(Self { root, read_only, turns: Arc::default() })
     }
 
     /// The folder the tables stand in.
+    #[must_use]
     pub fn root(&self) -> &Path {
-        unimplemented!()
+        &self.root
     }
 
     /// Takes the writer lease (an OS file lock, gone with the process).
+    ///
+    /// # Errors
+    /// [`LakeError::Busy`] while another process or another lease of this one holds it; where the lake is read-only or its folder cannot be
+    /// written.
     pub fn write_lease(&self) -> Result<WriteLease, LakeError> {
-        unimplemented!()
+        self.writable()?;
+        WriteLease::take(&self.root)
     }
 
     /// The names of all tables, sorted.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
     pub async fn tables(&self) -> Result<Vec<String>, LakeError> {
-        unimplemented!()
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(LakeError::io(&self.root)(error)),
+        };
+        let mut tables = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(LakeError::io(&self.root))?.path();
+            if let Some(name) = path.file_name().and_then(|name| name.to_str())
+                && is_table_name(name)
+                && log::latest(&path)?.is_some()
+            {
+                tables.push(name.to_owned());
+            }
+        }
+        tables.sort();
+        Ok(tables)
     }
 
     /// The newest version of a table; `None` where there is no such table.
+    ///
+    /// # Errors
+    /// Where its log cannot be listed.
     pub async fn latest(&self, table: &str) -> Result<Option<i64>, LakeError> {
-        unimplemented!()
+        log::latest(&self.folder(table)?)
     }
 
     /// A table's columns at a version (the newest where none is named).
+    ///
+    /// # Errors
+    /// Where there is no such table or version.
     pub async fn schema(&self, table: &str, version: Option<i64>) -> Result<SchemaRef, LakeError> {
-        unimplemented!()
+        Ok(self.snapshot(table, version).await?.schema)
     }
 
     /// Makes the table where there is none; adds columns that are new and nullable; refuses every other change of schema.
+    ///
+    /// # Errors
+    /// Where a column would change its type, or has one no table can hold.
     pub async fn ensure(&self, table: &str, schema: SchemaRef) -> Result<i64, LakeError> {
-        unimplemented!()
+        let _turn = self.turn(table).await?;
+        let base = self.find(table, None).await?;
+        let schema = match &base {
+            Some(base) => {
+                let evolved = columns::evolve(table, &base.schema, &schema)?;
+                if evolved == base.schema {
+                    return Ok(base.version);
+                }
+                evolved
+            }
+            None => columns::storable(table, &schema)?,
+        };
+        let change = Change { schema: Some(schema), ..Change::default() };
+        self.publish(table, base, change, Commit::default()).await
     }
 
     /// Upserts by key; of two rows with one key the later in `rows` wins. Without rows, commits the cursor alone.
+    ///
+    /// Columns of `rows` that the table lacks are added to it. Every merge makes a version, so hand in as many rows at once as memory
+    /// bears: some 100,000 rather than a page.
+    ///
+    /// # Errors
+    /// Where the rows do not fit the table, or a file cannot be read or written; the table is then as it was.
     pub async fn merge(&self, table: &str, key: &[String], rows: Vec<RecordBatch>, commit: Commit) -> Result<Written, LakeError> {
-        unimplemented!()
+        let _turn = self.turn(table).await?;
+        let base = self.find(table, None).await?;
+        let Some((schema, evolved, rows)) = shaped(table, base.as_ref(), &rows)? else {
+            return self.note(table, base, commit).await;
+        };
+        let (folder, name, key) = (self.folder(table)?, table.to_owned(), key.to_vec());
+        let files = base.as_ref().map(|base| base.files.clone()).unwrap_or_default();
+        let staging = Staging::new(&folder, table, next_version(base.as_ref()))?;
+        let staged = Arc::clone(&staging);
+        let merged = blocking(table, move || {
+            let merge = Merge { table: &name, folder: &folder, schema: &schema, files: &files, staging: &staged };
+            merge.run(&key, &rows)
+        })
+        .await?;
+        let before = base.as_ref().map_or(0, Snapshot::rows);
+        let change = Change { schema: evolved, ..merged.change };
+        let version = self.publish(table, base, change, commit).await?;
+        staging.keep();
+        Ok(Written { version, rows: before + merged.inserted, inserted: merged.inserted, updated: merged.updated })
     }
 
-    /// Adds rows.
+    /// Adds rows. Columns that the table lacks are added to it.
+    ///
+    /// # Errors
+    /// Where the rows do not fit the table, or a file cannot be written; the table is then as it was.
     pub async fn append(&self, table: &str, rows: Vec<RecordBatch>, commit: Commit) -> Result<Written, LakeError> {
-        unimplemented!()
+        let _turn = self.turn(table).await?;
+        let base = self.find(table, None).await?;
+        let Some((schema, evolved, rows)) = shaped(table, base.as_ref(), &rows)? else {
+            return self.note(table, base, commit).await;
+        };
+        let (folder, name) = (self.folder(table)?, table.to_owned());
+        let files = base.as_ref().map(|base| base.files.clone()).unwrap_or_default();
+        let staging = Staging::new(&folder, table, next_version(base.as_ref()))?;
+        let staged = Arc::clone(&staging);
+        let inserted = rows.iter().map(|batch| batch.num_rows() as u64).sum();
+        let change = blocking(table, move || {
+            Merge { table: &name, folder: &folder, schema: &schema, files: &files, staging: &staged }.append(&rows)
+        })
+        .await?;
+        let before = base.as_ref().map_or(0, Snapshot::rows);
+        let version = self.publish(table, base, Change { schema: evolved, ..change }, commit).await?;
+        staging.keep();
+        Ok(Written { version, rows: before + inserted, inserted, updated: 0 })
     }
 
-    /// Puts `rows` in place of the whole table, whose schema may change.
+    /// Puts `rows` in place of the whole table, whose schema may change. The rows keep their order; memory is bounded by a row group.
+    ///
+    /// # Errors
+    /// Where the rows break off ([`LakeError::Source`]), do not fit `schema`, or cannot be written; the table is then as it was.
     pub async fn replace(
         &self,
         table: &str,
         schema: SchemaRef,
-        rows: SendableRecordBatchStream,
+        mut rows: SendableRecordBatchStream,
         commit: Commit,
     ) -> Result<Written, LakeError> {
-        unimplemented!()
+        let _turn = self.turn(table).await?;
+        let base = self.find(table, None).await?;
+        let schema = columns::storable(table, &schema)?;
+        let staging = Staging::new(&self.folder(table)?, table, next_version(base.as_ref()))?;
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<RecordBatch>(AHEAD);
+        let (name, shape, staged) = (table.to_owned(), Arc::clone(&schema), Arc::clone(&staging));
+        let writing = tokio::task::spawn_blocking(move || -> Result<Vec<DataFile>, LakeError> {
+            let mut writer = FileWriter::new(&staged, &shape);
+            while let Some(batch) = receiver.blocking_recv() {
+                writer.write(&columns::conform(&name, &batch, &shape)?)?;
+            }
+            writer.finish()
+        });
+        let mut broken = None;
+        while let Some(batch) = rows.next().await {
+            match batch {
+                // The writer hangs up when it fails; its own error is the one to tell.
+                Ok(batch) => {
+                    if sender.send(batch).await.is_err() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    broken = Some(LakeError::Source { table: table.to_owned(), source: Box::new(error) });
+                    break;
+                }
+            }
+        }
+        drop((sender, rows));
+        let written = writing.await.map_err(|error| died(table, &error))?;
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        let add = written?;
+        let count = add.iter().map(|file| file.rows).sum();
+        let (remove, changed) = match &base {
+            Some(base) => (base.files.clone(), base.schema != schema),
+            None => (Vec::new(), true),
+        };
+        let change = Change { add, remove, schema: changed.then_some(schema), overwrite: true };
+        let version = self.publish(table, base, change, commit).await?;
+        staging.keep();
+        Ok(Written { version, rows: count, inserted: count, updated: 0 })
     }
 
     /// The cursor of the newest commit that carried one.
+    ///
+    /// # Errors
+    /// Where the table's log cannot be read.
     pub async fn cursor(&self, table: &str) -> Result<Option<serde_json::Value>, LakeError> {
-        unimplemented!()
+        Ok(self.find(table, None).await?.and_then(|snapshot| snapshot.cursor()))
     }
 
     /// A table at a version, for the engine: its pinned files with an explicit schema.
+    ///
+    /// # Errors
+    /// Where there is no such table or version, or the version has expired.
     pub async fn provider(&self, table: &str, version: Option<i64>) -> Result<Arc<dyn TableProvider>, LakeError> {
-        unimplemented!()
+        let snapshot = self.snapshot(table, version).await?;
+        Ok(Arc::new(PinnedTable::new(&self.folder(table)?, table, &snapshot)?))
     }
 
     /// All rows of a table at a version.
+    ///
+    /// # Errors
+    /// Where there is no such table or version, or the version has expired.
     pub async fn read(&self, table: &str, version: Option<i64>) -> Result<Vec<RecordBatch>, LakeError> {
-        unimplemented!()
+        let snapshot = self.snapshot(table, version).await?;
+        let (folder, name) = (self.folder(table)?, table.to_owned());
+        blocking(table, move || {
+            let mut batches = Vec::new();
+            for file in &snapshot.files {
+                let path = folder.join(&file.name);
+                if !path.exists() {
+                    return Err(LakeError::NoVersion { table: name, version: snapshot.version });
+                }
+                for batch in merge::open(&name, &path)?.build().map_err(LakeError::parquet(&name))? {
+                    batches.push(columns::conform(&name, &batch.map_err(LakeError::rows(&name))?, &snapshot.schema)?);
+                }
+            }
+            Ok(batches)
+        })
+        .await
     }
 
-    /// Removes files that no version younger than `keep` and no pinned version needs.
+    /// Removes files that no version younger than `keep` and no pinned version needs, and what killed processes left behind.
+    ///
+    /// # Errors
+    /// Where a log cannot be read or a file not removed.
     pub async fn expire(&self, keep: Period, now: DateTime<Utc>, pinned: &BTreeMap<String, Vec<i64>>) -> Result<Expired, LakeError> {
-        unimplemented!()
+        self.writable()?;
+        let cutoff = now - keep.delta();
+        let mut total = Expired::default();
+        for table in self.tables().await? {
+            let _turn = self.turn(&table).await?;
+            let newest = self.snapshot(&table, None).await?;
+            let (folder, pinned) = (self.folder(&table)?, pinned.get(&table).cloned().unwrap_or_default());
+            let expired = blocking(&table, move || expire::expire(&folder, &newest, cutoff, &pinned)).await?;
+            total.files += expired.files;
+            total.bytes += expired.bytes;
+        }
+        Ok(total)
+    }
+
+    fn folder(&self, table: &str) -> Result<PathBuf, LakeError> {
+        if is_table_name(table) { Ok(self.root.join(table)) } else { Err(LakeError::Name(table.to_owned())) }
+    }
+
+    fn writable(&self) -> Result<(), LakeError> {
+        if self.read_only { Err(LakeError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// The right to write a table within this process.
+    async fn turn(&self, table: &str) -> Result<tokio::sync::OwnedMutexGuard<()>, LakeError> {
+        self.writable()?;
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(table.to_owned()).or_default())
+        };
+        Ok(turn.lock_owned().await)
+    }
+
+    async fn find(&self, table: &str, version: Option<i64>) -> Result<Option<Snapshot>, LakeError> {
+        log::load(&self.folder(table)?, table, version).await
+    }
+
+    async fn snapshot(&self, table: &str, version: Option<i64>) -> Result<Snapshot, LakeError> {
+        self.find(table, version).await?.ok_or_else(|| LakeError::NoTable(table.to_owned()))
+    }
+
+    async fn publish(&self, table: &str, base: Option<Snapshot>, change: Change, commit: Commit) -> Result<i64, LakeError> {
+        let (folder, name) = (self.folder(table)?, table.to_owned());
+        let version = blocking(table, move || log::publish(&folder, &name, base.as_ref(), change, &commit)).await?;
+        log::checkpoint(&self.folder(table)?, table, version).await;
+        Ok(version)
+    }
+
+    /// A commit without rows: of the cursor, where there is one.
+    async fn note(&self, table: &str, base: Option<Snapshot>, commit: Commit) -> Result<Written, LakeError> {
+        let base = base.ok_or_else(|| LakeError::NoTable(table.to_owned()))?;
+        let (rows, mut version) = (base.rows(), base.version);
+        if commit.cursor.is_some() {
+            version = self.publish(table, Some(base), Change::default(), commit).await?;
+        }
+        Ok(Written { version, rows, inserted: 0, updated: 0 })
     }
 }
+
+/// The table's schema with the rows' new columns, that schema again where it changed, and the rows in its shape; `None` without rows.
+type Shaped = (SchemaRef, Option<SchemaRef>, Vec<RecordBatch>);
+
+fn shaped(table: &str, base: Option<&Snapshot>, rows: &[RecordBatch]) -> Result<Option<Shaped>, LakeError> {
+    let rows: Vec<&RecordBatch> = rows.iter().filter(|batch| batch.num_rows() > 0).collect();
+    let Some(first) = rows.first() else { return Ok(None) };
+    let mut schema = match base {
+        Some(base) => Arc::clone(&base.schema),
+        None => columns::storable(table, first.schema_ref())?,
+    };
+    for batch in &rows {
+        schema = columns::evolve(table, &schema, batch.schema_ref())?;
+    }
+    let evolved = base.is_none_or(|base| base.schema != schema).then(|| Arc::clone(&schema));
+    let rows = rows.into_iter().map(|batch| columns::conform(table, batch, &schema)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some((schema, evolved, rows)))
+}
+
+fn next_version(base: Option<&Snapshot>) -> i64 {
+    base.map_or(0, |base| base.version + 1)
+}
+
+fn is_table_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+async fn blocking<T: Send + 'static>(table: &str, work: impl FnOnce() -> Result<T, LakeError> + Send + 'static) -> Result<T, LakeError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| died(table, &error))?
+}
+
+fn died(table: &str, error: &tokio::task::JoinError) -> LakeError {
+    LakeError::rows(table)(ArrowError::ComputeError(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! Writing the Parquet files of one version, before anybody can see them.
+//!
+//! A file is named by the version that wrote it. Until that version's commit names it, a file belongs to nobody: a write that fails
+//! removes its own, a process that is killed leaves them to [`expire`](super::Lake::expire).
+
+use std::{
+    fs::{File, OpenOptions},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::SystemTime,
+};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    compute::{max, min},
+    datatypes::{DataType, SchemaRef, TimestampMicrosecondType},
+};
+use chrono::{DateTime, SecondsFormat, Utc};
+use deltalake::kernel::Add;
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
+};
+use serde_json::{Map, Value, json};
+
+use super::LakeError;
+
+/// Where a file is closed and the next begun, so that a merge that touches one row rewrites no more than this.
+const TARGET_BYTES: usize = 64 << 20;
+/// Small enough that statistics skip much, large enough that several cores share a file.
+const ROW_GROUP_ROWS: usize = 262_144;
+
+/// A finished file that no commit names yet.
+#[derive(Debug, Clone)]
+pub(super) struct DataFile {
+    name: String,
+    size: u64,
+    pub(super) rows: u64,
+    modified: i64,
+    stats: String,
+}
+
+impl DataFile {
+    pub(super) fn add(&self) -> Add {
+        Add {
+            path: self.name.clone(),
+            size: i64::try_from(self.size).unwrap_or(i64::MAX),
+            modification_time: self.modified,
+            data_change: true,
+            stats: Some(self.stats.clone()),
+            ..Add::default()
+        }
+    }
+}
+
+/// The files of one coming version; they are removed again unless [`keep`](Staging::keep) is called.
+#[derive(Debug)]
+pub(super) struct Staging {
+    folder: PathBuf,
+    table: String,
+    version: i64,
+    next: AtomicU32,
+    created: Mutex<Vec<PathBuf>>,
+    kept: AtomicBool,
+}
+
+impl Staging {
+    pub(super) fn new(folder: &Path, table: &str, version: i64) -> Result<Arc<Self>, LakeError> {
+        std::fs::create_dir_all(folder).map_err(LakeError::io(folder))?;
+        Ok(Arc::new(Self {
+            folder: folder.to_owned(),
+            table: table.to_owned(),
+            version,
+            next: AtomicU32::new(0),
+            created: Mutex::new(Vec::new()),
+            kept: AtomicBool::new(false),
+        }))
+    }
+
+    /// To be called once a commit names the files.
+    pub(super) fn keep(&self) {
+        self.kept.store(true, Ordering::Release);
+    }
+
+    /// A file with a name nobody has: what a killed process left under this version's name stays until it expires.
+    fn create(&self) -> Result<(String, File), LakeError> {
+        loop {
+            let name = format!("v{:09}-{:05}.parquet", self.version, self.next.fetch_add(1, Ordering::Relaxed));
+            let path = self.folder.join(&name);
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    self.created.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+                    return Ok((name, file));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(LakeError::io(&path)(error)),
+            }
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.kept.load(Ordering::Acquire) {
+            for path in self.created.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                // What cannot be removed now is an orphan that expires.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Writes batches into files of bounded size, in the order they come; memory is bounded by a row group.
+pub(super) struct FileWriter {
+    staging: Arc<Staging>,
+    schema: SchemaRef,
+    properties: WriterProperties,
+    current: Option<Open>,
+    done: Vec<DataFile>,
+}
+
+struct Open {
+    name: String,
+    writer: ArrowWriter<File>,
+    rows: u64,
+    times: Vec<TimeRange>,
+}
+
+/// The earliest and latest instant of a column, in microseconds: the only values of rows that stand in a table's log.
+struct TimeRange {
+    column: usize,
+    range: Option<(i64, i64)>,
+    nulls: usize,
+}
+
+impl FileWriter {
+    pub(super) fn new(staging: &Arc<Staging>, schema: &SchemaRef) -> Self {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_created_by(concat!("perennial ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        Self { staging: Arc::clone(staging), schema: Arc::clone(schema), properties, current: None, done: Vec::new() }
+    }
+
+    /// Writes a batch that already has the table's schema.
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), LakeError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut open = match self.current.take() {
+            Some(open) => open,
+            None => self.open()?,
+        };
+        open.writer.write(batch).map_err(LakeError::parquet(&self.staging.table))?;
+        open.rows += batch.num_rows() as u64;
+        for times in &mut open.times {
+            times.take_in(batch.column(times.column));
+        }
+        if open.writer.bytes_written() + open.writer.in_progress_size() >= TARGET_BYTES {
+            self.close(open)
+        } else {
+            self.current = Some(open);
+            Ok(())
+        }
+    }
+
+    /// Closes the last file and names all of them, in the order they were written.
+    pub(super) fn finish(mut self) -> Result<Vec<DataFile>, LakeError> {
+        if let Some(open) = self.current.take() {
+            self.close(open)?;
+        }
+        Ok(self.done)
+    }
+
+    fn open(&self) -> Result<Open, LakeError> {
+        let (name, file) = self.staging.create()?;
+        let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(self.properties.clone()))
+            .map_err(LakeError::parquet(&self.staging.table))?;
+        let times = (0..self.schema.fields().len())
+            .filter(|column| is_time(self.schema.field(*column).data_type()))
+            .map(|column| TimeRange { column, range: None, nulls: 0 })
+            .collect();
+        Ok(Open { name, writer, rows: 0, times })
+    }
+
+    fn close(&mut self, open: Open) -> Result<(), LakeError> {
+        let path = self.staging.folder.join(&open.name);
+        let file = open.writer.into_inner().map_err(LakeError::parquet(&self.staging.table))?;
+        file.sync_all().map_err(LakeError::io(&path))?;
+        let metadata = file.metadata().map_err(LakeError::io(&path))?;
+        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let stats = stats(&self.schema, open.rows, &open.times);
+        self.done.push(DataFile {
+            name: open.name,
+            size: metadata.len(),
+            rows: open.rows,
+            modified: DateTime::<Utc>::from(modified).timestamp_millis(),
+            stats,
+        });
+        Ok(())
+    }
+}
+
+impl TimeRange {
+    fn take_in(&mut self, column: &dyn Array) {
+        let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() else { return };
+        self.nulls += times.null_count();
+        if let (Some(low), Some(high)) = (min(times), max(times)) {
+            self.range = Some(self.range.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
+        }
+    }
+}
+
+pub(super) fn is_time(column: &DataType) -> bool {
+    matches!(column, DataType::Timestamp(_, _))
+}
+
+/// The statistics of a file as Delta writes them: the number of rows and the range of its instants; no name or address.
+fn stats(schema: &SchemaRef, rows: u64, times: &[TimeRange]) -> String {
+    let (mut low, mut high, mut nulls) = (Map::new(), Map::new(), Map::new());
+    for time in times {
+        let name = schema.field(time.column).name();
+        nulls.insert(name.clone(), time.nulls.into());
+        if let Some((first, last)) = time.range {
+            if let (Some(first), Some(last)) = (instant(first), instant(last)) {
+                low.insert(name.clone(), first);
+                high.insert(name.clone(), last);
+            }
+        }
+    }
+    json!({ "numRecords": rows, "minValues": low, "maxValues": high, "nullCount": nulls }).to_string()
+}
+
+fn instant(micros: i64) -> Option<Value> {
+    Some(Value::String(DateTime::from_timestamp_micros(micros)?.to_rfc3339_opts(SecondsFormat::Micros, true)))
+}

@@ -1,0 +1,218 @@
+//! Upserting by key: copy-on-write of the files that hold a key of the new rows.
+//!
+//! 1. The new rows are brought down to one a key, sorted by it.
+//! 2. Every file whose statistics allow it is asked for its keys, nothing else of it is read.
+//! 3. A file that holds one of them is written anew, the new row in the place of the old one, so that a table stays clustered as it was;
+//!    the others are left alone.
+//! 4. Rows whose key was nowhere are written behind, sorted by key. Where small files have gathered, they are folded into one with them.
+//!
+//! Memory is bounded by the new rows and a row group a core. Delta's own `MERGE` would do as well; this keeps the clustering (a scattered
+//! merge does not make the next one scan everything), knows exactly what was new and what was replaced, and needs no query engine.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arrow::{
+    array::{BooleanArray, RecordBatch, UInt32Array},
+    compute::{concat_batches, filter_record_batch, interleave_record_batch, take_record_batch},
+    datatypes::SchemaRef,
+    row::{RowConverter, SortField},
+};
+use parquet::arrow::{
+    ProjectionMask,
+    arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+};
+
+use super::{
+    LakeError,
+    columns::conform,
+    files::{DataFile, FileWriter, Staging},
+    keys::Keyed,
+    log::{Change, LiveFile},
+};
+
+const BATCH: usize = 8192;
+/// A file below this is small.
+const SMALL_BYTES: u64 = 4 << 20;
+/// How many small files are borne before they are folded into one.
+const SMALL_FILES: usize = 8;
+
+/// A merge under way.
+pub(super) struct Merge<'a> {
+    pub(super) table: &'a str,
+    pub(super) folder: &'a Path,
+    pub(super) schema: &'a SchemaRef,
+    pub(super) files: &'a [LiveFile],
+    pub(super) staging: &'a Arc<Staging>,
+}
+
+/// What a merge found and wrote.
+pub(super) struct Merged {
+    pub(super) change: Change,
+    pub(super) inserted: u64,
+    pub(super) updated: u64,
+}
+
+impl Merge<'_> {
+    /// Does the work, all but the commit. Blocking.
+    pub(super) fn run(&self, key: &[String], rows: &[RecordBatch]) -> Result<Merged, LakeError> {
+        let keyed = Keyed::new(self.table, key, self.schema, rows, !self.files.is_empty())?;
+        let found = self.find(&keyed)?;
+        let mut is_new = vec![true; keyed.rows.num_rows()];
+        for place in found.iter().flatten() {
+            is_new[*place as usize] = false;
+        }
+        let inserted = is_new.iter().filter(|new| **new).count() as u64;
+        let updated = keyed.rows.num_rows() as u64 - inserted;
+        let new_rows = filter_record_batch(&keyed.rows, &BooleanArray::from(is_new)).map_err(LakeError::rows(self.table))?;
+
+        let fold = self.to_fold(inserted);
+        let (folded, rewritten): (Vec<usize>, Vec<usize>) =
+            (0..self.files.len()).filter(|at| fold[*at] || !found[*at].is_empty()).partition(|at| fold[*at]);
+        let mut add = self.in_parallel(&rewritten, |at| self.rewrite(&self.files[at], &keyed))?.into_iter().flatten().collect::<Vec<_>>();
+        add.extend(self.write_behind(&folded, &keyed, new_rows)?);
+        let remove = folded.iter().chain(&rewritten).map(|at| self.files[*at].clone()).collect();
+        Ok(Merged { change: Change { add, remove, ..Change::default() }, inserted, updated })
+    }
+
+    /// Writes rows behind the others, all but the commit; small files are folded into one with them. Blocking.
+    pub(super) fn append(&self, rows: &[RecordBatch]) -> Result<Change, LakeError> {
+        let fold = self.to_fold(1);
+        let mut writer = FileWriter::new(self.staging, self.schema);
+        let mut remove = Vec::new();
+        for (file, _) in self.files.iter().zip(fold).filter(|(_, fold)| *fold) {
+            for batch in self.open(file)?.build().map_err(LakeError::parquet(self.table))? {
+                writer.write(&conform(self.table, &batch.map_err(LakeError::rows(self.table))?, self.schema)?)?;
+            }
+            remove.push(file.clone());
+        }
+        for batch in rows {
+            writer.write(batch)?;
+        }
+        Ok(Change { add: writer.finish()?, remove, ..Change::default() })
+    }
+
+    /// For every file, the places in `keyed` of the keys it holds.
+    fn find(&self, keyed: &Keyed) -> Result<Vec<Vec<u32>>, LakeError> {
+        let key_schema = keyed.key_schema(self.table, self.schema)?;
+        let all: Vec<usize> = (0..self.files.len()).collect();
+        self.in_parallel(&all, |at| {
+            let mut places = Vec::new();
+            if let Some(reader) = self.key_reader(&self.files[at], keyed, &key_schema)? {
+                for batch in reader {
+                    let batch = conform(self.table, &batch.map_err(LakeError::rows(self.table))?, &key_schema)?;
+                    places.extend(keyed.matches(self.table, &batch)?.into_iter().flatten());
+                }
+            }
+            Ok(places)
+        })
+    }
+
+    /// A reader of the key's columns of the row groups that may hold a key; `None` where none may.
+    fn key_reader(&self, file: &LiveFile, keyed: &Keyed, key: &SchemaRef) -> Result<Option<ParquetRecordBatchReader>, LakeError> {
+        let builder = self.open(file)?;
+        let metadata = Arc::clone(builder.metadata());
+        let groups: Vec<usize> =
+            (0..metadata.num_row_groups()).filter(|at| keyed.may_stand_in(metadata.row_group(*at), key.field(0).name())).collect();
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<&str> = key.fields().iter().map(|field| field.name().as_str()).collect();
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        builder.with_row_groups(groups).with_projection(mask).build().map(Some).map_err(LakeError::parquet(self.table))
+    }
+
+    /// Which files are folded into one with `inserted` new rows.
+    fn to_fold(&self, inserted: u64) -> Vec<bool> {
+        let small = |file: &LiveFile| file.size < SMALL_BYTES;
+        let many = self.files.iter().filter(|file| small(file)).count() >= SMALL_FILES;
+        self.files.iter().map(|file| many && inserted > 0 && small(file)).collect()
+    }
+
+    /// The file once more, with the new rows in the places of the old ones.
+    fn rewrite(&self, file: &LiveFile, keyed: &Keyed) -> Result<Vec<DataFile>, LakeError> {
+        let mut writer = FileWriter::new(self.staging, self.schema);
+        for batch in self.open(file)?.build().map_err(LakeError::parquet(self.table))? {
+            writer.write(&self.updated(&batch.map_err(LakeError::rows(self.table))?, keyed)?)?;
+        }
+        writer.finish()
+    }
+
+    /// A batch of old rows with the new ones in their places.
+    fn updated(&self, batch: &RecordBatch, keyed: &Keyed) -> Result<RecordBatch, LakeError> {
+        let batch = conform(self.table, batch, self.schema)?;
+        let matches = keyed.matches(self.table, &keyed.keys_of(self.table, &batch)?)?;
+        if matches.iter().all(Option::is_none) {
+            return Ok(batch);
+        }
+        let source: Vec<(usize, usize)> =
+            matches.iter().enumerate().map(|(row, place)| place.map_or((0, row), |place| (1, place as usize))).collect();
+        interleave_record_batch(&[&batch, &keyed.rows], &source).map_err(LakeError::rows(self.table))
+    }
+
+    /// The new rows, and with them those of the files that are folded, sorted by key.
+    fn write_behind(&self, folded: &[usize], keyed: &Keyed, new_rows: RecordBatch) -> Result<Vec<DataFile>, LakeError> {
+        let mut writer = FileWriter::new(self.staging, self.schema);
+        let rows = if folded.is_empty() {
+            new_rows
+        } else {
+            let mut batches = vec![new_rows];
+            for at in folded {
+                for batch in self.open(&self.files[*at])?.build().map_err(LakeError::parquet(self.table))? {
+                    batches.push(self.updated(&batch.map_err(LakeError::rows(self.table))?, keyed)?);
+                }
+            }
+            self.sorted(&batches, keyed)?
+        };
+        for start in (0..rows.num_rows()).step_by(BATCH) {
+            writer.write(&rows.slice(start, BATCH.min(rows.num_rows() - start)))?;
+        }
+        writer.finish()
+    }
+
+    fn sorted(&self, batches: &[RecordBatch], keyed: &Keyed) -> Result<RecordBatch, LakeError> {
+        let failed = LakeError::rows(self.table);
+        let all = concat_batches(self.schema, batches).map_err(&failed)?;
+        let keys = keyed.keys_of(self.table, &all)?;
+        let fields = keys.schema_ref().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
+        let encoded = RowConverter::new(fields).and_then(|converter| converter.convert_columns(keys.columns())).map_err(&failed)?;
+        let mut order: Vec<u32> = (0..u32::try_from(all.num_rows()).unwrap_or(u32::MAX)).collect();
+        order.sort_by(|a, b| encoded.row(*a as usize).cmp(&encoded.row(*b as usize)));
+        take_record_batch(&all, &UInt32Array::from(order)).map_err(&failed)
+    }
+
+    fn open(&self, file: &LiveFile) -> Result<ParquetRecordBatchReaderBuilder<File>, LakeError> {
+        open(self.table, &self.folder.join(&file.name))
+    }
+
+    /// Does `work` for each of `files` on as many threads as there are cores; the results come in the order of `files`.
+    fn in_parallel<T: Send>(&self, files: &[usize], work: impl Fn(usize) -> Result<T, LakeError> + Sync) -> Result<Vec<T>, LakeError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
+        if threads <= 1 {
+            return files.iter().map(|at| work(*at)).collect();
+        }
+        let next = Mutex::new(files.iter().enumerate());
+        let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let mut results: Vec<(usize, Result<T, LakeError>)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads)
+                .map(|_| scope.spawn(|| std::iter::from_fn(take).map(|(order, at)| (order, work(*at))).collect::<Vec<_>>()))
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        });
+        if results.len() < files.len() {
+            let died = arrow::error::ArrowError::ComputeError("a thread that read the table's files died".to_owned());
+            return Err(LakeError::rows(self.table)(died));
+        }
+        results.sort_by_key(|(order, _)| *order);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+/// Opens a file of the table for reading in batches.
+pub(super) fn open(table: &str, path: &PathBuf) -> Result<ParquetRecordBatchReaderBuilder<File>, LakeError> {
+    let file = File::open(path).map_err(LakeError::io(path))?;
+    Ok(ParquetRecordBatchReaderBuilder::try_new(file).map_err(LakeError::parquet(table))?.with_batch_size(BATCH))
+}

@@ -1,0 +1,120 @@
+//! A version of a table as the query engine sees it: its pinned files, and the columns the log declares.
+//!
+//! Files written before a column was added lack it; DataFusion's Parquet scan fills it with nulls. Statistics of row groups and pages prune.
+
+use std::{path::Path, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    common::{Statistics, stats::Precision},
+    datasource::{
+        listing::PartitionedFile,
+        object_store::ObjectStoreUrl,
+        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource, parquet::CachedParquetFileReaderFactory},
+        source::DataSourceExec,
+    },
+    error::{DataFusionError, Result},
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType},
+    physical_plan::{ExecutionPlan, empty::EmptyExec},
+};
+use object_store::ObjectMeta;
+
+use super::{LakeError, log::Snapshot};
+
+/// A table at one version.
+#[derive(Debug)]
+pub(super) struct PinnedTable {
+    schema: SchemaRef,
+    files: Vec<PartitionedFile>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl PinnedTable {
+    /// Fails where a file of the version has expired.
+    pub(super) fn new(folder: &Path, table: &str, snapshot: &Snapshot) -> Result<Self, LakeError> {
+        let mut files = Vec::with_capacity(snapshot.files.len());
+        for file in &snapshot.files {
+            let path = folder.join(&file.name);
+            if !path.exists() {
+                return Err(LakeError::NoVersion { table: table.to_owned(), version: snapshot.version });
+            }
+            let location = object_store::path::Path::from_absolute_path(&path)
+                .map_err(|error| LakeError::io(&path)(std::io::Error::new(std::io::ErrorKind::InvalidInput, error.to_string())))?;
+            let meta = ObjectMeta { location, last_modified: file.modified, size: file.size, e_tag: None, version: None };
+            let statistics = Statistics {
+                num_rows: Precision::Exact(usize::try_from(file.rows).unwrap_or(usize::MAX)),
+                total_byte_size: Precision::Absent,
+                column_statistics: Statistics::unknown_column(&snapshot.schema),
+            };
+            files.push(PartitionedFile::new_from_meta(meta).with_statistics(Arc::new(statistics)));
+        }
+        Ok(Self {
+            schema: Arc::clone(&snapshot.schema),
+            files,
+            rows: usize::try_from(snapshot.rows()).unwrap_or(usize::MAX),
+            bytes: usize::try_from(snapshot.files.iter().map(|file| file.size).sum::<u64>()).unwrap_or(usize::MAX),
+        })
+    }
+
+    fn whole(&self) -> Statistics {
+        Statistics {
+            num_rows: Precision::Exact(self.rows),
+            total_byte_size: Precision::Inexact(self.bytes),
+            column_statistics: Statistics::unknown_column(&self.schema),
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for PinnedTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.files.is_empty() {
+            let schema = match projection {
+                Some(columns) => Arc::new(self.schema.project(columns)?),
+                None => Arc::clone(&self.schema),
+            };
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let url = ObjectStoreUrl::local_filesystem();
+        let runtime = state.runtime_env();
+        let footers = runtime.cache_manager.get_file_metadata_cache();
+        let reader = Arc::new(CachedParquetFileReaderFactory::new(runtime.object_store(&url)?, footers));
+        // The filters reach the source through the physical optimizer's pushdown, dynamic ones included.
+        let source = ParquetSource::new(Arc::clone(&self.schema))
+            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_parquet_file_reader_factory(reader);
+        let groups = FileGroup::new(self.files.clone()).split_files(state.config().target_partitions());
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(self.whole())
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        Some(self.whole())
+    }
+}
