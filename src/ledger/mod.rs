@@ -17,8 +17,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
+mod builds;
 mod ids;
 
+pub use builds::{BuildRecord, ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
 pub use ids::{CustomerId, MessageId, PlanId};
 
 /// `[ledger]` in `config/perennial.toml`.

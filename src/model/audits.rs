@@ -293,7 +293,9 @@ mod tests {
 
     #[test]
     fn what_is_no_audit_is_refused() {
-        for text in ["unique()", "unique(a b)", "uniq(a)", "rows(5, 1)", "rows(1)", "change(much)", "accepted(a)", "relationship(a, b)", "x"] {
+        for text in
+            ["unique()", "unique(a b)", "uniq(a)", "rows(5, 1)", "rows(1)", "change(much)", "accepted(a)", "relationship(a, b)", "x"]
+        {
             assert!(Audit::parse(text).is_err(), "{text}");
         }
     }

@@ -117,9 +117,7 @@ impl SqlFile {
             problems.push(problem);
             FrontMatter::default()
         });
-        let parsed = parse_select(&sql, Origin { file: Some(&path), line: 1 })
-            .map_err(|error| problems.push(error.diagnosis()))
-            .ok();
+        let parsed = parse_select(&sql, Origin { file: Some(&path), line: 1 }).map_err(|error| problems.push(error.diagnosis())).ok();
         let columns = column_comments(&sql);
         let mut file = Self { kind, name, path, sql, front, columns, parsed, problems };
         file.examine();
@@ -213,9 +211,8 @@ impl SqlFile {
             found.push(wrong_name(format!("`{}` cannot be the name of a table", self.name)).hint(hint));
         } else if self.kind == Kind::Staging {
             match self.staged() {
-                None => found.push(
-                    wrong_name("a staging file is named `<source>__<table>.sql`".to_owned()).hint("for example `shop__orders.sql`"),
-                ),
+                None => found
+                    .push(wrong_name("a staging file is named `<source>__<table>.sql`".to_owned()).hint("for example `shop__orders.sql`")),
                 Some((_, table)) if table == "identities" || canonical::canonical(table).is_none() => {
                     let tables = canonical::canonical_tables();
                     let names: Vec<&str> = tables.iter().map(|table| table.name).filter(|name| *name != "identities").collect();
@@ -337,14 +334,18 @@ mod tests {
 
     #[test]
     fn comments_and_texts_are_not_code() {
-        assert_eq!(code_only("a -- b\n'c''d' /* e\nf */ g"), "a     \n             \n     g".replacen("             ", "        ", 1).replace("        \n", "            \n"));
+        assert_eq!(
+            code_only("a -- b\n'c''d' /* e\nf */ g"),
+            "a     \n             \n     g".replacen("             ", "        ", 1).replace("        \n", "            \n")
+        );
         assert_eq!(code_only("a -- b\nc").lines().count(), 2);
         assert_eq!(word_place("select orders_x,\n  orders from", "orders"), Some((2, 3)));
     }
 
     #[test]
     fn a_comment_at_the_end_of_a_line_describes_its_column() {
-        let comments = column_comments("select\n  a.customer_id, -- who\n  count(*) as orders  -- how many, ever\nfrom x -- y -- z\n-- alone");
+        let comments =
+            column_comments("select\n  a.customer_id, -- who\n  count(*) as orders  -- how many, ever\nfrom x -- y -- z\n-- alone");
         assert_eq!(comments["customer_id"], "who");
         assert_eq!(comments["orders"], "how many, ever");
     }

@@ -176,7 +176,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_an_error_on_its_line_of_the_sql_file() {
         let diagnosis = error("\n/* ---\nkey = \"a\"\nparms = { x = 1 }\n--- */\nselect 1");
-        assert_eq!((diagnosis.code.as_str(), diagnosis.line, diagnosis.hint.as_deref()), ("unknown_key", Some(4), Some("did you mean `params`?")));
+        assert_eq!(
+            (diagnosis.code.as_str(), diagnosis.line, diagnosis.hint.as_deref()),
+            ("unknown_key", Some(4), Some("did you mean `params`?"))
+        );
         assert_eq!(diagnosis.file.as_deref(), Some(Path::new("sql/segments/lapsed.sql")));
     }
 

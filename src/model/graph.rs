@@ -28,8 +28,7 @@ impl Graph {
         let mut done: BTreeSet<&str> = BTreeSet::new();
         while order.len() < self.reads.len() {
             let ready = self.reads.iter().find(|(name, _)| {
-                !done.contains(name.as_str())
-                    && self.inputs(name).all(|input| done.contains(input) || !self.reads.contains_key(input))
+                !done.contains(name.as_str()) && self.inputs(name).all(|input| done.contains(input) || !self.reads.contains_key(input))
             });
             match ready {
                 Some((name, _)) => {
@@ -76,14 +75,13 @@ mod tests {
     use super::*;
 
     fn graph(edges: &[(&str, &[&str])]) -> Graph {
-        Graph::new(
-            edges.iter().map(|(name, reads)| ((*name).to_owned(), reads.iter().map(|read| (*read).to_owned()).collect())).collect(),
-        )
+        Graph::new(edges.iter().map(|(name, reads)| ((*name).to_owned(), reads.iter().map(|read| (*read).to_owned()).collect())).collect())
     }
 
     #[test]
     fn a_table_comes_after_what_it_reads() {
-        let graph = graph(&[("lapsed", &["features", "customers"]), ("features", &["orders"]), ("orders", &["shop__orders"]), ("customers", &[])]);
+        let graph =
+            graph(&[("lapsed", &["features", "customers"]), ("features", &["orders"]), ("orders", &["shop__orders"]), ("customers", &[])]);
         assert_eq!(graph.order().unwrap(), ["customers", "orders", "features", "lapsed"]);
     }
 

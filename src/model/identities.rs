@@ -136,9 +136,8 @@ impl Resolver {
         // Here a record without a time of creation counts as the eldest, so that no newcomer takes its place.
         let dated = |record: u32| self.records[record as usize].created_at != UNKNOWN;
         let mut by_email: Vec<u32> = (0..self.records.len() as u32).filter(|record| !email(*record).is_empty()).collect();
-        by_email.sort_unstable_by(|a, b| {
-            email(*a).cmp(email(*b)).then_with(|| dated(*a).cmp(&dated(*b))).then_with(|| self.by_age(*a, *b))
-        });
+        by_email
+            .sort_unstable_by(|a, b| email(*a).cmp(email(*b)).then_with(|| dated(*a).cmp(&dated(*b))).then_with(|| self.by_age(*a, *b)));
         for same in by_email.chunk_by(|a, b| email(*a) == email(*b)) {
             for record in &same[1..] {
                 if self.records[*record as usize].link.is_none() {

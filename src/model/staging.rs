@@ -53,11 +53,18 @@ pub(crate) fn canonical_query(table: &Table, staged: &[Staged<'_>]) -> String {
         ("consents", _) => {
             let union = union(table, staged);
             // Two records of one person may answer at one instant, as in a bulk import: the answer that forbids wins.
-            format!("select customer_id, channel, purpose, min(status) as status, at from ({union}) group by customer_id, channel, purpose, at")
+            format!(
+                "select customer_id, channel, purpose, min(status) as status, at from ({union}) group by customer_id, channel, purpose, at"
+            )
         }
         _ if table.money().is_empty() => union(table, staged),
         _ => priced(table, &union(table, staged)),
     }
+}
+
+/// The rows of a table's staging views, mapped to people; nothing is filled, merged or dropped.
+pub(crate) fn rows_query(table: &Table, staged: &[Staged<'_>]) -> String {
+    if staged.is_empty() { empty_query(table) } else { union(table, staged) }
 }
 
 /// No rows, all columns.
@@ -182,7 +189,8 @@ fn customers_query(table: &Table, staged: &[Staged<'_>]) -> String {
     records.push(bare_records(table, staged));
     let first = |name: &str| format!("first_value({name}) ignore nulls over w as {name}");
     let firsts: Vec<String> = plain.iter().map(|name| first(name)).collect();
-    let order = "partition by customer_id order by deleted_at is not null, coalesce(updated_at, created_at) desc nulls last, source, source_id";
+    let order =
+        "partition by customer_id order by deleted_at is not null, coalesce(updated_at, created_at) desc nulls last, source, source_id";
     let columns = table.schema.fields().iter().map(|field| match field.name().as_str() {
         "locale" => "coalesce(locale, $brand_locale) as locale".to_owned(),
         "timezone" => "coalesce(timezone, $brand_timezone) as timezone".to_owned(),
