@@ -129,6 +129,11 @@ impl Session {
         unimplemented!()
     }
 
+    /// The query as a table that another session can name; it runs where that session reads it.
+    pub async fn view(&self, query: &Query<'_>) -> Result<Arc<dyn TableProvider>, EngineError> {
+        unimplemented!()
+    }
+
     /// The query's rows, as they come. Text columns are `Utf8`, never views.
     pub async fn stream(&self, query: &Query<'_>) -> Result<SendableRecordBatchStream, EngineError> {
         unimplemented!()

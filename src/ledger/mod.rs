@@ -18,9 +18,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
+mod builds;
 mod ids;
 mod runs;
 
+pub use builds::{BuildRecord, ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use runs::{PullRecord, RunRecord, RunStatus, Slot, SlotStatus};
 mod messages;
