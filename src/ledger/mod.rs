@@ -20,10 +20,13 @@ use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
 mod ids;
 mod messages;
+mod recipients;
 mod suppressions;
 
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{RecentSends, Sent};
+pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Turn};
+pub use recipients::{Consent, Standing, State, Tally, Unknown, Verdict};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
 
 /// `[ledger]` in `config/perennial.toml`.
