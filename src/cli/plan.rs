@@ -4,9 +4,10 @@ use std::{fmt::Write, path::PathBuf};
 
 use super::{global::Global, output};
 use crate::{
+    campaign,
     diagnosis::{Diagnosis, Exit, Failure},
     job::{self, House, Moment, Step},
-    ledger::{self, PlanSummary},
+    ledger::{self, PlanRecord, PlanStatus, PlanSummary},
 };
 
 #[derive(Debug, clap::Args)]
@@ -55,7 +56,7 @@ pub(super) struct RejectArgs {
 /// The plan as the ledger has it.
 pub(super) async fn find(house: &House, plan: &str) -> Result<PlanSummary, Failure> {
     let id = ledger::PlanId::new(plan);
-    house.ledger.plan(&id).await?.ok_or_else(|| {
+    house.ledger.plan(&id).await?.map(|record| record.summary()).ok_or_else(|| {
         Failure::wrong(Diagnosis::new("unknown_plan", format!("there is no plan `{plan}`")).hint("`perennial plans` lists them"))
     })
 }
@@ -67,17 +68,7 @@ pub(super) fn page(house: &House, plan: &ledger::PlanId) -> PathBuf {
 
 /// A plan's status in plain words.
 pub(super) fn status_words(plan: &PlanSummary) -> String {
-    let words = match plan.status.as_str() {
-        "draft" if plan.planned == 0 => "nobody to write to",
-        "draft" => "waiting for approval",
-        "approved" => "approved, not yet sent",
-        "superseded" => "replaced by a newer plan",
-        "delivering" => "being sent",
-        "delivered" => "sent",
-        "stopped" => "stopped by hand",
-        "held" => "held by hand",
-        other => other,
-    };
+    let words = if plan.status == PlanStatus::Draft && plan.planned == 0 { "nobody to write to" } else { plan.status.in_words() };
     if plan.replay { format!("{words} (replay)") } else { words.to_owned() }
 }
 
@@ -102,9 +93,9 @@ pub(super) async fn plan(global: &Global, args: PlanArgs) -> Result<Exit, Failur
 
 pub(super) async fn list(global: &Global, args: PlansArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
-    let mut plans = house.ledger.plans().await?;
+    let mut plans: Vec<PlanSummary> = house.ledger.plans(None).await?.iter().map(PlanRecord::summary).collect();
     if !args.all && !global.json() {
-        plans.retain(|plan| matches!(plan.status.as_str(), "draft" | "approved" | "delivering" | "held"));
+        plans.retain(|plan| matches!(plan.status, PlanStatus::Draft | PlanStatus::Approved | PlanStatus::Delivering | PlanStatus::Held));
     }
     let mut text = String::new();
     for plan in &plans {
@@ -120,7 +111,7 @@ pub(super) async fn list(global: &Global, args: PlansArgs) -> Result<Exit, Failu
 pub(super) async fn approve(global: &Global, args: ApproveArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let summary = find(&house, &args.plan).await?;
-    job::approve(&house, &summary.plan, &args.by).await?;
+    campaign::approve(house.project.root(), &house.ledger, house.project.keys(), &summary.plan, &args.by, house.project.clock().now()).await?;
     let summary = find(&house, &args.plan).await?;
     let text = format!("Approved for {} people.\nTo send: perennial deliver {}", summary.planned, summary.plan);
     output::print(global, &summary, text);
@@ -130,7 +121,7 @@ pub(super) async fn approve(global: &Global, args: ApproveArgs) -> Result<Exit, 
 pub(super) async fn reject(global: &Global, args: RejectArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let summary = find(&house, &args.plan).await?;
-    house.ledger.reject(&summary.plan, &args.by, &args.why, house.project.clock().now()).await?;
+    campaign::reject(&house.ledger, &summary.plan, &args.by, &args.why, house.project.clock().now()).await?;
     output::print(global, &find(&house, &args.plan).await?, "Rejected; nobody gets it.");
     Ok(Exit::Done)
 }
@@ -138,7 +129,7 @@ pub(super) async fn reject(global: &Global, args: RejectArgs) -> Result<Exit, Fa
 pub(super) async fn hold(global: &Global, args: PlanId) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let summary = find(&house, &args.plan).await?;
-    house.ledger.hold(&summary.plan, house.project.clock().now()).await?;
+    campaign::hold(&house.ledger, &summary.plan, house.project.clock().now()).await?;
     output::print(global, &find(&house, &args.plan).await?, format!("Held.\nTo go on: perennial resume {}", args.plan));
     Ok(Exit::Done)
 }
@@ -146,7 +137,7 @@ pub(super) async fn hold(global: &Global, args: PlanId) -> Result<Exit, Failure>
 pub(super) async fn resume(global: &Global, args: PlanId) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let summary = find(&house, &args.plan).await?;
-    house.ledger.resume(&summary.plan, house.project.clock().now()).await?;
+    campaign::resume(&house.ledger, &summary.plan, house.project.clock().now()).await?;
     let summary = find(&house, &args.plan).await?;
     output::print(global, &summary, format!("Resumed: {}.", status_words(&summary)));
     Ok(Exit::Done)
@@ -155,7 +146,7 @@ pub(super) async fn resume(global: &Global, args: PlanId) -> Result<Exit, Failur
 pub(super) async fn cancel(global: &Global, args: PlanId) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let summary = find(&house, &args.plan).await?;
-    house.ledger.cancel(&summary.plan, house.project.clock().now()).await?;
+    campaign::cancel(&house.ledger, &summary.plan, house.project.clock().now()).await?;
     output::print(global, &find(&house, &args.plan).await?, "Cancelled; whoever has not been written to will not be.");
     Ok(Exit::Done)
 }

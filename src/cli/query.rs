@@ -44,16 +44,16 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
         (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| unusable(file, &error))?,
         (None, None) => String::new(),
     };
-    let mut params = model::bound_params(&house.project.brand_defaults(), moment.as_of);
+    let mut params = model::bound_params(moment.as_of, &house.project.brand_defaults());
     params.extend(parse_params(&args.param)?);
-    let session = model::session(&house.lake, &house.engine, &house.ledger.published().await?).await?;
+    let session = house.session(&sql).await?;
     let query = Query { sql: &sql, origin: Origin { file: args.file.as_deref(), line: 1 }, params };
     let schema = session.schema(&query).await?;
     let batches = session.collect(&query).await?;
-    write(global, &args, schema, &batches)
+    write(global, &args, schema, batches)
 }
 
-fn write(global: &Global, args: &Args, schema: SchemaRef, batches: &[RecordBatch]) -> Result<Exit, Failure> {
+fn write(global: &Global, args: &Args, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Exit, Failure> {
     let mut bytes = Vec::new();
     let refs: Vec<&RecordBatch> = batches.iter().collect();
     let failed = |error: String| {
@@ -61,7 +61,7 @@ fn write(global: &Global, args: &Args, schema: SchemaRef, batches: &[RecordBatch
     };
     match global.format {
         Format::Text | Format::Table => {
-            let shown = if batches.is_empty() { vec![RecordBatch::new_empty(schema)] } else { batches.to_vec() };
+            let shown = if batches.is_empty() { vec![RecordBatch::new_empty(schema)] } else { batches };
             let table = pretty_format_batches(&shown).map_err(|error| failed(error.to_string()))?;
             bytes.extend_from_slice(format!("{table}\n").as_bytes());
         }
@@ -108,9 +108,32 @@ pub(super) fn parse_params(pairs: &[String]) -> Result<BTreeMap<String, ScalarVa
         let (name, value) = pair.split_once('=').ok_or_else(|| {
             Failure::wrong(Diagnosis::new("param", format!("`{pair}` is not NAME=VALUE")).hint("write for instance --param quiet_days=90"))
         })?;
-        Ok((name.trim_start_matches('$').to_owned(), model::param_value(value)))
+        Ok((name.trim_start_matches('$').to_owned(), value_of(value)))
     };
     pairs.iter().map(read).collect()
+}
+
+/// A value as people write it: a whole number, a decimal, true or false, a date, else text.
+fn value_of(text: &str) -> ScalarValue {
+    if let Ok(number) = text.parse::<i64>() {
+        return ScalarValue::Int64(Some(number));
+    }
+    if let Ok(yes) = text.parse::<bool>() {
+        return ScalarValue::Boolean(Some(yes));
+    }
+    if let Ok(day) = text.parse::<chrono::NaiveDate>() {
+        let days = (day - chrono::NaiveDate::default()).num_days();
+        return ScalarValue::Date32(i32::try_from(days).ok());
+    }
+    match text.split_once('.') {
+        Some((whole, part)) if part.len() <= 18 && part.bytes().all(|digit| digit.is_ascii_digit()) => {
+            match (format!("{whole}{part}").parse::<i128>(), i8::try_from(part.len())) {
+                (Ok(unscaled), Ok(scale)) => ScalarValue::Decimal128(Some(unscaled), 38, scale),
+                _ => ScalarValue::from(text),
+            }
+        }
+        _ => ScalarValue::from(text),
+    }
 }
 
 fn unusable(file: &std::path::Path, error: &std::io::Error) -> Failure {

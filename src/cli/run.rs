@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{global::Global, output};
 use crate::{
     diagnosis::{Diagnosis, Exit, Failure},
+    ledger::PlanStatus,
     job::{self, House, Job, Moment, RunOutcome, Step},
 };
 
@@ -76,7 +77,7 @@ async fn text(house: &House, outcome: &RunOutcome) -> Result<String, Failure> {
             super::plan::status_words(&summary)
         );
         let _ = writeln!(text, "                {}", super::plan::page(house, plan).display());
-        waiting += u32::from(summary.status == "draft");
+        waiting += u32::from(summary.status == PlanStatus::Draft);
     }
     if waiting > 0 {
         let _ = writeln!(text, "\nNothing has been sent. Open a page above, then: perennial approve PLAN --by YOUR-NAME");

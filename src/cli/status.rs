@@ -9,7 +9,7 @@ use super::{global::Global, output};
 use crate::{
     diagnosis::{Exit, Failure},
     job::Job,
-    ledger::{PullRecord, RunRecord, RunStatus, UnknownMessage},
+    ledger::{PullRecord, RunRecord, RunStatus, Unknown},
 };
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ struct Status {
     ok: bool,
     jobs: Vec<JobStatus>,
     streams: Vec<PullRecord>,
-    unknown: Vec<UnknownMessage>,
+    unknown: Vec<Unknown>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,7 +46,7 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
         .map(|job| JobStatus { next: job.schedule.next(now), last: runs.iter().find(|run| run.job == job.name).cloned(), job: job.name })
         .collect();
     let streams = house.ledger.last_pulls().await?;
-    let unknown = house.ledger.unknown().await?;
+    let unknown = house.ledger.unknowns().await?;
     let failed = jobs.iter().any(|job| job.last.as_ref().is_some_and(|run| run.status == RunStatus::Failed))
         || streams.iter().any(|stream| stream.error.is_some());
     let mut text = String::new();

@@ -5,7 +5,8 @@ use std::{fmt::Write, path::PathBuf};
 use super::{global::Global, output};
 use crate::{
     diagnosis::{Diagnosis, Exit, Failure},
-    ledger::Scope,
+    ledger::{NewSuppression, Scope, address_hash},
+    secret::Keys,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -43,20 +44,24 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<Exit, Failu
     let (keys, now) = (house.project.keys(), house.project.clock().now());
     match command {
         Command::Add(one) => {
-            house.ledger.suppress(keys, &one.address, scope(one.marketing), "manual", one.by.as_deref(), now).await?;
+            house.ledger.suppress(&against(keys, &one.address, one.marketing, "manual", one.by), now).await?;
             output::print(global, &serde_json::json!({ "suppressed": 1 }), "Nobody will be written to there again.");
         }
         Command::Remove(one) => {
-            let lifted = house.ledger.lift_suppression(keys, &one.address, one.by.as_deref(), now).await?;
+            let lifted = {
+                let hash = address_hash(keys, &one.address);
+                house.ledger.lift(None, Some(&hash), "email", one.by.as_deref().unwrap_or_default(), now).await?
+            };
             let text = if lifted == 0 { "Nothing stood against this address.".to_owned() } else { format!("Lifted {lifted}.") };
             output::print(global, &serde_json::json!({ "lifted": lifted }), text);
         }
         Command::List => {
-            let list = house.ledger.suppressions().await?;
+            let mut list = house.ledger.suppressions(0, u32::MAX).await?;
+            list.retain(|one| one.lifted_at.is_none());
             let mut text = String::new();
             for one in &list {
                 let who = one.address.as_deref().or(one.customer_id.as_deref()).unwrap_or("(erased)");
-                let _ = writeln!(text, "{}  {:<10} {:<14} {who}", one.at.format("%F"), one.scope, one.reason);
+                let _ = writeln!(text, "{}  {:<10} {:<14} {who}", one.at.format("%F"), one.scope.as_str(), one.reason);
             }
             if list.is_empty() {
                 text.push_str("Nobody is suppressed.");
@@ -65,7 +70,8 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<Exit, Failu
         }
         Command::Import { file, by } => {
             let addresses = read(&file)?;
-            let count = house.ledger.import_suppressions(keys, &addresses, by.as_deref(), now).await?;
+            let list: Vec<NewSuppression> = addresses.iter().map(|address| against(keys, address, false, "imported", by.clone())).collect();
+            let count = house.ledger.suppress_all(&list, now).await?;
             output::print(
                 global,
                 &serde_json::json!({ "suppressed": count, "read": addresses.len() }),
@@ -76,8 +82,16 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-fn scope(marketing: bool) -> Scope {
-    if marketing { Scope::Marketing } else { Scope::All }
+fn against(keys: &Keys, address: &str, marketing: bool, reason: &str, by: Option<String>) -> NewSuppression {
+    NewSuppression {
+        customer_id: None,
+        address_hash: Some(address_hash(keys, address)),
+        address: Some(address.to_owned()),
+        channel: "email".to_owned(),
+        scope: if marketing { Scope::Marketing } else { Scope::All },
+        reason: reason.to_owned(),
+        by,
+    }
 }
 
 /// One address a line, or the column `email` of a CSV. A line that is no address stops the import, so that nobody is missed in silence.

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::{global::Global, output};
 use crate::{
-    diagnosis::{Exit, Failure},
+    diagnosis::{Diagnosis, Exit, Failure},
     ledger::{MessageId, Verdict},
 };
 
@@ -40,7 +40,7 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<Exit, Failu
     let house = global.house().await?;
     match command {
         Command::List => {
-            let unknown = house.ledger.unknown().await?;
+            let unknown = house.ledger.unknowns().await?;
             let mut text = String::new();
             for message in &unknown {
                 let _ = writeln!(text, "{}  {}  {}", message.message_id, message.customer_id, message.plan);
@@ -55,8 +55,13 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<Exit, Failu
                 As::Accepted => Verdict::Accepted,
                 As::NotSent => Verdict::NotSent,
             };
-            house.ledger.resolve_unknown(&MessageId::new(&args.message_id), verdict, &args.by, house.project.clock().now()).await?;
-            output::print(global, &serde_json::json!({ "message_id": args.message_id, "resolved": true }), "Recorded.");
+            let id = MessageId::new(&args.message_id);
+            let Some(state) = house.ledger.resolve_unknown(&id, verdict, &args.by, house.project.clock().now()).await? else {
+                let diagnosis = Diagnosis::new("unknown_message", format!("no message with an unknown outcome is called `{id}`"));
+                return Err(Failure::wrong(diagnosis.hint("`perennial unknown list` names them")));
+            };
+            let json = serde_json::json!({ "message_id": id, "state": state });
+            output::print(global, &json, format!("Recorded: {}.", state.as_str()));
         }
     }
     Ok(Exit::Done)

@@ -6,6 +6,7 @@ use super::{global::Global, output};
 use crate::{
     campaign,
     diagnosis::{Exit, Failure},
+    ledger::CustomerId,
 };
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let house = global.house().await?;
-    let boxes = campaign::why(&house.project.plans(), &house.ledger, &house.campaigns, &args.customer, args.campaign.as_deref()).await?;
+    let boxes = campaign::why(house.project.root(), &house.ledger, &CustomerId::new(&args.customer), args.campaign.as_deref()).await?;
     let mut text = String::new();
     for one in &boxes {
         let _ = writeln!(text, "{:<13} {}", one.campaign, one.words);

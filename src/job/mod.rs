@@ -21,8 +21,17 @@ pub use serve::keep_schedule;
 pub use settings::{Job, Step};
 pub use steps::{Deliverable, Tidied, build, deliver, deliver_approved, open_plan, plan, pull, tidy};
 
+use std::collections::BTreeMap;
+
 use crate::{
-    campaign::Campaign, diagnosis::Failure, engine::Engine, lake::Lake, ledger::Ledger, model::Library, project::Project, source::Source,
+    campaign::Campaign,
+    diagnosis::{Diagnosis, Failure},
+    engine::{Engine, Origin, Session, parse_select},
+    lake::Lake,
+    ledger::Ledger,
+    model::Library,
+    project::Project,
+    source::Source,
 };
 
 /// A project with everything a run needs opened.
@@ -60,5 +69,41 @@ impl House {
         let ledger = project.ledger().await?;
         let practice = project.is_practice(&sources);
         Ok(Self { project, lake, ledger, engine, library, sources, campaigns, practice })
+    }
+
+    /// A campaign by name.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn campaign(&self, name: &str) -> Result<&Campaign, Failure> {
+        self.campaigns.iter().find(|campaign| campaign.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.campaigns.iter().map(|campaign| campaign.name.as_str()).collect();
+            let diagnosis = Diagnosis::new("unknown_campaign", format!("there is no campaign `{name}`")).in_file("jobs/campaigns");
+            Failure::wrong(match crate::config::nearest(name, names.iter().copied()) {
+                Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
+                None => diagnosis.hint(format!("there are: {}", names.join(", "))),
+            })
+        })
+    }
+
+    /// A session for `sql` over the tables readers see and the raw tables. Where it names a table that is not there, all are at hand, so
+    /// that the answer can name the nearest.
+    ///
+    /// # Errors
+    /// Where a table cannot be read. What is wrong with the query is said when it is run.
+    pub async fn session(&self, sql: &str) -> Result<Session, Failure> {
+        let mut versions: BTreeMap<String, Option<i64>> =
+            self.lake.tables().await?.into_iter().filter(|table| table.contains("__")).map(|table| (table, None)).collect();
+        versions.extend(self.ledger.published().await?.into_iter().map(|(table, version)| (table, Some(version))));
+        let named = parse_select(sql, Origin { file: None, line: 1 }).map(|parsed| parsed.tables).unwrap_or_default();
+        if named.iter().all(|table| versions.contains_key(table)) {
+            versions.retain(|table, _| named.contains(table));
+        }
+        let mut tables = BTreeMap::new();
+        for (table, version) in versions {
+            let provider = self.lake.provider(&table, version).await?;
+            tables.insert(table, provider);
+        }
+        Ok(self.engine.session(tables)?)
     }
 }

@@ -87,7 +87,6 @@ pub async fn build(house: &House, moment: Moment, only: &[String], run: Option<&
             engine: &house.engine,
             ledger: &house.ledger,
             brand: house.project.brand_defaults(),
-            raw: crate::project::raw_schemas(&house.sources),
             as_of: moment.as_of,
             now: house.project.clock().now(),
             run,
@@ -134,15 +133,28 @@ pub async fn plan(
         ledger: &house.ledger,
         keys: house.project.keys(),
         brand: &deployment.brand,
-        delivery: &deployment.delivery,
         as_of: moment.as_of,
         now: house.project.clock().now(),
         replay: moment.replay,
         run,
+        limits: limits(&deployment.delivery),
         practice: house.practice,
+        public_url: deployment.delivery.public_url.as_deref().unwrap_or_default(),
     })
     .await?;
-    Ok(PlannedSlot { plans: planned.plans, failures: planned.failures })
+    let mut slot = PlannedSlot { plans: Vec::new(), failures: Vec::new() };
+    for one in planned {
+        match one.outcome {
+            Ok(made) => {
+                for warning in &made.warnings {
+                    tracing::warn!(plan = %made.summary.plan, "{warning}");
+                }
+                slot.plans.push(made.summary);
+            }
+            Err(error) => slot.failures.push(error.into()),
+        }
+    }
+    Ok(slot)
 }
 
 /// Which plans a run may deliver.

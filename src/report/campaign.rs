@@ -12,7 +12,7 @@ use super::lift::{Difference, Interval, difference, lopsided, wilson};
 use crate::engine::{EngineError, Origin, Query, Session};
 
 /// Who counts: everyone assigned, whether or not their letter arrived (intent to treat), once their window is over.
-const ARMS: &str = "
+pub const ARMS: &str = "
 with assigned as (
   select arm, customer_id, at, at + $goal_days * interval '1 day' as until
   from assignments

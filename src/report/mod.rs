@@ -3,5 +3,5 @@
 mod campaign;
 mod lift;
 
-pub use campaign::{ArmResult, CampaignReport, campaign};
+pub use campaign::{ARMS, ArmResult, CampaignReport, campaign};
 pub use lift::{Difference, Interval};
