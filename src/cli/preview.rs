@@ -2,10 +2,11 @@
 
 use super::{global::Global, output};
 use crate::{
-    campaign::{self, Campaign},
+    campaign::{self, PreviewRequest},
     delivery,
     diagnosis::{Exit, Failure},
-    job::House,
+    job::{House, Moment, Step},
+    ledger::CustomerId,
     message::Message,
 };
 
@@ -30,25 +31,27 @@ pub(super) struct SendTestArgs {
     to: String,
 }
 
-async fn compose(house: &House, name: &str, customer: &str) -> Result<Message, Failure> {
-    let campaign = Campaign::find(&house.campaigns, name)?;
+async fn compose(house: &House, name: &str, customer: &str, to: Option<&str>) -> Result<Message, Failure> {
+    let campaign = house.campaign(name)?;
     let deployment = house.project.deployment();
-    let request = campaign::PreviewRequest {
+    let moment = Moment::of(&house.project, None, Step::Plan, None)?;
+    let request = PreviewRequest {
         root: house.project.root(),
         lake: &house.lake,
         versions: &house.ledger.published().await?,
         keys: house.project.keys(),
         brand: &deployment.brand,
-        delivery: &deployment.delivery,
+        as_of: moment.as_of,
         practice: house.practice,
-        now: house.project.clock().now(),
+        public_url: deployment.delivery.public_url.as_deref().unwrap_or_default(),
+        to,
     };
-    Ok(campaign::preview(request, campaign, customer).await?)
+    Ok(campaign::preview(request, campaign, &CustomerId::new(customer)).await?)
 }
 
 pub(super) async fn preview(global: &Global, args: PreviewArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
-    match compose(&house, &args.campaign, &args.customer).await? {
+    match compose(&house, &args.campaign, &args.customer, None).await? {
         Message::Email { subject, preview, html, text, .. } => {
             let json = serde_json::json!({ "subject": subject, "preview": preview, "html": html, "text": text });
             output::print(global, &json, format!("Subject: {subject}\nPreview: {preview}\n\n{text}"));
@@ -64,7 +67,7 @@ pub(super) async fn preview(global: &Global, args: PreviewArgs) -> Result<Exit, 
 
 pub(super) async fn send_test(global: &Global, args: SendTestArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
-    let message = compose(&house, &args.campaign, &args.customer).await?;
+    let message = compose(&house, &args.campaign, &args.customer, Some(&args.to)).await?;
     let context = delivery::Context {
         root: house.project.root(),
         ledger: &house.ledger,

@@ -2,14 +2,20 @@
 
 use std::fmt::Write;
 
-use arrow::util::pretty::pretty_format_batches;
+use arrow::{json::ArrayWriter, util::pretty::pretty_format_batches};
 
 use super::{global::Global, output};
 use crate::{
     diagnosis::{Diagnosis, Exit, Failure},
-    job::House,
+    job::{House, Moment, Step},
     model::{self, SqlFile},
 };
+
+/// How many rows `preview` shows.
+const SAMPLE: usize = 10;
+
+/// How many people `diff` names on the screen.
+const SHOWN: usize = 50;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -51,51 +57,73 @@ fn find<'a>(house: &'a House, name: &str) -> Result<&'a SqlFile, Failure> {
 }
 
 async fn list(global: &Global, house: &House) -> Result<Exit, Failure> {
-    let sizes = house.ledger.published_rows().await?;
+    let published = house.ledger.published_tables().await?;
     let mut text = String::new();
     let mut json = Vec::new();
     for file in house.library.segments() {
-        let people = sizes.get(&file.name);
-        let shown = people.map_or_else(|| "not built".to_owned(), ToString::to_string);
-        let sentence = file.description.split(". ").next().unwrap_or_default().trim_end_matches('.');
+        let people = published.get(&file.name).map(|table| table.rows);
+        let shown = people.map_or_else(|| "not built".to_owned(), |people| people.to_string());
+        let description = file.front.description.as_deref().unwrap_or_default();
+        let sentence = description.split(['.', ';', ':']).next().unwrap_or_default();
         let _ = writeln!(text, "{:<16} {shown:>9}  {sentence}", file.name);
-        json.push(serde_json::json!({ "segment": file.name, "people": people, "description": file.description }));
+        json.push(serde_json::json!({ "segment": file.name, "people": people, "description": description }));
     }
     output::print(global, &json, text);
     Ok(Exit::Done)
 }
 
 fn show(global: &Global, file: &SqlFile) -> Result<Exit, Failure> {
-    let reads: Vec<&str> = file.reads().collect();
-    let json =
-        serde_json::json!({ "segment": file.name, "file": file.path, "description": file.description, "reads": reads, "sql": file.text });
-    output::print(global, &json, format!("{}\nreads: {}\n\n{}", file.path.display(), reads.join(", "), file.text));
+    let reads: Vec<String> = file.tables().into_iter().collect();
+    let json = serde_json::json!({
+        "segment": file.name, "file": file.path, "description": file.front.description, "reads": reads, "sql": file.sql,
+    });
+    output::print(global, &json, format!("{}\nreads: {}\n\n{}", file.path.display(), reads.join(", "), file.sql));
     Ok(Exit::Done)
 }
 
 async fn preview(global: &Global, house: &House, file: &SqlFile) -> Result<Exit, Failure> {
-    let seen = model::preview(&house.lake, &house.engine, &house.ledger, file).await?;
+    let moment = Moment::of(&house.project, None, Step::Build, None)?;
+    let published = house.ledger.published().await?;
+    let defaults = house.project.brand_defaults();
+    let seen =
+        model::preview(&house.library, &house.engine, &house.lake, &published, &file.name, moment.as_of, &defaults, SAMPLE).await?;
     let failed = |error: arrow::error::ArrowError| Failure::failed(Diagnosis::new("output", error.to_string()));
-    let mut text = format!("{} people\n\n", seen.count);
-    let _ = writeln!(text, "{:<20} {:>7} {:>9}  smallest … largest", "column", "empty", "different");
+    let mut text = format!("{} people as the file stands now\n", seen.rows);
+    if let Some(change) = &seen.change {
+        let _ = writeln!(text, "against the last build: {} enter, {} leave, {} stay", change.entered.len(), change.left.len(), change.stayed);
+    }
+    let _ = writeln!(text, "\n{:<20} {:>7} {:>9}  smallest … largest", "column", "empty", "different");
     for column in &seen.columns {
         let range = format!("{} … {}", column.min.as_deref().unwrap_or("–"), column.max.as_deref().unwrap_or("–"));
         let _ = writeln!(text, "{:<20} {:>7} {:>9}  {range}", column.name, column.nulls, column.distinct);
     }
     let _ = writeln!(text, "\n{}", pretty_format_batches(&seen.sample).map_err(failed)?);
-    output::print(global, &seen, text);
+    let mut rows = Vec::new();
+    let mut writer = ArrayWriter::new(&mut rows);
+    writer.write_batches(&seen.sample.iter().collect::<Vec<_>>()).and_then(|()| writer.finish()).map_err(failed)?;
+    let sample: serde_json::Value = serde_json::from_slice(&rows).unwrap_or_default();
+    let json = serde_json::json!({
+        "segment": seen.name, "people": seen.rows, "columns": seen.columns, "change": seen.change, "sample": sample,
+    });
+    output::print(global, &json, text);
     Ok(Exit::Done)
 }
 
 async fn diff(global: &Global, house: &House, file: &SqlFile) -> Result<Exit, Failure> {
-    let diff = model::diff(&house.lake, &house.engine, &house.ledger, file).await?;
-    let mut text = format!("{} entered, {} left, {} stayed\n", diff.entered.len(), diff.left.len(), diff.stayed);
+    let versions = house.ledger.versions_of(&file.name, 2).await?;
+    let [(now, _), (before, at)] = versions[..] else {
+        let diagnosis = Diagnosis::new("one_build", format!("`{}` has not been built twice yet", file.name));
+        return Err(Failure::wrong(diagnosis.hint("run `perennial run nightly` on another night, or `perennial segment preview` for what a change would do")));
+    };
+    let diff = model::difference(&house.engine, &file.name, (&house.lake, before), (&house.lake, now)).await?;
+    let since = at.format("%F %H:%M UTC");
+    let mut text = format!("since {since}: {} entered, {} left, {} stayed\n", diff.entered.len(), diff.left.len(), diff.stayed);
     for (sign, people) in [("+", &diff.entered), ("-", &diff.left)] {
-        for person in people.iter().take(50) {
+        for person in people.iter().take(SHOWN) {
             let _ = writeln!(text, "  {sign} {person}");
         }
-        if people.len() > 50 {
-            let _ = writeln!(text, "  {sign} and {} more (--format json lists all)", people.len() - 50);
+        if people.len() > SHOWN {
+            let _ = writeln!(text, "  {sign} and {} more (--format json lists all)", people.len() - SHOWN);
         }
     }
     output::print(global, &diff, text);

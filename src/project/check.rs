@@ -25,7 +25,7 @@ pub async fn check(folder: &Folder, clock: SharedClock, offline: bool) -> Vec<Fi
     findings.extend(unusable);
     findings.extend(sources.iter().flat_map(|source| source.check(project.root())));
     kept(Job::load_all(folder).map_err(Failure::from), &mut findings);
-    findings.extend(project.deployment().delivery.check(project.keys()));
+    findings.extend(project.deployment().delivery.check(project.keys().are_practice()));
     findings.extend(brand_findings(&project));
     let campaigns = kept(project.campaigns(), &mut findings).unwrap_or_default();
     sql_and_templates(&project, &sources, &campaigns, &mut findings).await;
@@ -46,27 +46,24 @@ fn kept<T>(result: Result<T, Failure>, findings: &mut Vec<Finding>) -> Option<T>
 async fn sql_and_templates(project: &Project, sources: &[Source], campaigns: &[Campaign], findings: &mut Vec<Finding>) {
     let (Some(library), Some(engine)) = (kept(project.library(), findings), kept(project.engine(), findings)) else { return };
     let raw = raw_schemas(sources);
-    let defaults = project.brand_defaults();
-    findings.extend(library.check(&engine, &defaults, &raw).await);
+    findings.extend(library.check(&engine, &raw).await);
     let broken_sql = findings.iter().any(|finding| finding.severity == Severity::Error);
     for campaign in campaigns {
-        let folder = campaign.folder(project.root());
-        let brand = &project.deployment().brand;
-        let Some(templates) = kept(Templates::load(&folder, campaign.channel(), brand, false).map_err(Failure::from), findings) else {
+        let (brand, segment) = (&project.deployment().brand, &campaign.settings.segment);
+        let Some(templates) = kept(Templates::load(&project.root().join(&campaign.folder), campaign.settings.channel, brand, false).map_err(Failure::from), findings) else {
             continue;
         };
-        if !library.segments().any(|file| file.name == campaign.segment()) {
+        if !library.segments().any(|file| file.name == *segment) {
             findings.push(Finding::error(
-                Diagnosis::new("unknown_segment", format!("there is no segment `{}`", campaign.segment()))
+                Diagnosis::new("unknown_segment", format!("there is no segment `{segment}`"))
                     .in_file(campaign.file())
                     .hint("write the SQL file in sql/segments, or correct the name"),
             ));
             continue;
         }
-        match library.schema_of(&engine, &defaults, &raw, campaign.segment()).await {
+        match library.schema_of(&engine, &raw, segment).await {
             Ok(columns) => {
                 findings.extend(templates.check(&columns).into_iter().map(|finding| relative(finding, project.root())));
-                findings.extend(campaign.check(&columns));
             }
             // What is wrong with the SQL has been said already.
             Err(_) if broken_sql => {}

@@ -8,7 +8,10 @@ use axum::{
 use minijinja::{Environment, context};
 
 use super::Shared;
-use crate::delivery::unsubscribe::{Claim, Token};
+use crate::{
+    delivery::{Claim, Token},
+    ledger::OptOut,
+};
 
 const PAGE: &str = include_str!("unsubscribe.html");
 
@@ -45,7 +48,7 @@ fn render(shared: &Shared, status: StatusCode, state: &str) -> Response {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::Html);
     let values =
-        context! { brand => house.brand.name, color => house.brand.color, url => house.brand.url, practice => house.practice, state };
+        context! { brand => &house.brand.name, color => &house.brand.color, practice => house.practice, state };
     match environment.render_str(PAGE, values) {
         Ok(html) => (
             status,
