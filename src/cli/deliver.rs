@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::{global::Global, output};
 use crate::{
-    delivery::Account,
-    diagnosis::{Diagnosis, Exit, Failure},
+    delivery::{Account, Options},
+    diagnosis::{Exit, Failure},
     job::{self, Deliverable},
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let house = global.house().await?;
+    super::serve::on_signal(&house);
     let Some(plan) = args.plan else {
         let accounts = job::deliver_approved(&house, Deliverable::Approved, args.first).await?;
         let mut text = String::new();
@@ -41,27 +42,21 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
         return Ok(exit);
     };
     let summary = super::plan::find(&house, &plan).await?;
-    if summary.replay && !args.allow_replay {
-        return Err(Failure::wrong(
-            Diagnosis::new("replay", "this plan was made for another time than tonight's, so its letters may no longer be true")
-                .hint("plan again without --as-of, or add --allow-replay if you mean it"),
-        ));
-    }
-    let account = job::deliver(&house, &summary.plan, args.first).await?;
+    let account = job::deliver(&house, &summary.plan, Options { first: args.first, allow_replay: args.allow_replay }).await?;
     output::print(global, &account, sentence(&account));
     Ok(account.exit())
 }
 
 /// An account in words.
 pub(super) fn sentence(account: &Account) -> String {
-    let mut words = format!("{} of {} accepted", account.accepted, account.planned);
+    let mut words = format!("{} of {} accepted", account.total.accepted, account.total.planned);
     for (count, what) in [
-        (account.waiting, "waiting"),
-        (account.deferred, "put off by the other side"),
-        (account.rejected, "rejected"),
-        (account.unknown, "cannot know; not sent again"),
-        (account.cancelled, "dropped with a reason"),
-        (account.expired, "expired"),
+        (account.total.waiting, "waiting"),
+        (account.total.deferred, "put off by the other side"),
+        (account.total.rejected, "rejected"),
+        (account.total.unknown, "cannot know; not sent again"),
+        (account.total.cancelled, "dropped with a reason"),
+        (account.total.expired, "expired"),
     ] {
         if count > 0 {
             let _ = write!(words, ", {count} {what}");

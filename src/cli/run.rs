@@ -23,6 +23,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let house = global.house().await?;
+    super::serve::on_signal(&house);
     let job = find(&house, &args.job)?;
     let moment = Moment::of(&house.project, Some(&job), Step::Plan, args.as_of.as_deref())?;
     let outcome = job::run(&house, &job, moment, args.deliver, global.progress()).await?;

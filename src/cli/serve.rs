@@ -1,11 +1,9 @@
 //! `perennial serve`
 
-use tokio_util::sync::CancellationToken;
-
 use super::global::Global;
 use crate::{
     diagnosis::{Diagnosis, Exit, Failure},
-    job::{self, Job},
+    job::{self, House, Job},
     server,
 };
 
@@ -21,7 +19,8 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let jobs = if args.no_schedule { Vec::new() } else { Job::load_all(house.project.folder())? };
     let listener = server::bind(house.project.deployment().server.address).await?;
     tracing::info!(address = %house.project.deployment().server.address, jobs = jobs.len(), "serving");
-    let stop = CancellationToken::new();
+    let stop = house.stop.clone();
+    on_signal(&house);
     let pages = server::House {
         ledger: house.ledger.clone(),
         keys: house.project.keys().clone(),
@@ -30,17 +29,11 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
         practice: house.practice,
     };
     let answering = tokio::spawn(server::serve(listener, pages, stop.clone()));
-    let signalled = stop.clone();
-    tokio::spawn(async move {
-        stop_signal().await;
-        tracing::info!("stopping: what is under way is finished first");
-        signalled.cancel();
-    });
     let scheduled = if args.no_schedule {
         stop.cancelled().await;
         Ok(())
     } else {
-        job::keep_schedule(&house, &jobs, stop.clone()).await
+        job::keep_schedule(&house, &jobs).await
     };
     stop.cancel();
     let failed = |error: String| {
@@ -48,6 +41,16 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     };
     answering.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
     scheduled.map(|()| Exit::Done)
+}
+
+/// Asks the house to stop when the process is asked to.
+pub(super) fn on_signal(house: &House) {
+    let stop = house.stop.clone();
+    tokio::spawn(async move {
+        stop_signal().await;
+        tracing::info!("stopping: what is under way is finished first");
+        stop.cancel();
+    });
 }
 
 /// Waits for SIGTERM or Ctrl-C.

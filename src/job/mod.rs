@@ -5,11 +5,13 @@
 //! | `settings.rs` | `jobs/<job>.toml` |
 //! | `moment.rs` | the run's logical time: live slot or replay |
 //! | `steps.rs` | pull, build, plan, deliver, tidy, each on its own; the commands use them too |
+//! | `post.rs` | a frozen plan in the shape delivery takes |
 //! | `run.rs` | one job once |
 //! | `serve.rs` | every job on its schedule, until told to stop |
 
 mod lock;
 mod moment;
+mod post;
 mod run;
 mod serve;
 mod settings;
@@ -19,12 +21,15 @@ pub use moment::Moment;
 pub use run::{RunOutcome, run};
 pub use serve::keep_schedule;
 pub use settings::{Job, Step};
-pub use steps::{Deliverable, Tidied, build, deliver, deliver_approved, open_plan, plan, pull, tidy};
+pub use steps::{Deliverable, PlannedSlot, Tidied, build, deliver, deliver_approved, plan, pull, tidy};
 
 use std::collections::BTreeMap;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     campaign::Campaign,
+    delivery,
     diagnosis::{Diagnosis, Failure},
     engine::{Engine, Origin, Session, parse_select},
     lake::Lake,
@@ -53,6 +58,8 @@ pub struct House {
     pub campaigns: Vec<Campaign>,
     /// Whether the people are invented.
     pub practice: bool,
+    /// Cancelled when the program is asked to stop.
+    pub stop: CancellationToken,
 }
 
 impl House {
@@ -68,7 +75,20 @@ impl House {
         let lake = project.lake()?;
         let ledger = project.ledger().await?;
         let practice = project.is_practice(&sources);
-        Ok(Self { project, lake, ledger, engine, library, sources, campaigns, practice })
+        Ok(Self { project, lake, ledger, engine, library, sources, campaigns, practice, stop: CancellationToken::new() })
+    }
+
+    /// What delivery needs of the project.
+    #[must_use]
+    pub fn post(&self) -> delivery::Context {
+        delivery::Context {
+            ledger: self.ledger.clone(),
+            settings: self.project.deployment().delivery.clone(),
+            keys: self.project.keys().clone(),
+            clock: self.project.clock().clone(),
+            root: self.project.root().to_owned(),
+            stop: self.stop.clone(),
+        }
     }
 
     /// A campaign by name.

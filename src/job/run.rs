@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     delivery::Account,
-    diagnosis::{Exit, Failure},
+    diagnosis::{Diagnosis, Exit, Failure},
     ledger::{PlanId, RunStatus},
     source::Progress,
 };
@@ -102,6 +102,9 @@ async fn steps_of(house: &House, job: &Job, moment: Moment, deliver: bool, progr
     let run = outcome.run.clone();
     let mut versions = None;
     for step in &job.steps {
+        if house.stop.is_cancelled() {
+            return Err(Failure::failed(Diagnosis::new("stopped", "the run was asked to stop").hint("run it again; it goes on where it stopped")));
+        }
         match step {
             Step::Pull => {
                 let pulled = steps::pull(house, moment, &[], false, &run, progress.clone()).await?;

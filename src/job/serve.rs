@@ -1,8 +1,6 @@
 //! Every job on its schedule, until told to stop.
 
 use chrono::{DateTime, Utc};
-use tokio_util::sync::CancellationToken;
-
 use super::{House, Job, Moment, run};
 use crate::{
     diagnosis::{Diagnosis, Failure},
@@ -11,11 +9,11 @@ use crate::{
     source::Progress,
 };
 
-/// Runs due slots, each once, one after the other, until `stop` is called; a run under way is finished first.
+/// Runs due slots, each once, one after the other, until the house is asked to stop; a run under way ends at its next step.
 ///
 /// # Errors
 /// Where the waker cannot start. A failing run is logged and recorded; the schedule goes on.
-pub async fn keep_schedule(house: &House, jobs: &[Job], stop: CancellationToken) -> Result<(), Failure> {
+pub async fn keep_schedule(house: &House, jobs: &[Job]) -> Result<(), Failure> {
     let refused = |error: tokio_cron_scheduler::JobSchedulerError| {
         Failure::failed(Diagnosis::new("schedule", format!("the scheduler cannot start: {error}")).hint("start `perennial serve` again"))
     };
@@ -25,21 +23,21 @@ pub async fn keep_schedule(house: &House, jobs: &[Job], stop: CancellationToken)
         let next = job.schedule.next(begun).map(|slot| slot.format("%FT%TZ").to_string());
         tracing::info!(job = job.name, next, "on schedule");
     }
-    while !stop.is_cancelled() {
+    while !house.stop.is_cancelled() {
         for job in jobs {
-            if let Err(failure) = run_due(house, job, begun, &stop).await {
+            if let Err(failure) = run_due(house, job, begun).await {
                 tracing::error!(job = job.name, %failure, "the job could not be run");
             }
         }
         tokio::select! {
-            () = stop.cancelled() => break,
+            () = house.stop.cancelled() => break,
             () = waker.tick() => {}
         }
     }
     waker.stop().await.map_err(refused)
 }
 
-async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>, stop: &CancellationToken) -> Result<(), Failure> {
+async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>) -> Result<(), Failure> {
     let now = house.project.clock().now();
     // A job that has never run looks back only to when this process began: no old slot is owed to anyone.
     let last = house.ledger.last_slot(&job.name).await?.unwrap_or(begun);
@@ -51,7 +49,7 @@ async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>, stop: &Cancella
         }
     }
     for slot in due.run {
-        if stop.is_cancelled() || !house.ledger.claim_slot(&job.name, slot, now).await? {
+        if house.stop.is_cancelled() || !house.ledger.claim_slot(&job.name, slot, now).await? {
             continue;
         }
         let moment = Moment { as_of: slot, replay: job.schedule.latest_due(now) != Some(slot) };

@@ -4,19 +4,20 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{House, Moment, lock::JobLock};
+use super::{House, Moment, post};
 use crate::{
-    campaign::{FrozenPlan, PlanRequest, plan_slot},
-    delivery::{self, Account, Delivery, Options},
+    campaign::{Cap, FrozenPlan, Limits, PlanRequest, QuietHours, plan_slot},
+    delivery::{self, Account, DeliverySettings, Options},
     diagnosis::{Diagnosis, Failure},
     lake::Lake,
-    ledger::{PlanId, PlanSummary},
+    ledger::{PlanId, PlanStatus, PlanSummary},
     model::{self, BuildRequest, Built},
     sandbox,
     source::{self, Progress, PullRequest, Pulled, Source},
@@ -157,55 +158,71 @@ pub async fn plan(
     Ok(slot)
 }
 
+/// The deployment's limits, as planning knows them.
+fn limits(settings: &DeliverySettings) -> Limits {
+    let policy = &settings.policy;
+    Limits {
+        cap: Some(Cap { messages: policy.cap.messages, within: policy.cap.within }),
+        quiet_hours: policy.quiet_hours.map(|quiet| QuietHours { from: quiet.from, until: quiet.to }),
+    }
+}
+
 /// Which plans a run may deliver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deliverable {
     /// Every approved plan that has not expired.
     Approved,
-    /// Only those that their campaign's rule approved.
+    /// Only those made just now that their campaign's own rule approved.
     ApprovedByRule,
 }
 
 /// Delivers every plan that may go out, one after the other, the oldest first.
 ///
 /// # Errors
-/// Where one cannot be delivered at all.
+/// Where one cannot be delivered at all; the others are tried first.
 pub async fn deliver_approved(house: &House, which: Deliverable, first: Option<usize>) -> Result<Vec<Account>, Failure> {
     let mut accounts = Vec::new();
-    for plan in house.ledger.deliverable(house.project.clock().now(), which == Deliverable::ApprovedByRule).await? {
-        accounts.push(deliver(house, &plan, first).await?);
+    let mut failed = None;
+    for plan in deliverable(house, which).await? {
+        match deliver(house, &plan, Options { first, allow_replay: false }).await {
+            Ok(account) => accounts.push(account),
+            Err(failure) => {
+                tracing::error!(%plan, %failure, "the plan could not be delivered");
+                failed.get_or_insert(failure);
+            }
+        }
     }
-    Ok(accounts)
+    failed.map_or(Ok(accounts), Err)
 }
 
-/// Opens a plan's folder and verifies it against the ledger.
-///
-/// # Errors
-/// Where it was changed since it was made, or is not there.
-pub async fn open_plan(house: &House, plan: &PlanId) -> Result<FrozenPlan, Failure> {
-    Ok(FrozenPlan::open(&house.project.plans(), plan, &house.ledger, house.project.keys()).await?)
+async fn deliverable(house: &House, which: Deliverable) -> Result<Vec<PlanId>, Failure> {
+    let now = house.project.clock().now();
+    let mut plans = Vec::new();
+    for record in house.ledger.plans(None).await?.into_iter().rev() {
+        let open = matches!(record.status, PlanStatus::Approved | PlanStatus::Delivering) && !record.replay && record.expires_at > now;
+        if !open {
+            continue;
+        }
+        let by_rule = || async {
+            let events = house.ledger.plan_events(&record.plan).await?;
+            Ok::<bool, Failure>(events.iter().rfind(|event| event.what == "approved").is_some_and(|event| event.by.as_deref() == Some("auto")))
+        };
+        if which == Deliverable::Approved || by_rule().await? {
+            plans.push(record.plan);
+        }
+    }
+    Ok(plans)
 }
 
 /// Delivers one plan, under the send law. A plan that was delivered already gives its account again and sends nothing.
 ///
 /// # Errors
 /// Where the plan is not approved, was changed, has expired, or people's present state is not known.
-pub async fn deliver(house: &House, plan: &PlanId, first: Option<usize>) -> Result<Account, Failure> {
-    let _lock = JobLock::take(&house.project, "delivery")?;
-    let frozen = open_plan(house, plan).await?;
-    let deployment = house.project.deployment();
-    let delivery: Delivery = frozen.into_delivery(&deployment.brand, house.practice)?;
-    let context = delivery::Context {
-        root: house.project.root(),
-        ledger: &house.ledger,
-        settings: &deployment.delivery,
-        keys: house.project.keys(),
-        clock: house.project.clock().clone(),
-    };
-    let account = delivery::deliver(&context, delivery, Options { first }).await?;
-    for (state, count) in
-        [("accepted", account.this_run.accepted), ("rejected", account.this_run.rejected), ("unknown", account.this_run.unknown)]
-    {
+pub async fn deliver(house: &House, plan: &PlanId, options: Options) -> Result<Account, Failure> {
+    let frozen = FrozenPlan::open(house.project.root(), &house.ledger, house.project.keys(), plan).await?;
+    let delivery = Arc::new(post::delivery(frozen)?);
+    let account = delivery::deliver(&house.post(), &delivery, options).await?;
+    for (state, count) in [("accepted", account.this_run.accepted), ("rejected", account.this_run.rejected), ("unknown", account.this_run.unknown)] {
         metrics::counter!("perennial_messages_total", "state" => state).increment(count);
     }
     Ok(account)
@@ -236,12 +253,16 @@ pub async fn tidy(house: &House) -> Result<Tidied, Failure> {
     let now = house.project.clock().now();
     let deployment = house.project.deployment();
     let keep_lake = crate::config::Period::days(deployment.lake.keep_days);
+    house.ledger.forget_builds(now - keep_lake.delta()).await?;
     let pinned = house.ledger.pinned_versions(now - keep_lake.delta()).await?;
     let expired = house.lake.expire(keep_lake, now, &pinned).await?;
     let before = now - deployment.review.keep.delta();
     let mut tidied = Tidied { lake_files: expired.files, lake_bytes: expired.bytes, ..Tidied::default() };
-    for plan in house.ledger.plans_over_before(before).await? {
-        tidied.plans += remove_folder(&house.project.plans().join(plan.as_str()))?;
+    for record in house.ledger.plans(None).await? {
+        let open = matches!(record.status, PlanStatus::Draft | PlanStatus::Approved | PlanStatus::Delivering | PlanStatus::Held);
+        if !open && record.expires_at < before {
+            tidied.plans += remove_folder(&house.project.plans().join(record.plan.as_str()))?;
+        }
     }
     let data = house.project.root().join("data");
     let oldest = SystemTime::from(before);

@@ -8,10 +8,7 @@ use axum::{
 use minijinja::{Environment, context};
 
 use super::Shared;
-use crate::{
-    delivery::{Claim, Token},
-    ledger::OptOut,
-};
+use crate::delivery::{Claim, Token};
 
 const PAGE: &str = include_str!("unsubscribe.html");
 
@@ -27,7 +24,7 @@ pub(super) async fn page(State(shared): State<Shared>, Path(token): Path<String>
 pub(super) async fn opt_out(State(shared): State<Shared>, Path(token): Path<String>) -> Response {
     let Some(claim) = claim(&shared, &token) else { return render(&shared, StatusCode::NOT_FOUND, "unknown") };
     match shared.house.ledger.opt_out(&claim, shared.house.clock.now()).await {
-        Ok(()) => {
+        Ok(_) => {
             tracing::info!(customer = %claim.customer_id, campaign = %claim.campaign, "opted out");
             metrics::counter!("perennial_opt_outs_total").increment(1);
             render(&shared, StatusCode::OK, "done")
