@@ -443,13 +443,28 @@ async fn a_large_change_is_refused_and_a_small_one_is_not() {
 }
 
 #[tokio::test]
-async fn the_ledgers_rows_follow_merged_people() {
+async fn the_ledgers_rows_follow_merged_people_and_stop_at_the_runs_time() {
     let project = Project::new().await;
     project.people().await;
-    project.write("metrics/size", "select customer_id, count(*) as told from sends group by customer_id");
+    let path = project.folder.path().join(LedgerSettings::default().path);
+    let ledger = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    for (message, customer, day) in [("m1", "shop:1", -3), ("m2", "gone:7", -2), ("m3", "shop:2", 1)] {
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at) \
+             values (?, 'p', 'win-back', 'marketing', 'email', ?, 'o1', 1, 'accepted', ?)",
+        )
+        .bind(message)
+        .bind(customer)
+        .bind(at(day).timestamp_micros())
+        .execute(&ledger)
+        .await
+        .unwrap();
+    }
+    project.write("metrics/size", "select message_id, customer_id from sends");
     let built = project.build(0).await;
     assert!(built.failures.is_empty(), "{:?}", built.failures);
-    assert!(project.rows(&built, "sends").await.is_empty());
+    assert_eq!(project.rows(&built, "size").await, ["m1|crm:a", "m2|gone:7"]);
+    assert_eq!(project.rows(&project.build(2).await, "size").await.len(), 3);
 }
 
 #[tokio::test]
@@ -477,7 +492,7 @@ async fn check_finds_what_a_build_would_and_names_columns_without_data() {
         .collect();
     for expected in [
         ("broken", "unused_parameter"),
-        ("broken", "unknown_column"),
+        ("broken", "sql_unknown_column"),
         ("nobody", "missing_column"),
         ("keyless", "missing_key"),
         ("keyless", "unknown_parameter"),
@@ -566,7 +581,7 @@ expect = []
     assert!(matches!(outcomes[0], Passed), "{outcomes:#?}");
     assert!(matches!(outcomes[1], Passed), "{outcomes:#?}");
     assert!(matches!(outcomes[2], Failed(lines) if *lines == ["~ \"c2\": orders: expected 2, found 1"]), "{outcomes:#?}");
-    assert!(matches!(outcomes[3], Broken(told) if told.message.contains("email, orders") && told.line == Some(30)), "{outcomes:#?}");
+    assert!(matches!(outcomes[3], Broken(told) if told.message.contains("email, orders") && told.line == Some(29)), "{outcomes:#?}");
     assert!(matches!(outcomes[4], Broken(told) if told.message.contains("`tickets`")), "{outcomes:#?}");
     assert!(matches!(outcomes[5], Passed), "{outcomes:#?}");
     assert!(!report.ok() && report.passed() == 3);
