@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{
-        Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, LimitClause, Query, SetExpr, Spanned, Statement, Visit, Visitor,
-        WindowType,
+        Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, LimitClause, Query, SetExpr, Spanned, Statement, Visit,
+        Visitor, WindowType,
     },
     tokenizer::Span,
 };
@@ -16,19 +16,8 @@ use crate::diagnosis::{Diagnosis, Finding};
 /// Aggregates whose answer depends on the order rows come in.
 const ORDERED_AGGREGATES: &[&str] = &["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
 /// Window functions that mean nothing without an order.
-const ORDERED_WINDOWS: &[&str] = &[
-    "row_number",
-    "rank",
-    "dense_rank",
-    "ntile",
-    "percent_rank",
-    "cume_dist",
-    "lag",
-    "lead",
-    "first_value",
-    "last_value",
-    "nth_value",
-];
+const ORDERED_WINDOWS: &[&str] =
+    &["row_number", "rank", "dense_rank", "ntile", "percent_rank", "cume_dist", "lag", "lead", "first_value", "last_value", "nth_value"];
 /// Window functions that hold their whole input in memory nobody counts.
 const HOLDS_ALL: &[&str] = &["ntile", "percent_rank", "cume_dist"];
 

@@ -179,7 +179,8 @@ fn planned(message: &str, noted: Option<&Diagnostic>, sql: &str, known: &Known) 
         };
         return (diagnosis.hint(hint), place());
     }
-    if let Some(param) = message.strip_prefix("Unknown placeholder: $").or_else(|| message.strip_prefix("No value found for placeholder with id $"))
+    if let Some(param) =
+        message.strip_prefix("Unknown placeholder: $").or_else(|| message.strip_prefix("No value found for placeholder with id $"))
     {
         let diagnosis = Diagnosis::new("sql_unknown_parameter", format!("there is no value for the parameter `${param}`"));
         let hint = match nearest(param, known.params.iter().map(String::as_str)) {

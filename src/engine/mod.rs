@@ -88,7 +88,8 @@ impl Engine {
             .build_arc()
             .map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
         let partitions = if settings.partitions == 0 { memory::partitions(limit) } else { settings.partitions };
-        let mut state = SessionStateBuilder::new().with_config(config(partitions)).with_runtime_env(runtime).with_default_features().build();
+        let mut state =
+            SessionStateBuilder::new().with_config(config(partitions)).with_runtime_env(runtime).with_default_features().build();
         functions::register(&mut state).map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
         Ok(Self { state, timeout: settings.timeout, memory_limit: readable(limit), spill })
     }

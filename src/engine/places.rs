@@ -31,7 +31,9 @@ pub(super) fn of_name(sql: &str, name: &str) -> Option<Place> {
     let qualified = (parts.len() > 1)
         .then(|| {
             tokens.windows(3).find(|three| {
-                is(&three[0].token, parts[parts.len() - 2]) && three[1].token == Token::Period && is(&three[2].token, parts[parts.len() - 1])
+                is(&three[0].token, parts[parts.len() - 2])
+                    && three[1].token == Token::Period
+                    && is(&three[2].token, parts[parts.len() - 1])
             })
         })
         .flatten()

@@ -185,7 +185,11 @@ impl Visitor for Reader<'_> {
                     && let Some(ident) = part.as_ident()
                 {
                     let name = ident.value.to_lowercase();
-                    if function { self.functions.insert(name) } else { self.bare.insert(name) };
+                    if function {
+                        self.functions.insert(name)
+                    } else {
+                        self.bare.insert(name)
+                    };
                 }
             }
             TableFactor::Function { name, .. } => {

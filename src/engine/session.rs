@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
-    catalog::TableProvider,
+    catalog::{TableProvider, view::ViewTable},
     error::DataFusionError,
     execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder},
     logical_expr::LogicalPlan,
@@ -55,6 +55,18 @@ impl Session {
         // Types are settled by the analyzer; a mistake in them shows only there.
         let plan = self.state.optimize(&plan).map_err(|error| self.explain(query, &error))?;
         Ok(plain_schema(plan.schema().as_arrow()))
+    }
+
+    /// The query as a table that another session can name; it runs where that session reads it.
+    ///
+    /// # Errors
+    /// Where the query cannot be read or planned, with its place.
+    pub async fn view(&self, query: &Query<'_>) -> Result<Arc<dyn TableProvider>, EngineError> {
+        let plan = self.plan(query)?;
+        // Types are settled here, so that the table's columns are those `schema` tells.
+        let analyzed = self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {});
+        let plan = analyzed.map_err(|error| self.explain(query, &error))?;
+        Ok(Arc::new(ViewTable::new(plan, None)))
     }
 
     /// The query's rows, as they come. Text columns are `Utf8`, never views.

@@ -83,7 +83,11 @@ async fn integers(sql: &str, params: &[(&str, ScalarValue)]) -> Vec<Option<i64>>
 async fn refusal(sql: &str) -> (String, Option<(usize, usize)>, String, Exit) {
     let (_root, session) = session();
     let file = Path::new("sql/segments/lapsed.sql");
-    let query = Query { sql, origin: Origin { file: Some(file), line: 11 }, params: BTreeMap::from([as_of("2026-03-01T00:00:00Z")].map(|(k, v)| (k.to_owned(), v))) };
+    let query = Query {
+        sql,
+        origin: Origin { file: Some(file), line: 11 },
+        params: BTreeMap::from([as_of("2026-03-01T00:00:00Z")].map(|(k, v)| (k.to_owned(), v))),
+    };
     let error = session.collect(&query).await.unwrap_err();
     let diagnosis = error.diagnosis();
     assert_eq!(diagnosis.file.as_deref(), Some(file), "{diagnosis:?}");
@@ -184,10 +188,25 @@ async fn every_mistake_is_told_with_its_place_in_the_file_and_what_to_do() {
         ("select o.totl from orders o", "sql_unknown_column: there is no column `totl` in `o`", Some((11, 8)), "did you mean `total`?"),
         ("select *\nfrom order", "sql_syntax", Some((12, 6)), ""),
         ("select *\nfrom ordrs", "sql_unknown_table: there is no table `ordrs`", Some((12, 6)), "did you mean `orders`?"),
-        ("select date_trunk('day', ordered_at) from orders", "sql_unknown_function: there is no function `date_trunk`", Some((11, 8)), "did you mean `date_trunc`?"),
-        ("select * from orders where ordered_at < $as_off", "sql_unknown_parameter: there is no value for the parameter `$as_off`", Some((11, 41)), "did you mean `$as_of`?"),
+        (
+            "select date_trunk('day', ordered_at) from orders",
+            "sql_unknown_function: there is no function `date_trunk`",
+            Some((11, 8)),
+            "did you mean `date_trunc`?",
+        ),
+        (
+            "select * from orders where ordered_at < $as_off",
+            "sql_unknown_parameter: there is no value for the parameter `$as_off`",
+            Some((11, 41)),
+            "did you mean `$as_of`?",
+        ),
         ("select customer_id, count(*) from orders", "sql_plan", Some((11, 8)), ""),
-        ("select customer_id from orders o join customers c on o.order_id = c.order_id", "sql_ambiguous_column", Some((11, 8)), "name the table, too: `table.customer_id`"),
+        (
+            "select customer_id from orders o join customers c on o.order_id = c.order_id",
+            "sql_ambiguous_column",
+            Some((11, 8)),
+            "name the table, too: `table.customer_id`",
+        ),
         ("select order_id from orders union all select order_id, total from orders", "sql_plan", Some((11, 1)), ""),
         ("select days_between(total, $as_of) from orders", "sql_plan", Some((11, 8)), "cast the values"),
         ("select total, total from orders", "sql_", None, ""),
@@ -228,8 +247,14 @@ async fn parameters_are_bound_with_their_types() {
     assert_eq!(integers("select count(*) from orders where customer_id = $who", &params).await, [Some(0)]);
     assert_eq!(integers("select count(*) from orders where total >= $least", &params).await, [Some(4)]);
     assert_eq!(integers("select $quiet_days + 1", &params).await, [Some(3)]);
-    assert_eq!(integers("with x as (select $quiet_days as q) select (select max(q) from x where q < $quiet_days + 1)", &params).await, [Some(2)]);
-    assert_eq!(integers("select count(*) from orders where date_trunc('day', $as_of) < ordered_at limit $quiet_days", &params).await, [Some(3)]);
+    assert_eq!(
+        integers("with x as (select $quiet_days as q) select (select max(q) from x where q < $quiet_days + 1)", &params).await,
+        [Some(2)]
+    );
+    assert_eq!(
+        integers("select count(*) from orders where date_trunc('day', $as_of) < ordered_at limit $quiet_days", &params).await,
+        [Some(3)]
+    );
     let types = rows("select $as_of as t, $who as w, $least as l, $day as d", &params).await.schema();
     let types: Vec<String> = types.fields().iter().map(|field| field.data_type().to_string()).collect();
     assert_eq!(types, ["Timestamp(µs, \"UTC\")", "Utf8", "Decimal128(18, 4)", "Date32"]);
@@ -425,7 +450,8 @@ async fn a_lake_table_is_read_with_its_filters_and_written_from_a_query() {
 fn settings_that_are_no_size_are_refused() {
     let root = tempfile::tempdir().unwrap();
     for (memory_limit, max_spill) in [("much", "20GiB"), ("50%", "everything")] {
-        let settings = EngineSettings { memory_limit: memory_limit.to_owned(), max_spill: max_spill.to_owned(), ..EngineSettings::default() };
+        let settings =
+            EngineSettings { memory_limit: memory_limit.to_owned(), max_spill: max_spill.to_owned(), ..EngineSettings::default() };
         let error = Engine::new(root.path(), &settings).unwrap_err();
         assert_eq!((error.exit(), error.diagnosis().code.as_str()), (Exit::Wrong, "bad_value"));
     }

@@ -44,7 +44,7 @@ pub use segment::{ColumnStatistics, Difference, Preview, difference, preview};
 pub use sql_tests::{CaseOutcome, CaseReport, TestReport, run_tests};
 
 use crate::{
-    diagnosis::{Diagnose, Diagnosis, Exit},
+    diagnosis::{Diagnose, Diagnosis, Exit, Failure},
     engine::EngineError,
     lake::LakeError,
     ledger::LedgerError,
@@ -75,6 +75,9 @@ pub enum ModelError {
     /// The project is wrong, and the words for it are ready.
     #[error("{0}")]
     Wrong(Box<Diagnosis>),
+    /// A table could not be written, and no other could be.
+    #[error("{0}")]
+    Stopped(Failure),
     /// The lake refused.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -100,6 +103,7 @@ impl Diagnose for ModelError {
                 .in_file(path)
                 .hint("check that the program's user may read it; `perennial init` writes a working project folder"),
             Self::Wrong(diagnosis) => (**diagnosis).clone(),
+            Self::Stopped(failure) => (*failure.diagnosis).clone(),
             Self::Lake(error) => error.diagnosis(),
             Self::Ledger(error) => error.diagnosis(),
             Self::Engine(error) => error.diagnosis(),
@@ -109,6 +113,7 @@ impl Diagnose for ModelError {
     fn exit(&self) -> Exit {
         match self {
             Self::Unreadable { .. } | Self::Wrong(_) => Exit::Wrong,
+            Self::Stopped(failure) => failure.exit,
             Self::Lake(error) => error.exit(),
             Self::Ledger(error) => error.exit(),
             Self::Engine(error) => error.exit(),

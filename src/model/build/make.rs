@@ -65,8 +65,7 @@ impl<'a> Workshop<'a> {
         }
         let resolved = Arc::new(people::resolve(self.request.engine, &views).await?);
         let rows = people::identity_rows(resolved, Arc::clone(&table.schema));
-        let written = self.lake().replace(table.name, Arc::clone(&table.schema), rows, self.commit()).await;
-        self.put(table.name, written, NOWHERE)
+        Ok(self.lake().replace(table.name, Arc::clone(&table.schema), rows, self.commit()).await?)
     }
 
     /// A table every project has.

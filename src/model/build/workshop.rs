@@ -10,7 +10,7 @@ use datafusion::{catalog::TableProvider, scalar::ScalarValue};
 use super::{BuildRequest, Outcome};
 use crate::{
     config::nearest,
-    diagnosis::{Diagnose, Diagnosis, Exit},
+    diagnosis::{Diagnose, Diagnosis, Failure},
     engine::{EngineError, Query, Session},
     lake::{Commit, Lake, LakeError, Written},
     ledger::PublishedTable,
@@ -22,7 +22,7 @@ use crate::{
         front_matter::PlacedAudit,
         graph::Graph,
         params,
-        people::{View, broke_off},
+        people::View,
         snapshot::{self, Snapshot},
         staging,
     },
@@ -272,9 +272,16 @@ impl<'a> Workshop<'a> {
 
     /// Writes a query's rows as the next version of a table; nobody sees it yet.
     pub(super) async fn replace(&self, name: &str, session: &Session, query: &Query<'_>, place: Place<'_>) -> Result<Written, Trouble> {
-        let rows = session.stream(query).await?;
-        let schema = rows.schema();
-        self.put(name, self.target().replace(name, schema, rows, self.commit()).await, place)
+        session.replace(query, self.target(), name, self.commit()).await.map_err(|failure| {
+            // What the program's own query says is said about the file whose rows it moves.
+            let told = *failure.diagnosis;
+            let told = if told.file.is_none() { place.put(told, place.line) } else { told };
+            // A lake that cannot be written stops everything; a column no table can hold stops this table.
+            match told.code.starts_with("lake_") && told.code != "lake_column" {
+                true => ModelError::Stopped(Failure { exit: failure.exit, diagnosis: Box::new(told) }).into(),
+                false => Diagnosis { message: format!("`{name}`: {}", told.message), ..told }.into(),
+            }
+        })
     }
 
     pub(super) fn commit(&self) -> Commit {
@@ -283,19 +290,6 @@ impl<'a> Workshop<'a> {
 
     pub(super) fn lake(&self) -> &'a Lake {
         self.target()
-    }
-
-    /// Tells what is wrong with this table from what is wrong with the lake.
-    pub(super) fn put(&self, name: &str, written: Result<Written, LakeError>, place: Place<'_>) -> Result<Written, Trouble> {
-        written.map_err(|error| match error.source_error() {
-            Some(source) => {
-                let diagnosis = broke_off(source);
-                let message = format!("`{name}`: {}", diagnosis.message);
-                place.put(Diagnosis { message, ..diagnosis }, place.line).into()
-            }
-            None if error.exit() == Exit::Wrong => place.put(error.diagnosis(), place.line).into(),
-            None => error.into(),
-        })
     }
 
     /// Runs a table's audits on what was just written.

@@ -62,7 +62,7 @@ pub(super) async fn run(
                     schema.ok_or_else(|| problem(case, format!("the columns of `{name}` are not known: no source declares it")))?;
                 let rows = given.cloned().unwrap_or(Rows::Tables(Vec::new()));
                 let rows = typed(name, &rows, case.default.get(name), &schema).map_err(|why| problem(case, why))?;
-                table_of(&schema, vec![rows.rows]).map_err(|error| problem(case, error.to_string()))?
+                table_of(&rows.rows.schema(), vec![rows.rows]).map_err(|error| problem(case, error.to_string()))?
             }
         };
         tables.insert(name.clone(), table);
