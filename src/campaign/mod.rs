@@ -40,13 +40,16 @@ mod settings;
 mod slot;
 mod why;
 
+#[cfg(test)]
+mod tests;
+
 pub use decide::{approve, cancel, hold, reject, resume};
 pub use frozen::{PlanRow, plan_folder};
 pub use gates::Reason;
 pub use ids::{in_holdout, message_id, variant};
 pub use limits::{Cap, Limits, QuietHours};
 pub use open::FrozenPlan;
-pub use preview::preview;
+pub use preview::{PreviewRequest, preview};
 pub use settings::{Approval, CAMPAIGNS, Campaign, CampaignSettings, Goal, Kind, Offer, Policy, Share, names};
 pub use slot::{Made, PlanRequest, Planned, plan_slot};
 pub use why::{Answer, why};
