@@ -40,6 +40,9 @@ mod settings;
 mod slot;
 mod why;
 
+#[cfg(test)]
+mod tests;
+
 pub use decide::{approve, cancel, hold, reject, resume};
 pub use frozen::{PlanRow, plan_folder};
 pub use gates::Reason;

@@ -736,6 +736,32 @@ async fn event(
 }
 
 #[cfg(test)]
+impl Ledger {
+    /// Notes a message as accepted, as a delivery would.
+    pub(crate) async fn note_message_for_test(
+        &self,
+        id: &super::MessageId,
+        campaign: &str,
+        plan: &PlanId,
+        customer: &CustomerId,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
+             values (?, ?, ?, 'marketing', 'email', ?, 'o', 1, 'accepted', ?)",
+        )
+        .bind(id.as_str())
+        .bind(plan.as_str())
+        .bind(campaign)
+        .bind(customer.as_str())
+        .bind(micros(at))
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use chrono::{TimeDelta, TimeZone};
 
