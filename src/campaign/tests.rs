@@ -550,7 +550,7 @@ async fn a_campaign_approves_itself_only_within_its_limits() {
 
 #[tokio::test]
 async fn letters_wait_until_the_morning_where_people_live() {
-    let house = House::new(&guests(12)).await;
+    let house = House::new(&guests(40)).await;
     let time = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
     let limits = Limits { cap: None, quiet_hours: Some(QuietHours { from: time(21), until: time(8) }) };
     let made = house.made(PlanRequest { limits, ..house.request() }).await;
@@ -655,8 +655,11 @@ async fn pages_to_look_at() {
     let out = PathBuf::from(std::env::var("PERENNIAL_PAGES").unwrap());
     let many = guests(std::env::var("PERENNIAL_PEOPLE").map_or(260, |count| count.parse().unwrap()));
     let mut house = House::new(&many).await;
+    house.fill("lapsed", segment(&many[..many.len() - 30])).await;
     house.made(PlanRequest { as_of: as_of() - TimeDelta::days(1), now: as_of() - TimeDelta::days(1), ..house.request() }).await;
-    house.fill("lapsed", segment(&many[40..])).await;
+    let now: Vec<Guest> = many.iter().take(9).chain(&many[40..]).cloned().collect();
+    house.fill("lapsed", segment(&now)).await;
+    house.fill("at_risk", segment(&many[100..110])).await;
     let made = house.made(house.request()).await;
     std::fs::copy(house.root.path().join(&made.review), out.join("win-back.html")).unwrap();
 }

@@ -136,7 +136,7 @@ fn facts(page: &Page<'_>) -> Value {
         about => page.about.as_deref().map(|about| about.trim_end_matches('.')),
         kind => kind.as_str(),
         kind_words => kind_words(kind),
-        expires => settings.expires.to_string(),
+        expires => days(settings.expires),
         goal => settings.goal.map(|goal| format!("an order within {}", days(goal.within))),
         reply_to => settings.reply_to.as_str(),
         in_segment => grouped(decisions.len()),
@@ -287,11 +287,14 @@ fn titled(name: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
+/// A period in words, in days where it is whole days beyond two.
 fn days(period: crate::config::Period) -> String {
-    match period.delta().num_days() {
-        1 => "1 day".to_owned(),
-        days if days > 1 => format!("{days} days"),
-        _ => period.to_string(),
+    let (hours, minutes) = (period.delta().num_hours(), period.delta().num_minutes());
+    match (hours, minutes) {
+        (1, _) => "1 hour".to_owned(),
+        (hours, _) if hours > 48 && hours % 24 == 0 => format!("{} days", hours / 24),
+        (hours, minutes) if hours > 0 && hours * 60 == minutes => format!("{hours} hours"),
+        (_, minutes) => format!("{minutes} minutes"),
     }
 }
 
