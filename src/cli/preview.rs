@@ -68,14 +68,9 @@ pub(super) async fn preview(global: &Global, args: PreviewArgs) -> Result<Exit, 
 pub(super) async fn send_test(global: &Global, args: SendTestArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let message = compose(&house, &args.campaign, &args.customer, Some(&args.to)).await?;
-    let context = delivery::Context {
-        root: house.project.root(),
-        ledger: &house.ledger,
-        settings: &house.project.deployment().delivery,
-        keys: house.project.keys(),
-        clock: house.project.clock().clone(),
-    };
-    let sent = delivery::send_test(&context, &args.to, message).await?;
+    let brand = &house.project.deployment().brand;
+    let id = delivery::proof_id(house.project.keys(), &args.to, house.project.clock().now(), &brand.domain);
+    let sent = delivery::send_proof(&house.post(), &brand.from, &args.to, &id, &message).await?;
     output::print(
         global,
         &serde_json::json!({ "sent": true, "where": sent }),

@@ -61,7 +61,7 @@ async fn list(global: &Global, house: &House) -> Result<Exit, Failure> {
     let mut text = String::new();
     let mut json = Vec::new();
     for file in house.library.segments() {
-        let people = published.get(&file.name).map(|table| table.rows);
+        let people: Option<u64> = published.get(&file.name).and_then(|table| table.rows);
         let shown = people.map_or_else(|| "not built".to_owned(), |people| people.to_string());
         let description = file.front.description.as_deref().unwrap_or_default();
         let sentence = description.split(['.', ';', ':']).next().unwrap_or_default();

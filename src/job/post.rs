@@ -79,7 +79,7 @@ impl crate::delivery::Letters for Letters {
             .and_then(|at| self.plan.envelope(&decisions[at], to, stamp.unsubscribe_url.clone(), stamp.date));
         match envelope {
             Some(envelope) => self.templates.render(&person.row, &envelope),
-            None => Err(MessageError::of(Diagnosis::new("not_planned", "nothing is planned for this person"))),
+            None => Err(MessageError(Diagnosis::new("not_planned", "nothing is planned for this person"))),
         }
     }
 }

@@ -19,6 +19,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
 mod builds;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod ids;
 mod messages;
 mod plans;
@@ -30,7 +32,7 @@ pub use builds::{BuildRecord, ContactState, FreshContactState, Publication, Publ
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{RecentSends, Sent};
 pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
-pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Turn};
+pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Stranded, Turn, Turned};
 pub use recipients::{Consent, Standing, State, Tally, Unknown, Verdict};
 pub use runs::{PullRecord, RunRecord, RunStatus, Slot, SlotStatus};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
