@@ -8,7 +8,7 @@ use crate::{ledger::CustomerId, secret::Keys};
 
 /// One campaign's people on their way through the last gates, sorted by customer id.
 #[derive(Debug, Clone)]
-pub struct Contender {
+pub(super) struct Contender {
     /// The campaign.
     pub campaign: String,
     /// Which gates apply.
@@ -23,14 +23,14 @@ pub struct Contender {
 
 /// People and addresses that a campaign of the slot writes to, or leaves alone to measure it.
 #[derive(Debug, Clone, Default)]
-pub struct Taken {
+pub(super) struct Taken {
     customers: HashMap<CustomerId, String>,
     addresses: HashMap<String, String>,
 }
 
 impl Taken {
     /// Notes that `campaign` has this person.
-    pub fn take(&mut self, campaign: &str, customer: &CustomerId, address_hash: Option<&str>) {
+    pub(super) fn take(&mut self, campaign: &str, customer: &CustomerId, address_hash: Option<&str>) {
         self.customers.entry(customer.clone()).or_insert_with(|| campaign.to_owned());
         if let Some(address) = address_hash {
             self.addresses.entry(address.to_owned()).or_insert_with(|| campaign.to_owned());
@@ -45,7 +45,7 @@ impl Taken {
 /// Stops whoever another campaign comes first for, whoever shares an address with somebody before them, and the control group.
 ///
 /// `taken` holds the people of plans of the slot that are approved or sent already: those stand, whatever their priority.
-pub fn arbitrate(contenders: &mut [Contender], mut taken: Taken, keys: &Keys) {
+pub(super) fn arbitrate(contenders: &mut [Contender], mut taken: Taken, keys: &Keys) {
     contenders.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.campaign.cmp(&b.campaign)));
     for contender in contenders {
         let Contender { campaign, kind, holdout, people, .. } = contender;

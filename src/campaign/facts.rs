@@ -16,7 +16,7 @@ use crate::{diagnosis::Diagnosis, lake::Lake, ledger::CustomerId};
 
 /// The canonical tables planning reads, at the versions a run pinned.
 #[derive(Debug, Clone, Default)]
-pub struct Tables {
+pub(super) struct Tables {
     /// `consents`.
     pub consents: Vec<RecordBatch>,
     /// `customers`.
@@ -30,7 +30,7 @@ impl Tables {
     ///
     /// # Errors
     /// Where one has not been built, or cannot be read.
-    pub async fn read(lake: &Lake, versions: &BTreeMap<String, i64>) -> Result<Self, CampaignError> {
+    pub(super) async fn read(lake: &Lake, versions: &BTreeMap<String, i64>) -> Result<Self, CampaignError> {
         let read = async |table: &str| Ok::<_, CampaignError>(lake.read(table, Some(version(versions, table)?)).await?);
         Ok(Self { consents: read("consents").await?, customers: read("customers").await?, tickets: read("tickets").await? })
     }
@@ -39,7 +39,7 @@ impl Tables {
     ///
     /// # Errors
     /// Where a column is not there or of another type.
-    pub fn facts(&self, as_of: DateTime<Utc>) -> Result<Facts, CampaignError> {
+    pub(super) fn facts(&self, as_of: DateTime<Utc>) -> Result<Facts, CampaignError> {
         Ok(Facts {
             deleted: self.deleted()?,
             marketing: self.last_word("marketing", as_of)?,
@@ -53,7 +53,7 @@ impl Tables {
     ///
     /// # Errors
     /// Where a column is not there or of another type.
-    pub fn names(&self, wanted: &HashSet<&str>) -> Result<HashMap<String, String>, CampaignError> {
+    pub(super) fn names(&self, wanted: &HashSet<&str>) -> Result<HashMap<String, String>, CampaignError> {
         let mut names = HashMap::new();
         for batch in &self.customers {
             let (ids, first, last) = (
@@ -72,7 +72,7 @@ impl Tables {
     ///
     /// # Errors
     /// Where a column is not there or of another type.
-    pub fn addresses(&self, wanted: &HashSet<&str>) -> Result<HashMap<String, String>, CampaignError> {
+    pub(super) fn addresses(&self, wanted: &HashSet<&str>) -> Result<HashMap<String, String>, CampaignError> {
         let mut addresses = HashMap::new();
         for batch in &self.customers {
             let (ids, email) = (texts(batch, "customers", "customer_id")?, texts(batch, "customers", "email")?);

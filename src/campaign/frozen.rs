@@ -10,7 +10,7 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     compute::{concat_batches, filter_record_batch},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit},
 };
@@ -72,7 +72,7 @@ impl PlanRow {
 
 /// A file of a campaign's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TemplateFile {
+pub(super) struct TemplateFile {
     /// Its path in the folder.
     pub path: PathBuf,
     /// Its content.

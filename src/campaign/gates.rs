@@ -149,7 +149,7 @@ impl fmt::Display for Reason {
 
 /// One row of a segment, as the gates see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
+pub(super) struct Person {
     /// Who.
     pub customer: CustomerId,
     /// The address in the segment's row.
@@ -170,7 +170,7 @@ pub struct Person {
 
 /// What is known about everybody at the plan's time, whatever the campaign.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub(super) struct Facts {
     /// Customers whose account is gone.
     pub deleted: HashSet<CustomerId>,
     /// The last word on marketing mail.
@@ -185,7 +185,7 @@ pub struct Facts {
 
 /// What one campaign knows from the ledger about the people of its segment.
 #[derive(Debug, Clone, Default)]
-pub struct Record {
+pub(super) struct Record {
     /// People who must not be written to on the campaign's channel.
     pub suppressed: HashSet<CustomerId>,
     /// Messages of the campaign that people have heard, may have heard, or are promised.
@@ -194,7 +194,7 @@ pub struct Record {
 
 /// Past messages, found by person or by address: two accounts of one mailbox share its peace.
 #[derive(Debug, Clone, Default)]
-pub struct History {
+pub(super) struct History {
     times: Vec<DateTime<Utc>>,
     by_customer: HashMap<CustomerId, Vec<usize>>,
     by_address: HashMap<String, Vec<usize>>,
@@ -203,7 +203,7 @@ pub struct History {
 impl History {
     /// Takes the messages the ledger reports.
     #[must_use]
-    pub fn new(heard: Vec<Heard>) -> Self {
+    pub(super) fn new(heard: Vec<Heard>) -> Self {
         let mut history = Self::default();
         for (at, message) in heard.into_iter().enumerate() {
             history.times.push(message.at);
@@ -217,7 +217,7 @@ impl History {
 
     /// How many messages the person or the address got after `since`.
     #[must_use]
-    pub fn since(&self, person: &Person, since: DateTime<Utc>) -> usize {
+    pub(super) fn since(&self, person: &Person, since: DateTime<Utc>) -> usize {
         let own = self.by_customer.get(&person.customer).map(Vec::as_slice).unwrap_or_default();
         let shared = person.address_hash.as_ref().and_then(|hash| self.by_address.get(hash)).map(Vec::as_slice).unwrap_or_default();
         let found: HashSet<usize> = own.iter().chain(shared).copied().filter(|at| self.times[*at] > since).collect();
@@ -227,7 +227,7 @@ impl History {
 
 /// The rules one campaign's people are examined by.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub(super) struct Rules {
     /// Which gates apply.
     pub kind: Kind,
     /// How the message would travel.
@@ -242,7 +242,7 @@ pub struct Rules {
 
 /// The first of the gates up to the cap that stops a person; none where they all let the person pass.
 #[must_use]
-pub fn stopped(person: &Person, rules: &Rules, facts: &Facts, record: &Record) -> Option<Reason> {
+pub(super) fn stopped(person: &Person, rules: &Rules, facts: &Facts, record: &Record) -> Option<Reason> {
     let Rules { kind, channel, cool_off, cap, as_of } = *rules;
     let customer = &person.customer;
     let to_the_person = kind != Kind::Internal;
@@ -281,7 +281,7 @@ pub fn stopped(person: &Person, rules: &Rules, facts: &Facts, record: &Record) -
 
 /// How often each reason occurs; with the people who pass it makes up the segment.
 #[must_use]
-pub fn tally<'a>(reasons: impl Iterator<Item = &'a Reason>) -> BTreeMap<String, u64> {
+pub(super) fn tally<'a>(reasons: impl Iterator<Item = &'a Reason>) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for reason in reasons {
         *counts.entry(reason.key()).or_insert(0) += 1;

@@ -59,10 +59,10 @@ pub use why::{Answer, why};
 pub enum CampaignError {
     /// A settings file cannot be used.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(Box<ConfigError>),
     /// A template cannot be used, or not with this segment.
     #[error(transparent)]
-    Message(#[from] MessageError),
+    Message(Box<MessageError>),
     /// A table cannot be read.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -103,6 +103,18 @@ impl CampaignError {
 
     pub(crate) fn io(path: &Path, error: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), error }
+    }
+}
+
+impl From<ConfigError> for CampaignError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(Box::new(error))
+    }
+}
+
+impl From<MessageError> for CampaignError {
+    fn from(error: MessageError) -> Self {
+        Self::Message(Box::new(error))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
 
 /// A segment at one version, sorted by customer id, each customer once.
 #[derive(Debug, Clone)]
-pub struct Segment {
+pub(super) struct Segment {
     name: String,
     rows: RecordBatch,
 }
@@ -31,7 +31,7 @@ impl Segment {
     ///
     /// # Errors
     /// Where it has no text column `customer_id`, a null in it, or one customer twice.
-    pub fn new(name: &str, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Self, CampaignError> {
+    pub(super) fn new(name: &str, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Self, CampaignError> {
         let rows = concat_batches(schema, batches).map_err(|error| broken(name, "its batches", &error))?;
         let ids: ArrayRef = Arc::new(texts(&rows, name, "customer_id")?);
         if ids.null_count() > 0 {
@@ -55,27 +55,21 @@ impl Segment {
 
     /// All its rows, sorted by customer id.
     #[must_use]
-    pub fn rows(&self) -> &RecordBatch {
+    pub(super) fn rows(&self) -> &RecordBatch {
         &self.rows
     }
 
     /// How many people it has.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.rows.num_rows()
-    }
-
-    /// Whether nobody is in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Its people, as the gates of a campaign see them. `needed` are the columns the templates cannot do without.
     ///
     /// # Errors
     /// Where a column the campaign names or the templates need is not there.
-    pub fn people(
+    pub(super) fn people(
         &self,
         campaign: &str,
         settings: &CampaignSettings,
@@ -297,6 +291,6 @@ mod tests {
     fn a_customer_twice_or_without_an_id_is_refused() {
         assert!(segment(vec![Some("a"), Some("b"), Some("a")]).unwrap_err().to_string().contains("lists customer a twice"));
         assert!(segment(vec![Some("a"), None]).unwrap_err().to_string().contains("without a customer_id"));
-        assert!(segment(vec![]).unwrap().is_empty());
+        assert!(segment(vec![]).unwrap().len() == 0);
     }
 }

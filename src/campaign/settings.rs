@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::CampaignError;
 use crate::{
-    config::{ConfigError, Folder, Period, locate, parse},
+    config::{Folder, Period, locate, parse},
     diagnosis::Diagnosis,
     message::Channel,
 };
@@ -290,13 +290,13 @@ pub fn names(project: &Folder) -> Result<Vec<String>, CampaignError> {
 ///
 /// # Errors
 /// Where it cannot be used, with the line.
-pub fn read(text: &str, file: &Path) -> Result<CampaignSettings, ConfigError> {
+pub(super) fn read(text: &str, file: &Path) -> Result<CampaignSettings, CampaignError> {
     let settings: CampaignSettings = parse(text, file)?;
     match broken_rule(&settings) {
         None => Ok(settings),
         Some((keys, message, hint)) => {
             let diagnosis = Diagnosis::new("campaign_rule", message).in_file(file).hint(hint);
-            Err(ConfigError(match locate(text, keys) {
+            Err(CampaignError::wrong(match locate(text, keys) {
                 Some((line, column)) => diagnosis.at(line, column),
                 None => diagnosis,
             }))
@@ -405,6 +405,7 @@ fn unmonitored(address: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnosis::Diagnose;
 
     const GOOD: &str = r#"
 segment = "lapsed"
@@ -428,7 +429,7 @@ cool_off = "7d"
 "#;
 
     fn refusal(text: &str) -> Diagnosis {
-        read(text, Path::new("campaign.toml")).unwrap_err().0
+        read(text, Path::new("campaign.toml")).unwrap_err().diagnosis()
     }
 
     #[test]
