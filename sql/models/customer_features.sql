@@ -1,6 +1,6 @@
 /* ---
 key = "customer_id"
-params = { silver_orders = 3, silver_value = 150, gold_orders = 6, gold_value = 350, platinum_orders = 10, platinum_value = 700 }
+params = { silver_orders = 3, silver_value = 100, gold_orders = 6, gold_value = 250, platinum_orders = 15, platinum_value = 800 }
 audits = ["not_null(orders)", "not_null(tier)", "change(40%)", "accepted(tier, 'member', 'silver', 'gold', 'platinum')"]
 --- */
 -- What we know about each customer in one row: every segment starts here.

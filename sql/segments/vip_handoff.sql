@@ -1,10 +1,11 @@
 /* ---
 key = "customer_id"
-params = { tier = "platinum", rhythm_percent = 150, min_quiet_days = 21, max_quiet_days = 540, recent = "14 days" }
+params = { tier = "platinum", rhythm_percent = 150, min_quiet_days = 21, max_quiet_days = 180, recent = "14 days" }
 audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(what_changed)", "rows(0, 10000)"]
 --- */
 -- Decides which of the best customers a person should call: someone in the top tier who has become unusually
--- quiet, or who is unhappy right now. A letter would be too little, and the wrong voice.
+-- quiet, or who is unhappy right now. A letter would be too little, and the wrong voice. After half a year
+-- of silence nothing has changed any more: `lapsed` writes to them like to everybody else.
 with
 
 -- A complaint counts while it is open and fresh, a bad mark for our answer as long.
