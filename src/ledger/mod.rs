@@ -18,6 +18,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod ids;
 mod messages;
 mod recipients;
@@ -25,7 +27,7 @@ mod suppressions;
 
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{RecentSends, Sent};
-pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Turn};
+pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Stranded, Turn, Turned};
 pub use recipients::{Consent, Standing, State, Tally, Unknown, Verdict};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
 
