@@ -21,11 +21,14 @@ use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 mod ids;
 mod messages;
 mod plans;
+mod recipients;
 mod suppressions;
 
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{RecentSends, Sent};
 pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
+pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Turn};
+pub use recipients::{Consent, Standing, State, Tally, Unknown, Verdict};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
 
 /// `[ledger]` in `config/perennial.toml`.
