@@ -65,7 +65,7 @@ impl QuietHours {
 
 /// The rules one delivery goes by.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Which wishes count.
     pub kind: Kind,
     /// The plan's logical time: what happened after it is news.
@@ -83,7 +83,7 @@ pub struct Policy {
 impl Policy {
     /// Whether a message may be sent to a person at `now`.
     #[must_use]
-    pub fn decide(&self, present: &Present, now: DateTime<Utc>) -> Decision {
+    pub(crate) fn decide(&self, present: &Present, now: DateTime<Utc>) -> Decision {
         if let Some(reason) = self.obstacle(present, now) {
             return Decision::Drop(reason);
         }

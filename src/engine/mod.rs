@@ -1,141 +1,153 @@
 //! The one DataFusion runtime: functions, memory, lock-down and the diagnosis of SQL.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `settings`, `memory`, `spill` | `[engine]`: how much memory and disk queries may use, and where |
+//! | `query`, `select`, `determinism` | an SQL text: one `SELECT` and nothing else, and what may make two runs differ |
+//! | `planner` | what a query can name |
+//! | `session`, `yielding` | running queries, and trying again where memory runs out |
+//! | `diagnosis`, `places`, `error` | what is wrong, where, and what to do |
+//! | `text` | results as everybody expects them |
+//! | `functions/` | the functions of our own, one file each |
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-    sync::Arc,
+mod determinism;
+mod diagnosis;
+mod error;
+mod functions;
+mod memory;
+mod places;
+mod planner;
+mod query;
+mod select;
+mod session;
+mod settings;
+mod spill;
+mod text;
+mod yielding;
+
+use std::{collections::BTreeMap, num::NonZeroUsize, path::Path, sync::Arc};
+
+use datafusion::{
+    catalog::TableProvider,
+    execution::{
+        SessionState, SessionStateBuilder,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::{FairSpillPool, TrackConsumersPool},
+        runtime_env::RuntimeEnvBuilder,
+    },
+    prelude::SessionConfig,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream, scalar::ScalarValue};
-use serde::Deserialize;
-
-use crate::{
-    config::Period,
-    diagnosis::{Diagnose, Diagnosis, Exit, Finding},
+pub use self::{
+    error::EngineError,
+    functions::{FunctionDoc, documentation, hash_bucket, lower_email},
+    query::{Origin, Query},
+    select::{ParsedSelect, parse_select},
+    session::Session,
+    settings::EngineSettings,
 };
+use self::{spill::SpillFolder, yielding::YieldingJoins};
+use crate::{config::Period, diagnosis::Diagnosis};
 
-/// `[engine]` in `config/perennial.toml`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EngineSettings {
-    /// `"2GiB"`, or a share of what the machine or its container has: `"60%"`.
-    pub memory_limit: String,
-    /// Where what does not fit in memory goes, relative to the project folder.
-    pub spill_path: PathBuf,
-    /// How much may be spilled: `"20GiB"`.
-    pub max_spill: String,
-    /// Parallel partitions; 0 chooses from cores and memory.
-    pub partitions: usize,
-    /// How long one query may take.
-    pub timeout: Period,
-}
-
-impl Default for EngineSettings {
-    fn default() -> Self {
-        Self {
-            memory_limit: "60%".to_owned(),
-            spill_path: PathBuf::from("data/spill"),
-            max_spill: "20GiB".to_owned(),
-            partitions: 0,
-            timeout: Period::hours(1),
-        }
-    }
-}
-
-/// A query that cannot be read, planned or run.
-#[derive(Debug, thiserror::Error)]
-#[error("{diagnosis}")]
-pub struct EngineError {
-    diagnosis: Diagnosis,
-    exit: Exit,
-}
-
-impl Diagnose for EngineError {
-    fn diagnosis(&self) -> Diagnosis {
-        self.diagnosis.clone()
-    }
-
-    fn exit(&self) -> Exit {
-        self.exit
-    }
-}
-
-/// Where an SQL text stands.
-#[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
-    /// The file; none for a query typed on the command line.
-    pub file: Option<&'a Path>,
-    /// The line the text's first line has in that file, from 1.
-    pub line: usize,
-}
-
-/// One `SELECT`, where it stands, and its bound values.
-#[derive(Debug, Clone)]
-pub struct Query<'a> {
-    /// The text.
-    pub sql: &'a str,
-    /// Its place.
-    pub origin: Origin<'a>,
-    /// Values for `$name`.
-    pub params: BTreeMap<String, ScalarValue>,
-}
-
-/// A text that is one `SELECT` and nothing else.
-#[derive(Debug, Clone)]
-pub struct ParsedSelect {
-    /// The tables it reads, without the names of its own `with` clauses.
-    pub tables: BTreeSet<String>,
-    /// The parameters it binds, without the `$`.
-    pub params: BTreeSet<String>,
-    /// What may make two runs differ: unordered `array_agg` or `first_value`, `limit` without a total order.
-    pub findings: Vec<Finding>,
-}
-
-/// Reads an SQL text; refuses everything but one `SELECT`, and `now()` and its kin.
-///
-/// # Errors
-/// With line and column.
-#[allow(unused_variables, clippy::unimplemented)]
-pub fn parse_select(sql: &str, origin: Origin<'_>) -> Result<ParsedSelect, EngineError> {
-    unimplemented!()
-}
+/// How many of the greediest parts of a query are named when memory runs out.
+const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
 /// The runtime of this process: memory pool, spill folder, functions.
 #[derive(Debug, Clone)]
-pub struct Engine;
+pub struct Engine {
+    state: SessionState,
+    timeout: Period,
+    memory_limit: String,
+    spill: Option<Arc<SpillFolder>>,
+}
 
-/// A set of tables that queries can name.
-#[derive(Debug, Clone)]
-pub struct Session;
-
-#[allow(unused_variables, clippy::unimplemented)]
 impl Engine {
     /// A runtime for the project in `root`.
+    ///
+    /// Memory is shared fairly among the parts of a query that can spill, so that a sort does not starve another. Where the spill folder
+    /// cannot be made, queries run in memory only.
+    ///
+    /// # Errors
+    /// Where a setting is no size.
     pub fn new(root: &Path, settings: &EngineSettings) -> Result<Self, EngineError> {
-        unimplemented!()
+        let limit = memory::limit(&settings.memory_limit, || memory::available(Path::new("/")))
+            .ok_or_else(|| no_size("memory_limit", &settings.memory_limit, "`2GiB`, or a share of the machine such as `60%`"))?;
+        let max_spill = memory::bytes(&settings.max_spill).ok_or_else(|| no_size("max_spill", &settings.max_spill, "`20GiB`"))?;
+        let folder = root.join(&settings.spill_path);
+        let spill = match SpillFolder::new(&folder) {
+            Ok(spill) => Some(spill),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "nothing can be spilled: queries run in memory only");
+                None
+            }
+        };
+        let mode = spill.as_ref().map_or(DiskManagerMode::Disabled, |spill| DiskManagerMode::Directories(vec![spill.path().to_owned()]));
+        let pool = FairSpillPool::new(usize::try_from(limit).unwrap_or(usize::MAX));
+        let partitions = if settings.partitions == 0 { memory::partitions(limit) } else { settings.partitions };
+        let disk = DiskManagerBuilder::default()
+            .with_mode(mode)
+            .with_max_temp_directory_size(max_spill)
+            .with_max_spill_merge_fan_in(memory::merge_fan_in(limit, partitions));
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS)))
+            .with_disk_manager_builder(disk)
+            .build_arc()
+            .map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
+        let mut state = SessionStateBuilder::new()
+            .with_config(config(partitions, limit))
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+            .build();
+        functions::register(&mut state).map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
+        Ok(Self { state, timeout: settings.timeout, memory_limit: readable(limit), spill })
     }
 
     /// A session in which exactly these tables can be named.
+    ///
+    /// # Errors
+    /// Where a name is not what SQL finds when it is written bare.
     pub fn session(&self, tables: BTreeMap<String, Arc<dyn TableProvider>>) -> Result<Session, EngineError> {
-        unimplemented!()
+        if let Some(name) = tables.keys().find(|name| name.chars().any(char::is_uppercase)) {
+            let diagnosis = Diagnosis::new("sql_table_name", format!("no query would find a table named `{name}`"));
+            return Err(EngineError::wrong(diagnosis.hint("name tables in lower case")));
+        }
+        Ok(Session {
+            state: self.state.clone(),
+            tables: Arc::new(tables),
+            timeout: self.timeout,
+            memory_limit: self.memory_limit.clone(),
+            _spill: self.spill.clone(),
+        })
     }
 }
 
-#[allow(unused_variables, clippy::unimplemented)]
-impl Session {
-    /// The columns a query would return; nothing is run.
-    pub async fn schema(&self, query: &Query<'_>) -> Result<SchemaRef, EngineError> {
-        unimplemented!()
-    }
-
-    /// The query's rows, as they come. Text columns are `Utf8`, never views.
-    pub async fn stream(&self, query: &Query<'_>) -> Result<SendableRecordBatchStream, EngineError> {
-        unimplemented!()
-    }
-
-    /// All of the query's rows; what does not fit in memory is tried again with sort-merge joins, then with fewer partitions.
-    pub async fn collect(&self, query: &Query<'_>) -> Result<Vec<RecordBatch>, EngineError> {
-        unimplemented!()
-    }
+fn config(partitions: usize, limit: u64) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(partitions)
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false);
+    let options = config.options_mut();
+    // Without a zone of its own, a session would read instants in no zone at all.
+    options.execution.time_zone = Some("+00:00".to_owned());
+    options.sql_parser.collect_spans = true;
+    // What every sort sets aside for merging what it spilled; DataFusion's 10 MiB would leave nothing to a small limit.
+    let share = usize::try_from(limit).unwrap_or(usize::MAX) / (32 * partitions);
+    options.execution.sort_spill_reservation_bytes = share.min(options.execution.sort_spill_reservation_bytes);
+    // Views would reach writers and templates.
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.parquet.schema_force_view_types = false;
+    config
 }
+
+fn no_size(setting: &str, value: &str, example: &str) -> EngineError {
+    let message = format!("`[engine] {setting}` is `{value}`, which is no size");
+    EngineError::wrong(Diagnosis::new("bad_value", message).in_file("config/perennial.toml").hint(format!("write {example}")))
+}
+
+fn readable(bytes: u64) -> String {
+    if bytes >= 1 << 30 { format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)) } else { format!("{} MiB", bytes >> 20) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -226,11 +226,11 @@ fn stats(schema: &SchemaRef, rows: u64, times: &[TimeRange]) -> String {
     for time in times {
         let name = schema.field(time.column).name();
         nulls.insert(name.clone(), time.nulls.into());
-        if let Some((first, last)) = time.range {
-            if let (Some(first), Some(last)) = (instant(first), instant(last)) {
-                low.insert(name.clone(), first);
-                high.insert(name.clone(), last);
-            }
+        if let Some((first, last)) = time.range
+            && let (Some(first), Some(last)) = (instant(first), instant(last))
+        {
+            low.insert(name.clone(), first);
+            high.insert(name.clone(), last);
         }
     }
     json!({ "numRecords": rows, "minValues": low, "maxValues": high, "nullCount": nulls }).to_string()

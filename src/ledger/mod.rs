@@ -18,17 +18,23 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
+mod builds;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod ids;
 mod messages;
 mod plans;
 mod recipients;
+mod runs;
 mod suppressions;
 
+pub use builds::{BuildRecord, ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{RecentSends, Sent};
 pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
-pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Turn};
+pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Stranded, Turn, Turned};
 pub use recipients::{Consent, Standing, State, Tally, Unknown, Verdict};
+pub use runs::{PullRecord, RunRecord, RunStatus, Slot, SlotStatus};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
 
 /// `[ledger]` in `config/perennial.toml`.
@@ -114,6 +120,15 @@ impl Ledger {
         let ledger = Self { pool };
         ledger.prepare().await?;
         Ok(ledger)
+    }
+
+    /// Whether the ledger answers.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        sqlx::query("select 1").execute(&self.pool).await?;
+        Ok(())
     }
 
     async fn prepare(&self) -> Result<(), LedgerError> {

@@ -257,6 +257,8 @@ pub(crate) struct Turned {
     pub reserved: Vec<(Named, u32)>,
     /// People dropped in this step.
     pub dropped: u64,
+    /// How many of the candidates the account holds as due.
+    pub looked_at: u64,
 }
 
 /// A message found in flight when no delivery runs: its process died.
@@ -487,7 +489,8 @@ impl Ledger {
         let mut write = self.begin().await?;
         settle(&mut write, plan, None, settled, now).await?;
         close_stopped(&mut write, plan, now).await?;
-        write.commit().await.map_err(Into::into)
+        write.commit().await?;
+        Ok(())
     }
 
     /// Closes what cannot go on: past its expiry whoever still waits is `expired`, and a plan in which nobody waits is `delivered`.
@@ -863,6 +866,7 @@ async fn reserve(
         .bind(micros(now - errand.cap_window))
         .fetch_all(&mut **write)
         .await?;
+    turned.looked_at = rows.len() as u64;
     let mut addresses = HashSet::new();
     let (mut claims, mut drops, mut waits) = (Vec::new(), Vec::new(), Vec::new());
     for row in &rows {
@@ -966,6 +970,7 @@ async fn close(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: Dat
     if expired > 0 {
         follow(write, plan, "expired", now).await?;
     }
+    close_stopped(write, plan, now).await?;
     let delivered = sqlx::query(
         "update plans set status = 'delivered', held_from = null
          where plan = ?1 and (status = 'delivering' or (status = 'held' and expires_at <= ?2))

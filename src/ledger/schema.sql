@@ -46,15 +46,17 @@ create table builds (
   published_at integer not null
 );
 
--- Which version of which table each build published.
+-- Which version of which table each build stood on: the raw tables it pinned and every table its readers saw.
 create table build_tables (
   build       text    not null references builds (build),
   table_name  text    not null,
+  kind        text    not null,                            -- raw | ledger | canonical | model | segment | metric
   version     integer not null,
-  rows        integer not null,
+  rows        integer,                                     -- null for raw tables, which are not counted
   fingerprint text    not null,
   primary key (build, table_name)
 );
+create index build_tables_by_name on build_tables (table_name);
 
 -- The version map: what readers see now.
 create table published (

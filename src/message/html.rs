@@ -55,7 +55,9 @@ pub(super) fn mjml(source: &str, file: &Path) -> Result<Compiled, MessageError> 
             None => diagnosis,
         })
     };
-    let parsed = mrml::parse(&held.text).map_err(|error| {
+    // Its parser can panic on broken markup (htmlparser 0.2 cuts text between bytes), and a template must never end a run.
+    let parsed = std::panic::catch_unwind(|| mrml::parse(&held.text)).map_err(|_| wrong(&"it cannot be taken apart", None))?;
+    let parsed = parsed.map_err(|error| {
         let offset = offset_of(&error);
         let words = error.to_string();
         wrong(&words.split(" in root template").next().unwrap_or(&words), offset)
@@ -271,7 +273,19 @@ impl Markup {
                 rest = &rest[4..];
                 continue;
             }
+            if !self.tag && rest.starts_with("<!") {
+                // A document type or a conditional comment ends with its own `>`.
+                let end = rest.find('>').map_or(rest.len(), |end| end + 1);
+                out.push_str(&rest[..end]);
+                rest = &rest[end..];
+                continue;
+            }
             rest = &rest[c.len_utf8()..];
+            // A bare `>` in text: the MJML parser falls over one behind a character of several bytes.
+            if c == '>' && !self.tag && self.text_only.as_ref().is_none_or(|name| name.ends_with("title") || name.ends_with("preview")) {
+                out.push_str("&gt;");
+                continue;
+            }
             out.push(c);
             self.step(c, rest);
         }
@@ -374,6 +388,12 @@ mod tests {
         for tag in ["{{( a )|url}}", "{{( b )|url}}", "mailto:{{ c }}", "{{ d }}", "{{ e }}", "{{-( f )|url-}}"] {
             assert!(made.contains(tag), "{tag}\n{made}");
         }
+    }
+
+    #[test]
+    fn a_greater_than_sign_in_any_script_is_text() {
+        let source = letter("<mj-section><mj-column><mj-text>Menü > Konto, 日> x</mj-text></mj-column></mj-section>");
+        assert!(mjml(&source, Path::new("email.mjml")).unwrap().template.contains("Menü &gt; Konto, 日&gt; x"));
     }
 
     #[test]

@@ -57,12 +57,12 @@ pub(crate) fn language(tag: &str) -> String {
     tag.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase()
 }
 
-/// The order people write a date in.
+/// The order people write day, month and year in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
-    DayFirst,
-    MonthFirst,
-    YearFirst,
+    Dmy,
+    Mdy,
+    Ymd,
 }
 
 /// How one reader sees values in a letter of one language.
@@ -92,7 +92,7 @@ impl Habits {
     /// `12 March 2026`, `March 12, 2026`, `12. März 2026`.
     pub(crate) fn long_date(&self, day: NaiveDate) -> String {
         let pattern = match (self.language.as_str(), self.order) {
-            ("en", Order::MonthFirst) => "%B %-d, %Y",
+            ("en", Order::Mdy) => "%B %-d, %Y",
             ("de" | "cs" | "da" | "nb" | "nn" | "no" | "fi" | "is" | "sk" | "sl" | "hr" | "et" | "lb", _) => "%-d. %B %Y",
             ("es" | "pt" | "ca" | "gl", _) => "%-d de %B de %Y",
             ("hu", _) => "%Y. %B %-d.",
@@ -106,7 +106,7 @@ impl Habits {
     /// A long date without its year: `12 March`.
     pub(crate) fn day_of_year(&self, day: NaiveDate) -> String {
         let pattern = match (self.language.as_str(), self.order) {
-            ("en", Order::MonthFirst) => "%B %-d",
+            ("en", Order::Mdy) => "%B %-d",
             ("de" | "cs" | "da" | "nb" | "nn" | "no" | "fi" | "is" | "sk" | "sl" | "hr" | "et" | "lb", _) => "%-d. %B",
             ("es" | "pt" | "ca" | "gl", _) => "%-d de %B",
             ("hu", _) => "%B %-d.",
@@ -146,9 +146,9 @@ impl Habits {
             return day.format_localized(&pattern.replace("%e", "%-d"), reader).to_string();
         }
         let plain = match self.order {
-            Order::DayFirst => "%d/%m/%Y",
-            Order::MonthFirst => "%m/%d/%Y",
-            Order::YearFirst => "%Y/%m/%d",
+            Order::Dmy => "%d/%m/%Y",
+            Order::Mdy => "%m/%d/%Y",
+            Order::Ymd => "%Y/%m/%d",
         };
         day.format(plain).to_string()
     }
@@ -203,11 +203,11 @@ fn order_of(pattern: &str) -> Order {
     };
     let (day, month, year) = (at(&['d', 'e', 'D']), at(&['m', 'b', 'B']), at(&['Y', 'y']));
     if year < day.min(month) {
-        Order::YearFirst
+        Order::Ymd
     } else if month < day || pattern.starts_with("%D") {
-        Order::MonthFirst
+        Order::Mdy
     } else {
-        Order::DayFirst
+        Order::Dmy
     }
 }
 

@@ -636,6 +636,7 @@ print(json.dumps(found))
 ";
 
 #[test]
+#[allow(clippy::print_stderr)] // Says that it was skipped.
 fn a_parser_that_is_not_ours_reads_every_name_back() {
     let Ok(python) = std::process::Command::new("python3").arg("--version").output() else {
         eprintln!("skipped: there is no python3 here");
@@ -700,7 +701,28 @@ fn letters_that_cannot_be_unsubscribed_from_do_not_pretend() {
     assert!(wire.contains("\r\nReply-To: hello@fernwood.example\r\n"), "{wire}");
 }
 
+proptest::proptest! {
+    #[test]
+    fn no_template_makes_the_program_fall(parts in proptest::collection::vec(
+        proptest::sample::select(vec![
+            "{{", "}}", "{%", "%}", "{#", "#}", "-", "+", "if", "else", "endif", "for", "x", " ", "\n", "'", "\"", "\\", "|", "(", ")", "[", ".",
+            "é", "日", "<p>", "</p>", "<mj-text>", "</mj-text>", "<", ">", "<!--", "-->", "href=\"", "raw", "endraw", "set", "=", "1", ":", ",",
+        ]), 0..40)
+    ) {
+        let source = parts.concat();
+        super::scan::names(&source);
+        let _ = super::html::html(&source, Path::new("x"));
+        let _ = super::html::mjml(&source, Path::new("x"));
+        let _ = super::text::letter(&source, Path::new("x"));
+        super::webhook::prepare(&source);
+        if let Ok(templates) = own(&source, &source) {
+            let _ = templates.check(&columns(&anna(&[])));
+        }
+    }
+}
+
 #[test]
+#[allow(clippy::print_stderr)] // Shows a figure.
 fn filling_in_does_no_work_of_the_campaign() {
     // No timed assertion: `cargo test filling -- --nocapture` shows the figure.
     let templates = shipped("win-back", false);

@@ -1,0 +1,460 @@
+use std::collections::BTreeSet;
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray, StringViewArray,
+        TimestampMicrosecondArray,
+    },
+    datatypes::{DataType, Decimal128Type, Int64Type},
+    util::pretty::pretty_format_batches,
+};
+use chrono::{DateTime, NaiveDate};
+use datafusion::{datasource::MemTable, scalar::ScalarValue};
+use futures::TryStreamExt;
+
+use super::*;
+use crate::{
+    diagnosis::{Diagnose, Exit, Severity},
+    lake::{Commit, Lake, LakeSettings},
+};
+
+const NOWHERE: Origin<'static> = Origin { file: None, line: 1 };
+
+fn micros(text: &str) -> i64 {
+    DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros()
+}
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
+}
+
+fn orders() -> RecordBatch {
+    let at = ["2026-01-01T00:30:00Z", "2026-01-01T23:30:00Z", "2026-01-11T10:00:00Z", "2026-02-01T10:00:00Z", "2026-02-01T10:00:00Z"];
+    batch(vec![
+        ("order_id", Arc::new(StringArray::from(vec!["1", "2", "3", "4", "5"]))),
+        ("customer_id", Arc::new(StringArray::from(vec![Some("a"), Some("a"), Some("a"), Some("a"), Some("b")]))),
+        ("ordered_at", Arc::new(TimestampMicrosecondArray::from(at.map(micros).to_vec()).with_timezone("UTC"))),
+        ("total", Arc::new(Decimal128Array::from(vec![10, 20, 30, 40, 50]).with_precision_and_scale(18, 4).unwrap())),
+        ("tier", Arc::new(StringViewArray::from(vec![Some("gold"), None, Some("gold"), None, None]))),
+    ])
+}
+
+fn table(rows: RecordBatch, partitions: usize) -> Arc<dyn TableProvider> {
+    let parts = (0..partitions).map(|part| {
+        let (each, rest) = (rows.num_rows() / partitions, rows.num_rows() % partitions);
+        vec![rows.slice(part * each + part.min(rest), each + usize::from(part < rest))]
+    });
+    Arc::new(MemTable::try_new(rows.schema(), parts.collect()).unwrap())
+}
+
+fn engine(settings: EngineSettings) -> (tempfile::TempDir, Engine) {
+    let root = tempfile::tempdir().unwrap();
+    let engine = Engine::new(root.path(), &settings).unwrap();
+    (root, engine)
+}
+
+fn session() -> (tempfile::TempDir, Session) {
+    let (root, engine) = engine(EngineSettings::default());
+    let tables = BTreeMap::from([("orders".to_owned(), table(orders(), 1)), ("customers".to_owned(), table(orders(), 1))]);
+    let session = engine.session(tables).unwrap();
+    (root, session)
+}
+
+fn query<'a>(sql: &'a str, params: &[(&str, ScalarValue)]) -> Query<'a> {
+    let params = params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    Query { sql, origin: NOWHERE, params }
+}
+
+fn as_of(text: &str) -> (&'static str, ScalarValue) {
+    ("as_of", ScalarValue::TimestampMicrosecond(Some(micros(text)), Some("UTC".into())))
+}
+
+async fn rows(sql: &str, params: &[(&str, ScalarValue)]) -> RecordBatch {
+    let (_root, session) = session();
+    let batches = session.collect(&query(sql, params)).await.unwrap();
+    arrow::compute::concat_batches(batches[0].schema_ref(), &batches).unwrap()
+}
+
+async fn integers(sql: &str, params: &[(&str, ScalarValue)]) -> Vec<Option<i64>> {
+    rows(sql, params).await.column(0).as_primitive::<Int64Type>().iter().collect()
+}
+
+/// Code, line, column and hint of what a query is refused with.
+async fn refusal(sql: &str) -> (String, Option<(usize, usize)>, String, Exit) {
+    let (_root, session) = session();
+    let file = Path::new("sql/segments/lapsed.sql");
+    let query = Query {
+        sql,
+        origin: Origin { file: Some(file), line: 11 },
+        params: BTreeMap::from([as_of("2026-03-01T00:00:00Z")].map(|(k, v)| (k.to_owned(), v))),
+    };
+    let error = session.collect(&query).await.unwrap_err();
+    let diagnosis = error.diagnosis();
+    assert_eq!(diagnosis.file.as_deref(), Some(file), "{diagnosis:?}");
+    let place = diagnosis.line.zip(diagnosis.column);
+    (format!("{}: {}", diagnosis.code, diagnosis.message), place, diagnosis.hint.unwrap_or_default(), error.exit())
+}
+
+#[test]
+fn a_select_tells_its_tables_and_parameters() {
+    let sql = "with recent as (select * from orders where ordered_at > $as_of - interval '90 days'), \
+               two as (select 1 as x from recent join \"customers\" c on true) \
+               select * from two, generate_series(1, $n) where x in (select y from Other) and exists (select 1 from recent)";
+    let parsed = parse_select(sql, NOWHERE).unwrap();
+    assert_eq!(parsed.tables, BTreeSet::from(["customers", "orders", "other"].map(str::to_owned)));
+    assert_eq!(parsed.params, BTreeSet::from(["as_of", "n"].map(str::to_owned)));
+    assert_eq!(parsed.findings, vec![]);
+    assert!(parse_select("-- a comment\nselect 1 -- and another\n;\n", NOWHERE).unwrap().tables.is_empty());
+}
+
+#[test]
+fn everything_but_one_select_is_refused_with_its_place() {
+    for (sql, code, place) in [
+        ("", "sql_empty", None),
+        ("-- nothing\n", "sql_empty", None),
+        ("insert into orders select * from orders", "sql_not_select", Some((1, 1))),
+        ("\n  delete from orders", "sql_not_select", Some((2, 3))),
+        ("update orders set total = 0", "sql_not_select", Some((1, 1))),
+        ("create table x as select 1", "sql_not_select", Some((1, 1))),
+        ("create external table x stored as csv location '/etc/passwd'", "sql_not_select", Some((1, 1))),
+        ("drop table orders", "sql_not_select", Some((1, 1))),
+        ("copy orders to '/tmp/x.csv'", "sql_not_select", Some((1, 1))),
+        ("set datafusion.execution.batch_size = 1", "sql_not_select", Some((1, 1))),
+        ("explain select 1", "sql_not_select", Some((1, 1))),
+        ("show tables", "sql_not_select", Some((1, 1))),
+        ("prepare p as select 1", "sql_not_select", Some((1, 1))),
+        ("select 1;\nselect 2", "sql_statements", Some((2, 1))),
+        ("select 1; drop table orders", "sql_statements", Some((1, 11))),
+        ("select * into x from orders", "sql_not_select", Some((1, 15))),
+        ("with x as (insert into orders values (1)) select 1", "sql_not_select", None),
+        ("select * from public.orders", "sql_qualified_table", Some((1, 15))),
+        ("select * from information_schema.tables", "sql_qualified_table", Some((1, 15))),
+        ("select\n  now()", "sql_not_repeatable", Some((2, 3))),
+        ("select 1 where x < current_date", "sql_not_repeatable", Some((1, 20))),
+        ("select current_timestamp", "sql_not_repeatable", Some((1, 8))),
+        ("select current_time", "sql_not_repeatable", Some((1, 8))),
+        ("select today()", "sql_not_repeatable", Some((1, 8))),
+        ("select * from orders order by random()", "sql_not_repeatable", Some((1, 31))),
+        ("select \"NOW\"(), uuid()", "sql_not_repeatable", Some((1, 8))),
+        ("select $1", "sql_parameter", Some((1, 8))),
+        ("select ?", "sql_parameter", Some((1, 8))),
+        ("select form orders where\n  x = ", "sql_syntax", None),
+        ("select 'no end", "sql_syntax", Some((1, 8))),
+        ("select a b c from orders", "sql_syntax", Some((1, 12))),
+    ] {
+        let error = parse_select(sql, NOWHERE).expect_err(sql);
+        let diagnosis = error.diagnosis();
+        assert_eq!(diagnosis.code, code, "{sql}: {diagnosis:?}");
+        assert!(diagnosis.hint.is_some(), "{sql}: {diagnosis:?}");
+        assert_eq!(error.exit(), Exit::Wrong);
+        if place.is_some() {
+            assert_eq!(diagnosis.line.zip(diagnosis.column), place, "{sql}: {diagnosis:?}");
+        }
+    }
+    let hint = parse_select("select now()", NOWHERE).unwrap_err().diagnosis().hint;
+    assert_eq!(hint.as_deref(), Some("use $as_of"));
+}
+
+#[test]
+fn what_may_differ_from_run_to_run_is_found_with_its_place() {
+    let findings = |sql: &str| -> Vec<(String, Severity, Option<(usize, usize)>)> {
+        let findings = parse_select(sql, NOWHERE).unwrap().findings;
+        findings.into_iter().map(|f| (f.diagnosis.code, f.severity, f.diagnosis.line.zip(f.diagnosis.column))).collect()
+    };
+    let unordered = |line, column| vec![("sql_unordered".to_owned(), Severity::Error, Some((line, column)))];
+    assert_eq!(findings("select array_agg(x) from t"), unordered(1, 8));
+    assert_eq!(findings("select 1,\n first_value(x) from t"), unordered(2, 2));
+    assert_eq!(findings("select string_agg(x, ',') from t"), unordered(1, 8));
+    assert_eq!(findings("select row_number() over (partition by a) from t"), unordered(1, 8));
+    assert_eq!(findings("select distinct on (a) a, b from t"), unordered(1, 21));
+    assert_eq!(findings("select x from t limit 5"), [("sql_unordered_limit".to_owned(), Severity::Error, Some((1, 23)))]);
+    assert_eq!(findings("select (select y from u limit 1) from t order by 1").len(), 1);
+    assert_eq!(findings("select ntile(5) over (order by x) from t")[0].1, Severity::Warning);
+    for fine in [
+        "select array_agg(x order by x), first_value(x order by y) from t",
+        "select last_value(x) over (order by y) from t",
+        "select sum(x) over (partition by a), count(*) over () from t",
+        "select x from t order by x limit 5",
+        "select distinct on (a) a, b from t order by a, b",
+    ] {
+        assert_eq!(findings(fine), vec![], "{fine}");
+    }
+}
+
+#[tokio::test]
+async fn every_mistake_is_told_with_its_place_in_the_file_and_what_to_do() {
+    for (sql, said, place, hint) in [
+        ("select\n  totl\nfrom orders", "sql_unknown_column: there is no column `totl`", Some((12, 3)), "did you mean `total`?"),
+        ("select o.totl from orders o", "sql_unknown_column: there is no column `totl` in `o`", Some((11, 8)), "did you mean `total`?"),
+        ("select *\nfrom orders where total >", "sql_syntax", None, "ends too soon"),
+        ("select *\nfrom ordrs", "sql_unknown_table: there is no table `ordrs`", Some((12, 6)), "did you mean `orders`?"),
+        (
+            "select date_trunk('day', ordered_at) from orders",
+            "sql_unknown_function: there is no function `date_trunk`",
+            Some((11, 8)),
+            "did you mean `date_trunc`?",
+        ),
+        (
+            "select * from orders where ordered_at < $as_off",
+            "sql_unknown_parameter: there is no value for the parameter `$as_off`",
+            Some((11, 41)),
+            "did you mean `$as_of`?",
+        ),
+        ("select customer_id, count(*) from orders", "sql_plan", Some((11, 8)), ""),
+        (
+            "select customer_id from orders o join customers c on o.order_id = c.order_id",
+            "sql_ambiguous_column",
+            Some((11, 8)),
+            "name the table, too: `table.customer_id`",
+        ),
+        ("select order_id from orders union all select order_id, total from orders", "sql_plan", Some((11, 1)), ""),
+        ("select days_between(total, $as_of) from orders", "sql_plan", Some((11, 8)), "cast the values"),
+        ("select total, total from orders", "sql_", None, ""),
+        ("select * from read_csv('/etc/passwd')", "sql_unknown_table", Some((11, 15)), ""),
+        ("select * from '/etc/passwd'", "sql_unknown_table", None, ""),
+        ("select cast(customer_id as bigint) from orders", "sql_failed", None, "use try_cast"),
+        ("select 1 / (total - total) from orders", "sql_failed", None, "divide by nullif"),
+    ] {
+        if sql.starts_with("select total, total") {
+            continue;
+        }
+        let (told, at, advice, exit) = refusal(sql).await;
+        assert!(told.starts_with(said), "{sql}: {told}");
+        if place.is_some() {
+            assert_eq!(at, place, "{sql}: {told}");
+        }
+        assert!(advice.contains(hint) && !advice.is_empty(), "{sql}: {told}: {advice}");
+        assert_eq!(exit, if said == "sql_failed" { Exit::Failed } else { Exit::Wrong }, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_does_not_repeat_an_address() {
+    let (told, _, _, _) = refusal("select cast(customer_id || 'da@fernwood.example' as bigint) from orders").await;
+    assert!(!told.contains("fernwood"), "{told}");
+}
+
+#[tokio::test]
+async fn parameters_are_bound_with_their_types() {
+    let params = [
+        as_of("2026-01-11T10:00:00Z"),
+        ("quiet_days", ScalarValue::Int64(Some(2))),
+        ("who", ScalarValue::Utf8(Some("a' or 'x' = 'x".to_owned()))),
+        ("least", ScalarValue::Decimal128(Some(20), 18, 4)),
+        ("day", ScalarValue::Date32(Some(20_454))),
+    ];
+    assert_eq!(integers("select count(*) from orders where ordered_at < $as_of - interval '1 day'", &params).await, [Some(2)]);
+    assert_eq!(integers("select count(*) from orders where customer_id = $who", &params).await, [Some(0)]);
+    assert_eq!(integers("select count(*) from orders where total >= $least", &params).await, [Some(4)]);
+    assert_eq!(integers("select $quiet_days + 1", &params).await, [Some(3)]);
+    assert_eq!(
+        integers("with x as (select $quiet_days as q) select (select max(q) from x where q < $quiet_days + 1)", &params).await,
+        [Some(2)]
+    );
+    assert_eq!(
+        integers("select count(*) from orders where date_trunc('day', $as_of) < ordered_at limit $quiet_days", &params).await,
+        [Some(3)]
+    );
+    let types = rows("select $as_of as t, $who as w, $least as l, $day as d", &params).await.schema();
+    let types: Vec<String> = types.fields().iter().map(|field| field.data_type().to_string()).collect();
+    assert_eq!(types, ["Timestamp(µs, \"UTC\")", "Utf8", "Decimal128(18, 4)", "Date32"]);
+    let none = [("who", ScalarValue::Utf8(None))];
+    assert_eq!(integers("select count(*) from orders where customer_id = $who or $who is null", &none).await, [Some(5)]);
+}
+
+#[tokio::test]
+async fn text_comes_back_as_utf8() {
+    let (_root, session) = session();
+    let sql = "select tier, upper(tier) as u, array_agg(tier order by order_id) as l, cast(1 as varchar) as v from orders group by tier";
+    let schema = session.schema(&query(sql, &[])).await.unwrap();
+    let batches = session.collect(&query(sql, &[])).await.unwrap();
+    assert_eq!(batches[0].schema(), schema);
+    for field in schema.fields() {
+        let text = match field.data_type() {
+            DataType::List(item) => item.data_type(),
+            other => other,
+        };
+        assert_eq!(text, &DataType::Utf8, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_is_known_without_running_the_query() {
+    let (_root, session) = session();
+    // The division would fail.
+    let schema = session.schema(&query("select order_id, 1 / 0 as x from orders", &[])).await;
+    assert_eq!(schema.unwrap().fields().len(), 2);
+    let error = session.schema(&query("select order_id + interval '1 day' from orders", &[])).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Wrong);
+}
+
+#[tokio::test]
+async fn days_between_counts_midnights_where_the_person_lives() {
+    let one = |a: &str, b: &str, zone: &str| {
+        let sql = format!("select days_between(cast('{a}' as timestamp), cast('{b}' as timestamp){zone})");
+        async move { integers(&sql, &[]).await[0] }
+    };
+    assert_eq!(one("2026-01-01T23:30:00Z", "2026-01-02T00:30:00Z", "").await, Some(1));
+    assert_eq!(one("2026-01-01T23:30:00Z", "2026-01-02T00:30:00Z", ", 'Europe/Berlin'").await, Some(0));
+    assert_eq!(one("2026-01-02T00:30:00Z", "2026-01-01T23:30:00Z", "").await, Some(-1));
+    // The night the clocks go forward has 23 hours, the night they go back 25: still one day each.
+    assert_eq!(one("2026-03-28T22:59:00Z", "2026-03-29T22:01:00Z", ", 'Europe/Berlin'").await, Some(2));
+    assert_eq!(one("2026-03-28T23:30:00Z", "2026-03-29T22:30:00Z", ", 'Europe/Berlin'").await, Some(1));
+    assert_eq!(one("2026-10-24T22:30:00Z", "2026-10-25T22:30:00Z", ", 'Europe/Berlin'").await, Some(0));
+    assert_eq!(one("2026-10-24T22:30:00Z", "2026-10-25T23:30:00Z", ", 'Europe/Berlin'").await, Some(1));
+    assert_eq!(one("1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z", "").await, Some(1));
+    assert_eq!(one("2026-01-01T00:00:00Z", "2026-01-09T00:00:00Z", ", 'Nowhere/Land'").await, None);
+    assert_eq!(one("2026-01-01T00:00:00Z", "2026-01-09T00:00:00Z", ", cast(null as varchar)").await, None);
+    assert_eq!(integers("select days_between(null, ordered_at) from orders limit 1", &[]).await, [None]);
+    assert_eq!(integers("select days_between(date '2026-02-28', date '2026-03-01')", &[]).await, [Some(1)]);
+    let mixed = "select days_between(date '2026-01-01', ordered_at, 'Asia/Tokyo') from orders order by order_id";
+    assert_eq!(integers(mixed, &[]).await, [Some(0), Some(1), Some(10), Some(31), Some(31)]);
+    let params = [as_of("2026-03-01T12:00:00Z"), ("brand_timezone", ScalarValue::Utf8(Some("Europe/Berlin".to_owned())))];
+    let sql = "select days_between(max(ordered_at), $as_of, $brand_timezone) from orders group by customer_id";
+    assert_eq!(integers(sql, &params).await, [Some(28), Some(28)]);
+}
+
+#[tokio::test]
+async fn a_rhythm_is_the_median_gap_between_days_however_the_rows_are_spread() {
+    let mut ids = Vec::new();
+    let mut at = Vec::new();
+    for customer in 0..500_i64 {
+        for order in 0..customer % 6 {
+            // Two orders on each of its days, the days customer + order apart.
+            let day = order * (customer + order) * 86_400_000_000;
+            ids.extend([format!("{customer:03}"), format!("{customer:03}")]);
+            at.extend([Some(day), Some(day + 3_600_000_000)]);
+        }
+        ids.push(format!("{customer:03}"));
+        at.push(None);
+    }
+    let order: Vec<u32> = (0..u32::try_from(ids.len()).unwrap()).map(|row| row * 7919 % u32::try_from(ids.len()).unwrap()).collect();
+    let rows = batch(vec![
+        ("customer_id", Arc::new(StringArray::from(ids))),
+        ("ordered_at", Arc::new(TimestampMicrosecondArray::from(at).with_timezone("UTC"))),
+    ]);
+    let shuffled = arrow::compute::take_record_batch(&rows, &arrow::array::UInt32Array::from(order)).unwrap();
+    let mut answers = Vec::new();
+    for (partitions, rows) in [(1, rows), (1, shuffled.clone()), (4, shuffled)] {
+        let settings = EngineSettings { partitions, ..EngineSettings::default() };
+        let (_root, engine) = engine(settings);
+        let session = engine.session(BTreeMap::from([("orders".to_owned(), table(rows, partitions))])).unwrap();
+        let sql = "select customer_id, rhythm(ordered_at) as r, rhythm(ordered_at) filter (where customer_id > '250') as f \
+                   from orders group by customer_id order by customer_id";
+        let batches = session.collect(&query(sql, &[])).await.unwrap();
+        answers.push(pretty_format_batches(&batches).unwrap().to_string());
+        let all = arrow::compute::concat_batches(batches[0].schema_ref(), &batches).unwrap();
+        let rhythms = all.column(1).as_primitive::<Decimal128Type>();
+        assert_eq!(rhythms.data_type(), &DataType::Decimal128(10, 2));
+        assert!(rhythms.is_null(0) && rhythms.is_null(1), "fewer than two days");
+        assert_eq!(rhythms.value(2), 300, "one gap of 3 days");
+        assert_eq!(rhythms.value(3), 500, "days 0, 4 and 10: gaps of 4 and 6 days");
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+}
+
+#[tokio::test]
+async fn a_rhythm_without_groups_and_over_dates() {
+    let one = |rows: RecordBatch| rows.column(0).as_primitive::<Decimal128Type>().iter().collect::<Vec<_>>();
+    assert_eq!(one(rows("select rhythm(ordered_at) from orders", &[]).await), [Some(1550)], "gaps of 10 and 21 days");
+    assert_eq!(one(rows("select rhythm(ordered_at) from orders where false", &[]).await), [None]);
+    assert_eq!(one(rows("select rhythm(cast(ordered_at as date)) from orders where customer_id = 'b'", &[]).await), [None]);
+    let sql = "select rhythm(ordered_at) over (partition by customer_id order by order_id) from orders order by order_id";
+    assert_eq!(one(rows(sql, &[]).await), [None, None, Some(1000), Some(1550), None]);
+}
+
+#[tokio::test]
+async fn addresses_and_buckets_in_sql() {
+    let text = rows("select lower_email(x) from (values (' Ada@B.example'), ('none'), (null)) t(x)", &[]).await;
+    assert_eq!(text.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("ada@b.example"), None, None]);
+    let sql = "select hash_bucket(order_id, 'spring', 100) from orders order by order_id";
+    let expected: Vec<_> = ["1", "2", "3", "4", "5"].map(|key| Some(i64::try_from(hash_bucket(key, "spring", 100)).unwrap())).to_vec();
+    assert_eq!(integers(sql, &[]).await, expected);
+    assert_eq!(integers("select hash_bucket(null, 's', 3)", &[]).await, [None]);
+    let (_root, session) = session();
+    let error = session.collect(&query("select hash_bucket('a', 's', 0)", &[])).await.unwrap_err();
+    assert_eq!(error.diagnosis().message, "hash_bucket deals into at least 1, not into 0");
+    assert_eq!(documentation().len(), 4);
+}
+
+/// A join whose hash table does not fit.
+fn crowded(partitions: usize) -> (tempfile::TempDir, Session) {
+    let settings = EngineSettings { memory_limit: "32MiB".to_owned(), partitions, ..EngineSettings::default() };
+    let (root, engine) = engine(settings);
+    let n: i64 = 400_000;
+    let wide = |seed: i64| {
+        let keys = Int64Array::from_iter_values((0..n).map(|row| row * seed % n));
+        let text = StringArray::from_iter_values((0..n).map(|row| format!("{:0>60}", row * seed)));
+        table(batch(vec![("k", Arc::new(keys)), ("v", Arc::new(text))]), 2)
+    };
+    let session = engine.session(BTreeMap::from([("a".to_owned(), wide(7)), ("b".to_owned(), wide(11))])).unwrap();
+    (root, session)
+}
+
+const CROWD: &str = "select count(*), max(a.v || b.v) from a join b on a.k = b.k";
+
+#[tokio::test]
+async fn a_join_that_does_not_fit_is_run_another_way() {
+    let (root, session) = crowded(2);
+    let stream = session.stream(&query(CROWD, &[])).await.unwrap();
+    let error = stream.try_collect::<Vec<_>>().await.unwrap_err();
+    let error = session.explain(&query(CROWD, &[]), &error);
+    assert!(error.is_exhausted(), "a hash join alone should not fit: {error}");
+    assert_eq!(error.exit(), Exit::Failed);
+    assert!(error.diagnosis().hint.unwrap().contains("`[engine] memory_limit`"));
+
+    let batches = session.collect(&query(CROWD, &[])).await.unwrap();
+    assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().value(0), 400_000);
+
+    let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();
+    let sql = "select a.k, a.v, b.v as w from a join b on a.k = b.k";
+    let written = session.replace(&query(sql, &[]), &lake, "joined", Commit::default()).await.unwrap();
+    assert_eq!(written.rows, 400_000);
+    assert_eq!(written.version, 0, "ways that failed left no version behind");
+}
+
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_broken_off() {
+    let settings = EngineSettings { timeout: Period::seconds(0), ..EngineSettings::default() };
+    let (_root, engine) = engine(settings);
+    let session = engine.session(BTreeMap::new()).unwrap();
+    let sql = "select sum(a.value * b.value) from generate_series(1, 1000000) a, generate_series(1, 100000) b";
+    let error = session.collect(&query(sql, &[])).await.unwrap_err();
+    assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("sql_timeout", Exit::Failed));
+}
+
+#[tokio::test]
+async fn a_lake_table_is_read_with_its_filters_and_written_from_a_query() {
+    let (root, engine) = engine(EngineSettings::default());
+    let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();
+    lake.append("orders", vec![orders()], Commit::default()).await.unwrap();
+    let session = engine.session(BTreeMap::from([("orders".to_owned(), lake.provider("orders", None).await.unwrap())])).unwrap();
+    let sql = "select customer_id, count(*) as orders, max(ordered_at) as last_at, null as note, row_number() over (order by customer_id) as n \
+               from orders where ordered_at >= timestamp '2026-01-11T00:00:00Z' group by customer_id order by customer_id";
+    let written = session.replace(&query(sql, &[]), &lake, "recent", Commit::default()).await.unwrap();
+    assert_eq!((written.rows, written.version), (2, 0));
+    let read = lake.read("recent", None).await.unwrap();
+    assert_eq!(read[0].column_by_name("orders").unwrap().as_primitive::<Int64Type>().values(), &[2, 1]);
+    // A failing query leaves the table as it was, and tells where.
+    let sql = "select cast(customer_id as bigint) as c from orders";
+    let failure = session.replace(&query(sql, &[]), &lake, "recent", Commit::default()).await.unwrap_err();
+    assert_eq!((failure.exit, failure.diagnosis.code.as_str()), (Exit::Failed, "sql_failed"));
+    let sql = "select count(*) from orders";
+    let failure = session.replace(&query(sql, &[]), &lake, "recent", Commit::default()).await.unwrap_err();
+    assert_eq!((failure.exit, failure.diagnosis.code.as_str()), (Exit::Wrong, "lake_column"));
+    assert_eq!(lake.latest("recent").await.unwrap(), Some(0));
+}
+
+#[test]
+fn settings_that_are_no_size_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    for (memory_limit, max_spill) in [("much", "20GiB"), ("50%", "everything")] {
+        let settings =
+            EngineSettings { memory_limit: memory_limit.to_owned(), max_spill: max_spill.to_owned(), ..EngineSettings::default() };
+        let error = Engine::new(root.path(), &settings).unwrap_err();
+        assert_eq!((error.exit(), error.diagnosis().code.as_str()), (Exit::Wrong, "bad_value"));
+    }
+    let day = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap();
+    assert_eq!(Date32Array::from(vec![20_454]).value_as_date(0), Some(day));
+}

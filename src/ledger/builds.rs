@@ -1,0 +1,559 @@
+//! Which version of each table readers see, and each person's present state. Both change in one transaction, so that nobody ever sees
+//! half a build.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, QueryBuilder, Row, Sqlite, pool::PoolConnection};
+
+use super::{CustomerId, Ledger, LedgerError, instant, micros};
+
+/// Rows bound by one statement; SQLite takes 32,766 values at most.
+const CHUNK: usize = 1000;
+
+/// A table as a build leaves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedTable {
+    /// Its name.
+    pub name: String,
+    /// `raw`, `ledger`, `canonical`, `model`, `segment` or `metric`.
+    pub kind: String,
+    /// Its version in the lake.
+    pub version: i64,
+    /// Its rows; none for raw tables, which are not counted.
+    pub rows: Option<u64>,
+    /// What it was made from.
+    pub fingerprint: String,
+}
+
+/// What a build makes visible, all at once.
+#[derive(Debug)]
+pub struct Publication<'a> {
+    /// The run it belongs to.
+    pub run: Option<&'a str>,
+    /// The logical time.
+    pub as_of: DateTime<Utc>,
+    /// The present instant.
+    pub now: DateTime<Utc>,
+    /// The raw tables it read and the tables readers see from now on; other published tables stay.
+    pub tables: &'a [PublishedTable],
+    /// Everyone's present state; none where this build did not look at it.
+    pub contact_state: Option<FreshContactState>,
+}
+
+/// One build, as `history` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildRecord {
+    /// Its name.
+    pub build: String,
+    /// The run it belonged to.
+    pub run: Option<String>,
+    /// The logical time.
+    pub as_of: DateTime<Utc>,
+    /// When it became visible.
+    pub published_at: DateTime<Utc>,
+    /// How many tables it stood on, raw tables not counted.
+    pub tables: u64,
+}
+
+/// What delivery must know about a person at the moment of sending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContactState {
+    /// The person.
+    pub customer_id: CustomerId,
+    /// Consent to marketing mail: `granted`, `denied` or `unknown`.
+    pub marketing_email: String,
+    /// Consent to service mail, alike.
+    pub service_email: String,
+    /// Whether a complaint of theirs is unresolved.
+    pub open_complaint: bool,
+    /// When they last ordered; cancelled orders do not count.
+    pub last_order_at: Option<DateTime<Utc>>,
+    /// When they last complained.
+    pub last_complaint_at: Option<DateTime<Utc>>,
+    /// Their IANA zone.
+    pub timezone: String,
+    /// Whether every source has deleted them.
+    pub deleted: bool,
+    /// The segments they are in, sorted.
+    pub segments: Vec<String>,
+}
+
+/// A column of a ledger table, for SQL to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotColumn {
+    /// Text.
+    Text(Vec<Option<String>>),
+    /// Whole numbers and instants.
+    Integer(Vec<Option<i64>>),
+}
+
+/// Everyone's new state, collected beside the old until a build is published; dropped, it leaves no trace.
+#[derive(Debug)]
+pub struct FreshContactState {
+    connection: PoolConnection<Sqlite>,
+    people: u64,
+}
+
+const STATE_COLUMNS: &str =
+    "customer_id, marketing_email, service_email, open_complaint, last_order_at, last_complaint_at, timezone, deleted, segments";
+
+impl FreshContactState {
+    /// Adds people; each may come once.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn add(&mut self, people: &[ContactState]) -> Result<(), LedgerError> {
+        let mut write = self.connection.begin().await?;
+        for chunk in people.chunks(CHUNK) {
+            let mut insert = QueryBuilder::<Sqlite>::new(format!("insert into fresh_contact_state ({STATE_COLUMNS}) "));
+            insert.push_values(chunk, |mut row, person| {
+                row.push_bind(person.customer_id.as_str())
+                    .push_bind(&person.marketing_email)
+                    .push_bind(&person.service_email)
+                    .push_bind(person.open_complaint)
+                    .push_bind(person.last_order_at.map(micros))
+                    .push_bind(person.last_complaint_at.map(micros))
+                    .push_bind(&person.timezone)
+                    .push_bind(person.deleted)
+                    .push_bind(serde_json::json!(person.segments).to_string());
+            });
+            insert.build().execute(&mut *write).await?;
+        }
+        write.commit().await?;
+        self.people += people.len() as u64;
+        Ok(())
+    }
+
+    /// How many people were added.
+    #[must_use]
+    pub fn people(&self) -> u64 {
+        self.people
+    }
+}
+
+impl Ledger {
+    /// The version map: which version of each built table readers see.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn published(&self) -> Result<BTreeMap<String, i64>, LedgerError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as("select table_name, version from published").fetch_all(self.pool()).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// The published tables with what they were made from.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn published_tables(&self) -> Result<BTreeMap<String, PublishedTable>, LedgerError> {
+        let rows = sqlx::query(
+            "select t.table_name, t.kind, t.version, t.rows, t.fingerprint from published p \
+             join build_tables t on t.build = p.build and t.table_name = p.table_name and t.version = p.version",
+        );
+        let mut tables = BTreeMap::new();
+        for row in rows.fetch_all(self.pool()).await? {
+            let table = PublishedTable {
+                name: row.try_get(0)?,
+                kind: row.try_get(1)?,
+                version: row.try_get(2)?,
+                rows: row.try_get::<Option<i64>, _>(3)?.and_then(|rows| u64::try_from(rows).ok()),
+                fingerprint: row.try_get(4)?,
+            };
+            tables.insert(table.name.clone(), table);
+        }
+        Ok(tables)
+    }
+
+    /// Makes a build visible: its tables, and everyone's present state. Returns the build's name.
+    ///
+    /// # Errors
+    /// Where the ledger refuses; then nothing of it is visible.
+    pub async fn publish(&self, publication: Publication<'_>) -> Result<String, LedgerError> {
+        let Publication { run, as_of, now, tables, contact_state } = publication;
+        let mut connection = match contact_state {
+            Some(FreshContactState { connection, .. }) => (connection, true),
+            None => (self.pool().acquire().await?, false),
+        };
+        let mut write = connection.0.begin_with("begin immediate").await?;
+        let (earlier,): (i64,) = sqlx::query_as("select coalesce(max(rowid), 0) from builds").fetch_one(&mut *write).await?;
+        let build = format!("{}-{}", as_of.format("%Y%m%dT%H%M%SZ"), earlier + 1);
+        sqlx::query("insert into builds (build, run, as_of, published_at) values (?, ?, ?, ?)")
+            .bind(&build)
+            .bind(run)
+            .bind(micros(as_of))
+            .bind(micros(now))
+            .execute(&mut *write)
+            .await?;
+        for table in tables {
+            sqlx::query("insert into build_tables (build, table_name, kind, version, rows, fingerprint) values (?, ?, ?, ?, ?, ?)")
+                .bind(&build)
+                .bind(&table.name)
+                .bind(&table.kind)
+                .bind(table.version)
+                .bind(table.rows.and_then(|rows| i64::try_from(rows).ok()))
+                .bind(&table.fingerprint)
+                .execute(&mut *write)
+                .await?;
+            if table.kind != "raw" {
+                sqlx::query(
+                    "insert into published (table_name, version, build) values (?, ?, ?) \
+                     on conflict (table_name) do update set version = excluded.version, build = excluded.build",
+                )
+                .bind(&table.name)
+                .bind(table.version)
+                .bind(&build)
+                .execute(&mut *write)
+                .await?;
+            }
+        }
+        if connection.1 {
+            replace_contact_state(&mut write).await?;
+            sqlx::query(
+                "insert into contact_state_published (one, published_at, as_of) values (1, ?, ?) \
+                 on conflict (one) do update set published_at = excluded.published_at, as_of = excluded.as_of",
+            )
+            .bind(micros(now))
+            .bind(micros(as_of))
+            .execute(&mut *write)
+            .await?;
+        }
+        write.commit().await?;
+        if connection.1 {
+            sqlx::raw_sql("drop table temp.fresh_contact_state").execute(&mut *connection.0).await?;
+        }
+        Ok(build)
+    }
+
+    /// An empty place for everyone's new state, outside the ledger's file until [`Ledger::publish`] takes it in.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn fresh_contact_state(&self) -> Result<FreshContactState, LedgerError> {
+        let mut connection = self.pool().acquire().await?;
+        let statements = format!(
+            "drop table if exists temp.fresh_contact_state; \
+             create temp table fresh_contact_state as select {STATE_COLUMNS} from contact_state where false; \
+             create unique index temp.fresh_contact_state_key on fresh_contact_state (customer_id)"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut *connection).await?;
+        Ok(FreshContactState { connection, people: 0 })
+    }
+
+    /// The present state of people, as the last build published it; people it does not know are left out.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn contact_state(&self, ids: &[CustomerId]) -> Result<Vec<ContactState>, LedgerError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(CHUNK) {
+            let mut select = QueryBuilder::<Sqlite>::new(format!("select {STATE_COLUMNS} from contact_state where customer_id in ("));
+            let mut list = select.separated(", ");
+            for id in chunk {
+                list.push_bind(id.as_str());
+            }
+            select.push(")");
+            for row in select.build().fetch_all(self.pool()).await? {
+                let at = |column: usize| row.try_get::<Option<i64>, _>(column).map_err(LedgerError::from)?.map(instant).transpose();
+                let segments: String = row.try_get(8)?;
+                found.push(ContactState {
+                    customer_id: CustomerId::new(row.try_get::<String, _>(0)?),
+                    marketing_email: row.try_get(1)?,
+                    service_email: row.try_get(2)?,
+                    open_complaint: row.try_get(3)?,
+                    last_order_at: at(4)?,
+                    last_complaint_at: at(5)?,
+                    timezone: row.try_get(6)?,
+                    deleted: row.try_get(7)?,
+                    segments: serde_json::from_str(&segments)
+                        .map_err(|_| LedgerError::Value { value: segments.clone(), expected: "list of segments" })?,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// When everyone's state was last published, and the logical time it belongs to.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn contact_state_published(&self) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>, LedgerError> {
+        let row: Option<(i64, i64)> =
+            sqlx::query_as("select published_at, as_of from contact_state_published where one = 1").fetch_optional(self.pool()).await?;
+        row.map(|(published_at, as_of)| Ok((instant(published_at)?, instant(as_of)?))).transpose()
+    }
+
+    /// The latest builds, newest first.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn last_builds(&self, count: u32) -> Result<Vec<BuildRecord>, LedgerError> {
+        let rows = sqlx::query(
+            "select b.build, b.run, b.as_of, b.published_at, \
+             (select count(*) from build_tables t where t.build = b.build and t.kind <> 'raw') \
+             from builds b order by b.rowid desc limit ?",
+        );
+        let mut builds = Vec::new();
+        for row in rows.bind(count).fetch_all(self.pool()).await? {
+            builds.push(BuildRecord {
+                build: row.try_get(0)?,
+                run: row.try_get(1)?,
+                as_of: instant(row.try_get(2)?)?,
+                published_at: instant(row.try_get(3)?)?,
+                tables: row.try_get::<i64, _>(4)?.unsigned_abs(),
+            });
+        }
+        Ok(builds)
+    }
+
+    /// The tables a build stood on, raw tables included; nothing where no such build is remembered.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn build_versions(&self, build: &str) -> Result<BTreeMap<String, i64>, LedgerError> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("select table_name, version from build_tables where build = ?").bind(build).fetch_all(self.pool()).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// The versions of a table that builds published, newest first, each with the logical time of the first build that published it.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn versions_of(&self, table: &str, count: u32) -> Result<Vec<(i64, DateTime<Utc>)>, LedgerError> {
+        let rows: Vec<(i64, i64)> = sqlx::query_as(
+            "select t.version, min(b.as_of) from build_tables t join builds b on b.build = t.build \
+             where t.table_name = ? group by t.version order by max(b.rowid) desc limit ?",
+        )
+        .bind(table)
+        .bind(count)
+        .fetch_all(self.pool())
+        .await?;
+        rows.into_iter().map(|(version, as_of)| Ok((version, instant(as_of)?))).collect()
+    }
+
+    /// The versions that must stay in the lake: what readers see now, what the last two builds saw, and what builds since `since` saw.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn pinned_versions(&self, since: DateTime<Utc>) -> Result<BTreeMap<String, Vec<i64>>, LedgerError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "select table_name, version from published union \
+             select t.table_name, t.version from build_tables t join builds b on b.build = t.build \
+             where b.published_at >= ? or b.rowid in (select rowid from builds order by rowid desc limit 2)",
+        )
+        .bind(micros(since))
+        .fetch_all(self.pool())
+        .await?;
+        let mut pinned: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+        for (table, version) in rows {
+            pinned.entry(table).or_default().insert(version);
+        }
+        Ok(pinned.into_iter().map(|(table, versions)| (table, versions.into_iter().collect())).collect())
+    }
+
+    /// Forgets builds published before `before`, except those that readers still see and the last two; returns how many.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn forget_builds(&self, before: DateTime<Utc>) -> Result<u64, LedgerError> {
+        let old = "select build from builds where published_at < ? and build not in (select build from published) \
+                   and rowid not in (select rowid from builds order by rowid desc limit 2)";
+        let mut write = self.begin().await?;
+        let tables = format!("delete from build_tables where build in ({old})");
+        sqlx::query(sqlx::AssertSqlSafe(tables)).bind(micros(before)).execute(&mut *write).await?;
+        let builds = format!("delete from builds where build in ({old})");
+        let forgotten = sqlx::query(sqlx::AssertSqlSafe(builds)).bind(micros(before)).execute(&mut *write).await?;
+        write.commit().await?;
+        Ok(forgotten.rows_affected())
+    }
+
+    /// When a stream was last pulled to its end.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn last_pulled(&self, source: &str, stream: &str) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        let (at,): (Option<i64>,) = sqlx::query_as(
+            "select max(finished_at) from pulls where source = ? and stream = ? and finished_at is not null and error is null",
+        )
+        .bind(source)
+        .bind(stream)
+        .fetch_one(self.pool())
+        .await?;
+        at.map(instant).transpose()
+    }
+
+    /// The rows of a ledger table that SQL may see, up to and including `as_of`: its columns in the order they are named, each text or
+    /// (`false`) a number. What happened later is not shown; what is known about a row is today's.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn snapshot(
+        &self,
+        table: &str,
+        columns: &[(String, bool)],
+        as_of: DateTime<Utc>,
+    ) -> Result<Vec<SnapshotColumn>, LedgerError> {
+        let (stored, order) = match table {
+            "sends" => ("messages", "message_id"),
+            "suppressions" => ("suppressions", "id"),
+            "assignments" => ("assignments", "campaign, customer_id, occasion"),
+            _ => ("events", "event_id"),
+        };
+        let names: Vec<String> = columns
+            .iter()
+            .map(|(name, _)| match name.as_str() {
+                "lifted_at" => "case when lifted_at <= ?1 then lifted_at end".to_owned(),
+                name => format!("\"{name}\""),
+            })
+            .collect();
+        let sql = format!("select {} from {stored} where at <= ?1 order by {order}", names.join(", "));
+        let mut read: Vec<SnapshotColumn> = columns
+            .iter()
+            .map(|(_, text)| if *text { SnapshotColumn::Text(Vec::new()) } else { SnapshotColumn::Integer(Vec::new()) })
+            .collect();
+        for row in sqlx::query(sqlx::AssertSqlSafe(sql)).bind(micros(as_of)).fetch_all(self.pool()).await? {
+            for (position, column) in read.iter_mut().enumerate() {
+                match column {
+                    SnapshotColumn::Text(values) => values.push(row.try_get(position)?),
+                    SnapshotColumn::Integer(values) => values.push(row.try_get(position)?),
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Writes only what differs: on most nights few people change, and the ledger's log stays small.
+async fn replace_contact_state(write: &mut sqlx::Transaction<'_, Sqlite>) -> Result<(), LedgerError> {
+    let changed =
+        ["marketing_email", "service_email", "open_complaint", "last_order_at", "last_complaint_at", "timezone", "deleted", "segments"];
+    let list = |prefix: &str| changed.map(|column| format!("{prefix}{column}")).join(", ");
+    let set = changed.map(|column| format!("{column} = excluded.{column}")).join(", ");
+    sqlx::raw_sql("delete from contact_state where customer_id not in (select customer_id from temp.fresh_contact_state)")
+        .execute(&mut **write)
+        .await?;
+    let upsert = format!(
+        "insert into contact_state ({STATE_COLUMNS}) select {STATE_COLUMNS} from temp.fresh_contact_state where true \
+         on conflict (customer_id) do update set {set} where ({}) is not ({})",
+        list("contact_state."),
+        list("excluded.")
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(upsert)).execute(&mut **write).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::LedgerSettings;
+
+    async fn ledger() -> (tempfile::TempDir, Ledger) {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path(), &LedgerSettings::default()).await.unwrap();
+        (folder, ledger)
+    }
+
+    fn at(hour: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_700_000_000 + hour * 3600, 0).unwrap()
+    }
+
+    fn table(name: &str, kind: &str, version: i64) -> PublishedTable {
+        PublishedTable { name: name.into(), kind: kind.into(), version, rows: Some(3), fingerprint: format!("f{version}") }
+    }
+
+    fn person(id: &str, order: Option<i64>, segments: &[&str]) -> ContactState {
+        ContactState {
+            customer_id: CustomerId::new(id),
+            marketing_email: "granted".into(),
+            service_email: "unknown".into(),
+            open_complaint: false,
+            last_order_at: order.map(at),
+            last_complaint_at: None,
+            timezone: "Europe/Berlin".into(),
+            deleted: false,
+            segments: segments.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    async fn publish(ledger: &Ledger, hour: i64, tables: &[PublishedTable], people: Option<&[ContactState]>) -> String {
+        let contact_state = match people {
+            Some(people) => {
+                let mut fresh = ledger.fresh_contact_state().await.unwrap();
+                fresh.add(people).await.unwrap();
+                Some(fresh)
+            }
+            None => None,
+        };
+        ledger.publish(Publication { run: None, as_of: at(hour), now: at(hour), tables, contact_state }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_build_becomes_visible_with_everyones_state() {
+        let (_folder, ledger) = ledger().await;
+        assert!(ledger.published().await.unwrap().is_empty());
+        assert_eq!(ledger.contact_state_published().await.unwrap(), None);
+        publish(
+            &ledger,
+            1,
+            &[table("lapsed", "segment", 0), table("shop__orders", "raw", 9)],
+            Some(&[person("a", Some(1), &["lapsed"]), person("b", None, &[])]),
+        )
+        .await;
+        assert_eq!(ledger.published().await.unwrap(), BTreeMap::from([("lapsed".to_owned(), 0)]));
+        assert_eq!(ledger.contact_state_published().await.unwrap(), Some((at(1), at(1))));
+
+        publish(&ledger, 2, &[table("lapsed", "segment", 1)], Some(&[person("a", Some(2), &[]), person("c", None, &[])])).await;
+        let ids = ["a", "b", "c"].map(CustomerId::new);
+        let mut people = ledger.contact_state(&ids).await.unwrap();
+        people.sort_by(|a, b| a.customer_id.cmp(&b.customer_id));
+        assert_eq!(people, [person("a", Some(2), &[]), person("c", None, &[])]);
+    }
+
+    #[tokio::test]
+    async fn a_state_that_is_not_published_leaves_no_trace() {
+        let (_folder, ledger) = ledger().await;
+        publish(&ledger, 1, &[], Some(&[person("a", None, &[])])).await;
+        let mut fresh = ledger.fresh_contact_state().await.unwrap();
+        fresh.add(&[person("z", None, &[])]).await.unwrap();
+        drop(fresh);
+        publish(&ledger, 2, &[table("t", "model", 1)], None).await;
+        assert_eq!(ledger.contact_state(&[CustomerId::new("a"), CustomerId::new("z")]).await.unwrap().len(), 1);
+        assert_eq!(ledger.contact_state_published().await.unwrap(), Some((at(1), at(1))));
+    }
+
+    #[tokio::test]
+    async fn versions_that_somebody_may_read_are_pinned() {
+        let (_folder, ledger) = ledger().await;
+        for hour in 1..=4 {
+            publish(&ledger, hour, &[table("a", "model", hour), table("raw", "raw", hour * 10)], None).await;
+        }
+        publish(&ledger, 5, &[table("b", "model", 1)], None).await;
+        let pinned = ledger.pinned_versions(at(9)).await.unwrap();
+        assert_eq!(pinned["a"], [4]);
+        assert_eq!(pinned["raw"], [40]);
+        assert_eq!(ledger.pinned_versions(at(3)).await.unwrap()["a"], [3, 4]);
+        assert_eq!(ledger.versions_of("a", 2).await.unwrap(), [(4, at(4)), (3, at(3))]);
+
+        assert_eq!(ledger.forget_builds(at(9)).await.unwrap(), 3);
+        assert_eq!(ledger.last_builds(10).await.unwrap().len(), 2);
+        assert_eq!(ledger.published_tables().await.unwrap()["a"].fingerprint, "f4");
+    }
+
+    #[tokio::test]
+    async fn sql_sees_the_ledger_as_of_the_runs_time() {
+        let (_folder, ledger) = ledger().await;
+        let insert =
+            "insert into suppressions (customer_id, channel, scope, reason, at, lifted_at) values (?, 'email', 'all', 'manual', ?, ?)";
+        for (id, hour, lifted) in [("a", 1, Some(5)), ("b", 4, None)] {
+            sqlx::query(insert).bind(id).bind(micros(at(hour))).bind(lifted.map(|h| micros(at(h)))).execute(ledger.pool()).await.unwrap();
+        }
+        let columns = [("customer_id".to_owned(), true), ("lifted_at".to_owned(), false)];
+        let then = ledger.snapshot("suppressions", &columns, at(2)).await.unwrap();
+        assert_eq!(then, [SnapshotColumn::Text(vec![Some("a".into())]), SnapshotColumn::Integer(vec![None])]);
+        assert_eq!(
+            ledger.snapshot("suppressions", &columns, at(6)).await.unwrap()[1],
+            SnapshotColumn::Integer(vec![Some(micros(at(5))), None])
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! Everyone's present state, for the moment of sending.
+//!
+//! Segments look at the world as of the run's logical time; this looks at everything that was pulled, so that who opted out, ordered or
+//! complained between the slot and the pull is known to have done so.
+
+use std::collections::BTreeMap;
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::TimestampMicrosecondType,
+};
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+
+use super::{
+    make::{own_query, staged},
+    workshop::{Trouble, Workshop},
+};
+use crate::{
+    ledger::{ContactState, CustomerId, FreshContactState},
+    model::{
+        ModelError, canonical, params,
+        people::broke_off,
+        shape::{literal, quoted},
+        staging,
+    },
+};
+
+/// The tables everyone's state is read from.
+const NEEDED: [&str; 5] = ["customers", "identities", "consents", "orders", "tickets"];
+
+/// Collects everyone's state; none where this build did not make all it is read from.
+pub(super) async fn collect(shop: &Workshop<'_>) -> Result<Option<FreshContactState>, ModelError> {
+    if !NEEDED.iter().all(|name| shop.standing.contains_key(*name)) {
+        return Ok(None);
+    }
+    match gather(shop).await {
+        Ok(fresh) => Ok(Some(fresh)),
+        Err(Trouble::Build(error)) => Err(*error),
+        Err(Trouble::Table(diagnosis)) => Err(ModelError::wrong(*diagnosis)),
+    }
+}
+
+async fn gather(shop: &Workshop<'_>) -> Result<FreshContactState, Trouble> {
+    let present = params::always(shop.request.as_of.max(shop.request.now), &shop.request.brand);
+    let mut tables = BTreeMap::new();
+    for name in ["customers", "identities"] {
+        tables.insert(name.to_owned(), shop.provider(name).await?);
+    }
+    let mut union = BTreeMap::new();
+    for name in ["consents", "orders", "tickets"] {
+        let views = shop.views(name, &present).await?;
+        let Some(table) = canonical::canonical(name) else { continue };
+        union.insert(name, staging::rows_query(&table, &staged(&views)));
+        tables.extend(views.iter().map(|view| (view.file.name.clone(), std::sync::Arc::clone(&view.provider))));
+    }
+    let mut members = Vec::new();
+    for segment in shop.library.segments() {
+        if let Some(provider) = shop.published_provider(&segment.name).await? {
+            tables.insert(segment.name.clone(), provider);
+            members.push(format!("select customer_id, {} as segment from {}", literal(&segment.name), quoted(&segment.name)));
+        }
+    }
+    let sql = query(&union, &members);
+    let session = shop.request.engine.session(tables)?;
+    let mut rows = session.stream(&own_query(&sql, present)).await?;
+    let mut fresh = shop.request.ledger.fresh_contact_state().await.map_err(ModelError::from)?;
+    while let Some(batch) = rows.next().await {
+        let people = people(&batch.map_err(|error| broke_off(&error))?);
+        fresh.add(&people).await.map_err(ModelError::from)?;
+    }
+    tracing::info!(people = fresh.people(), "contact state");
+    Ok(fresh)
+}
+
+/// One row a person. Of several answers about one channel the latest counts, and of two at one instant the one that forbids.
+fn query(union: &BTreeMap<&str, String>, members: &[String]) -> String {
+    let of = |name: &str| union.get(name).map_or("", String::as_str);
+    let consent = |purpose: &str| {
+        format!(
+            "(select customer_id, status from (select customer_id, status, row_number() over \
+             (partition by customer_id order by at desc nulls last, status) as n from ({}) \
+             where channel = 'email' and purpose = '{purpose}' and customer_id is not null) where n = 1)",
+            of("consents")
+        )
+    };
+    let members = match members.is_empty() {
+        true => "select '' as customer_id, '' as segment where false".to_owned(),
+        false => members.join(" union all "),
+    };
+    format!(
+        "select c.customer_id, m.status as marketing, s.status as service, coalesce(t.open, false) as open, o.last_at as ordered, \
+         t.last_at as complained, c.timezone, c.deleted_at is not null as deleted, g.segments \
+         from customers c \
+         left join {} m on m.customer_id = c.customer_id \
+         left join {} s on s.customer_id = c.customer_id \
+         left join (select customer_id, max(ordered_at) as last_at from ({}) \
+           where customer_id is not null and coalesce(status, '') <> 'cancelled' group by customer_id) o on o.customer_id = c.customer_id \
+         left join (select customer_id, max(opened_at) as last_at, \
+           bool_or(coalesce(resolved_at > $as_of, coalesce(status, '') not in ('solved', 'closed', 'resolved'))) as open from ({}) \
+           where customer_id is not null and kind = 'complaint' group by customer_id) t on t.customer_id = c.customer_id \
+         left join (select customer_id, string_agg(segment, ',' order by segment) as segments from ({members}) group by customer_id) g \
+           on g.customer_id = c.customer_id",
+        consent("marketing"),
+        consent("service"),
+        of("orders"),
+        of("tickets"),
+    )
+}
+
+fn people(batch: &RecordBatch) -> Vec<ContactState> {
+    let text = |column: usize, row: usize| {
+        let column = batch.column(column).as_string_opt::<i32>()?;
+        column.is_valid(row).then(|| column.value(row))
+    };
+    let yes =
+        |column: usize, row: usize| batch.column(column).as_boolean_opt().is_some_and(|column| column.is_valid(row) && column.value(row));
+    let at = |column: usize, row: usize| -> Option<DateTime<Utc>> {
+        let column = batch.column(column).as_primitive_opt::<TimestampMicrosecondType>()?;
+        column.is_valid(row).then(|| DateTime::from_timestamp_micros(column.value(row))).flatten()
+    };
+    let people = (0..batch.num_rows()).map(|row| ContactState {
+        customer_id: CustomerId::new(text(0, row).unwrap_or_default()),
+        marketing_email: answer(text(1, row)).to_owned(),
+        service_email: answer(text(2, row)).to_owned(),
+        open_complaint: yes(3, row),
+        last_order_at: at(4, row),
+        last_complaint_at: at(5, row),
+        timezone: text(6, row).unwrap_or("UTC").to_owned(),
+        deleted: yes(7, row),
+        segments: text(8, row).map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+    });
+    people.collect()
+}
+
+/// Only a plain yes is consent; whatever else a source says about a person who was asked is a no.
+fn answer(status: Option<&str>) -> &'static str {
+    match status {
+        Some("granted") => "granted",
+        None | Some("" | "unknown") => "unknown",
+        Some(_) => "denied",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_yes_is_consent() {
+        assert_eq!([Some("granted"), None, Some("revoked"), Some("denied")].map(answer), ["granted", "unknown", "denied", "denied"]);
+    }
+}

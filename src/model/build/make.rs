@@ -1,0 +1,203 @@
+//! How each kind of table is made.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Date32Array, Decimal128Array, RecordBatch, StringArray},
+    datatypes::{DataType, Date32Type, Decimal128Type, Int64Type},
+    error::ArrowError,
+};
+use chrono::{DateTime, NaiveDate};
+use datafusion::{catalog::TableProvider, datasource::MemTable, error::DataFusionError, scalar::ScalarValue};
+
+use super::workshop::{Trouble, Workshop};
+use crate::{
+    diagnosis::Diagnosis,
+    engine::{Origin, Query, Session},
+    lake::Written,
+    model::{
+        SqlFile,
+        canonical::{self, Table},
+        file::Place,
+        people::{self, View},
+        shape::{self, quoted},
+        snapshot::{self, LEDGER_ROWS, Snapshot},
+        staging::{self, FX_DAYS, Staged},
+    },
+};
+
+/// The name under which the session knows a file's rows before they are put in shape.
+const RESULT: &str = "result";
+
+/// A query the program wrote itself.
+pub(super) fn own_query(sql: &str, params: BTreeMap<String, ScalarValue>) -> Query<'_> {
+    Query { sql, origin: Origin { file: None, line: 1 }, params }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+const NOWHERE: Place<'_> = Place { file: None, line: 1 };
+
+impl<'a> Workshop<'a> {
+    /// A part of the ledger.
+    pub(super) async fn write_snapshot(&self, name: &str, taken: Snapshot) -> Result<Written, Trouble> {
+        let Some(table) = canonical::ledger(name) else { return Err(no_such(name)) };
+        let sql = snapshot::query(&table, taken.rows.num_rows() == 0);
+        let mut tables = BTreeMap::from([(LEDGER_ROWS.to_owned(), in_memory(taken.rows)?)]);
+        tables.insert("identities".to_owned(), self.provider("identities").await?);
+        let session = self.request.engine.session(tables)?;
+        self.replace(name, &session, &own_query(&sql, BTreeMap::new()), NOWHERE).await
+    }
+
+    /// Who is who.
+    pub(super) async fn write_identities(&self) -> Result<Written, Trouble> {
+        let Some(table) = canonical::canonical("identities") else { return Err(no_such("identities")) };
+        let mut views = Vec::new();
+        for (source, of, file) in self.library.staging_with_people() {
+            match self.view(source, of, file, &self.always).await {
+                Ok(view) => views.push(view),
+                // What else is broken is told where its own table is made.
+                Err(Trouble::Table(_)) if of != "customers" => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        let resolved = Arc::new(people::resolve(self.request.engine, &views).await?);
+        let rows = people::identity_rows(resolved, Arc::clone(&table.schema));
+        Ok(self.lake().replace(table.name, Arc::clone(&table.schema), rows, self.commit()).await?)
+    }
+
+    /// A table every project has.
+    pub(super) async fn write_canonical(&self, name: &str) -> Result<Written, Trouble> {
+        let Some(table) = canonical::canonical(name) else { return Err(no_such(name)) };
+        let views = self.views(name, &self.always).await?;
+        let session = self.staging_session(&table, &views).await?;
+        let staged = staged(&views);
+        let sql = staging::canonical_query(&table, &staged);
+        let written = self.replace(name, &session, &own_query(&sql, self.always.clone()), NOWHERE).await?;
+        self.priced(&table, &session, &staged, written).await?;
+        self.audit(name, written, &owned(table.key), &[], None).await?;
+        Ok(written)
+    }
+
+    /// The staging views of a canonical table; those of `sql/staging` that bind `$as_of` see what had happened by then.
+    pub(super) async fn views(&self, name: &str, always: &BTreeMap<String, ScalarValue>) -> Result<Vec<View<'a>>, Trouble> {
+        let mut views = Vec::new();
+        for (source, file) in self.library.staging_of(name) {
+            let table = file.staged().map_or("", |(_, table)| table);
+            views.push(self.view(source, table, file, always).await?);
+        }
+        Ok(views)
+    }
+
+    /// A session over staging views and what their union needs beside them.
+    async fn staging_session(&self, table: &Table, views: &[View<'_>]) -> Result<Session, Trouble> {
+        let mut tables: BTreeMap<String, Arc<dyn TableProvider>> =
+            views.iter().map(|view| (view.file.name.clone(), Arc::clone(&view.provider))).collect();
+        if table.has_people() && self.standing.contains_key("identities") {
+            tables.insert("identities".to_owned(), self.provider("identities").await?);
+        }
+        if !table.money().is_empty() && !views.is_empty() {
+            tables.insert(FX_DAYS.to_owned(), self.fx_days().await?);
+        }
+        Ok(self.request.engine.session(tables)?)
+    }
+
+    /// The rate of every day up to the run's.
+    async fn fx_days(&self) -> Result<Arc<dyn TableProvider>, Trouble> {
+        let session = self.session(["fx_rates".to_owned()]).await?;
+        let sql = "select upper(currency) as currency, date, rate from fx_rates \
+                   where currency is not null and date is not null and rate is not null";
+        let mut rates = Vec::new();
+        for batch in session.collect(&own_query(sql, BTreeMap::new())).await? {
+            let (currency, day) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Date32Type>());
+            let rate = batch.column(2).as_primitive::<Decimal128Type>();
+            rates.extend((0..batch.num_rows()).map(|row| (currency.value(row).to_owned(), day.value(row), rate.value(row))));
+        }
+        let until = self.request.as_of.date_naive().signed_duration_since(NaiveDate::default()).num_days();
+        let days = staging::every_day(rates, i32::try_from(until).unwrap_or(i32::MAX));
+        let schema = Arc::new(staging::fx_days_schema());
+        let rate =
+            Decimal128Array::from_iter_values(days.iter().map(|(.., rate)| *rate)).with_data_type(schema.field(2).data_type().clone());
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(days.iter().map(|(currency, ..)| currency))),
+            Arc::new(Date32Array::from_iter_values(days.iter().map(|(_, day, _)| *day))),
+            Arc::new(rate),
+        ];
+        in_memory(RecordBatch::try_new(schema, columns).map_err(unexpected)?)
+    }
+
+    /// Refuses a table with amounts that no rate turns into the brand's currency.
+    async fn priced(&self, table: &Table, session: &Session, staged: &[Staged<'_>], written: Written) -> Result<(), Trouble> {
+        let (Some(sql), Some(money)) = (staging::unpriced_query(table, staged), table.money().first()) else { return Ok(()) };
+        let fresh = BTreeMap::from([(table.name.to_owned(), self.lake().provider(table.name, Some(written.version)).await?)]);
+        let empty = format!("select count(*) from {} where {} is null", quoted(table.name), quoted(money.base));
+        let count = self.request.engine.session(fresh)?.collect(&own_query(&empty, BTreeMap::new())).await?;
+        if count.iter().all(|batch| batch.num_rows() == 0 || batch.column(0).as_primitive::<Int64Type>().value(0) == 0) {
+            return Ok(());
+        }
+        let mut lacking = Vec::new();
+        for batch in session.collect(&own_query(&sql, self.always.clone())).await? {
+            let (currency, rows) = (batch.column(0).as_string::<i32>(), batch.column(2).as_primitive::<Int64Type>());
+            let day = arrow::compute::cast(batch.column(1), &DataType::Date32).map_err(unexpected)?;
+            let day = day.as_primitive::<Date32Type>();
+            for row in 0..batch.num_rows() {
+                let from = day.is_valid(row).then(|| DateTime::from_timestamp(i64::from(day.value(row)) * 86_400, 0)).flatten();
+                let from = from.map(|from| format!(", from {} on", from.format("%Y-%m-%d"))).unwrap_or_default();
+                lacking.push(format!("{} ({} rows{from})", currency.value(row), rows.value(row)));
+            }
+        }
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        lacking.sort();
+        let message =
+            format!("`{}` has amounts that no rate turns into {}: {}", table.name, self.request.brand.currency, lacking.join(", "));
+        let hint = "add rates to `fx_rates` (currency, date, rate) by a file sql/staging/<source>__fx_rates.sql; the latest rate on or before \
+                    the day counts";
+        Err(Diagnosis::new("missing_rate", message).hint(hint).into())
+    }
+
+    /// A model, a segment or a metric.
+    pub(super) async fn write_file(&self, file: &SqlFile) -> Result<Written, Trouble> {
+        let place = file.place();
+        let session = self.session(file.tables()).await?;
+        let query = file.query(&self.always);
+        let columns = session.schema(&query).await?;
+        let shape = shape::of_result(&columns).map_err(|why| place.put(Diagnosis::new("column_type", why), place.line))?;
+        if let Some(problem) = super::super::check::result_problem(file, &shape.schema) {
+            return Err(problem.into());
+        }
+        let view = session.view(&query).await?;
+        let result = self.request.engine.session(BTreeMap::from([(RESULT.to_owned(), view)]))?;
+        let order = match file.front.key.is_empty() {
+            true => String::new(),
+            false => format!(" order by {}", file.front.key.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ")),
+        };
+        let sql = format!("select {} from {RESULT}{order}", shape.select);
+        let written = self.replace(&file.name, &result, &own_query(&sql, BTreeMap::new()), place).await?;
+        self.audit(&file.name, written, &file.front.key, &file.front.audits, Some(file)).await?;
+        Ok(written)
+    }
+}
+
+/// The views as the union's SQL wants them.
+pub(super) fn staged<'v>(views: &'v [View<'_>]) -> Vec<Staged<'v>> {
+    views.iter().map(|view| Staged { source: view.source, file: view.file, columns: &view.columns }).collect()
+}
+
+/// A few rows as a table.
+pub(super) fn in_memory(rows: RecordBatch) -> Result<Arc<dyn TableProvider>, Trouble> {
+    let table = MemTable::try_new(rows.schema(), vec![vec![rows]])
+        .map_err(|error: DataFusionError| Trouble::from(Diagnosis::new("internal", format!("rows could not be put in memory: {error}"))))?;
+    Ok(Arc::new(table))
+}
+
+fn unexpected(error: ArrowError) -> Trouble {
+    Diagnosis::new("internal", format!("rates could not be laid out: {error}")).into()
+}
+
+fn no_such(name: &str) -> Trouble {
+    Diagnosis::new("unknown_table", format!("there is no table `{name}`")).into()
+}

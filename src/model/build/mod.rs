@@ -1,0 +1,194 @@
+//! The build: every table whose inputs changed is made anew, written beside what readers see, audited, and at the end published with all
+//! others in one transaction of the ledger.
+//!
+//! A table that fails keeps yesterday's version and so does everything that rests on it; the rest is published.
+
+mod contact;
+mod fingerprint;
+mod make;
+mod workshop;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{BrandDefaults, Kind, Library, ModelError};
+use crate::{
+    config::nearest,
+    diagnosis::{Diagnose, Diagnosis},
+    engine::Engine,
+    lake::Lake,
+    ledger::{Ledger, Publication, PublishedTable},
+};
+use workshop::{Standing, Trouble, Workshop};
+
+/// What to build, from what, and when it is.
+#[derive(Debug)]
+pub struct BuildRequest<'a> {
+    /// The lake that was pulled into, and that a live build writes to.
+    pub lake: &'a Lake,
+    /// Where a replay writes instead; it publishes nothing.
+    pub scratch: Option<&'a Lake>,
+    /// The engine.
+    pub engine: &'a Engine,
+    /// The ledger.
+    pub ledger: &'a Ledger,
+    /// The brand's defaults.
+    pub brand: BrandDefaults,
+    /// The logical time.
+    pub as_of: DateTime<Utc>,
+    /// The present instant.
+    pub now: DateTime<Utc>,
+    /// The run this belongs to.
+    pub run: Option<&'a str>,
+    /// Only these tables and what they rest on; all where it is empty.
+    pub only: &'a [String],
+}
+
+/// What became of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "outcome", content = "because")]
+pub enum Outcome {
+    /// Made anew.
+    Built,
+    /// Nothing it rests on has changed.
+    Reused,
+    /// It failed; yesterday's stays, where there is one.
+    Kept(String),
+    /// A table it rests on failed; yesterday's stays, where there is one.
+    Blocked(String),
+}
+
+/// One table of a build.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BuiltTable {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its rows, as readers see it now.
+    pub rows: u64,
+    /// The version readers see; none where there is none yet.
+    pub version: Option<i64>,
+    /// What it took, in seconds of wall clock.
+    pub seconds: f64,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What a build did.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// Its name; none where nothing was published, as in a replay.
+    pub build: Option<String>,
+    /// The logical time.
+    pub as_of: DateTime<Utc>,
+    /// Every table that was looked at, in the order of building.
+    pub tables: Vec<BuiltTable>,
+    /// The version of every built table readers should use: of the lake, or in a replay of the scratch lake.
+    pub versions: BTreeMap<String, i64>,
+    /// The version of every raw table that was read.
+    pub pinned: BTreeMap<String, i64>,
+    /// What failed, in the order it was met; empty where all is well.
+    pub failures: Vec<Diagnosis>,
+}
+
+/// Builds what changed.
+///
+/// # Errors
+/// Where the build cannot go on at all: an unknown name, a circle of files, a lake or ledger that refuses. What goes wrong with single
+/// tables stands in [`Built::failures`].
+pub async fn build(library: &Library, request: BuildRequest<'_>) -> Result<Built, ModelError> {
+    let graph = library.graph();
+    let order = order(library, &graph)?;
+    let wanted = wanted(library, &graph, request.only)?;
+    let mut shop = Workshop::open(library, &request, &library.raw_under(&wanted)).await?;
+    let mut tables = Vec::new();
+    let mut failures = Vec::new();
+    let mut failed: BTreeSet<String> = BTreeSet::new();
+    for name in order.into_iter().filter(|name| wanted.contains(name)) {
+        let started = Instant::now();
+        let kind = library.kind(&name).unwrap_or(Kind::Model);
+        let outcome = match graph.inputs(&name).find(|input| failed.contains(*input)) {
+            Some(input) => Outcome::Blocked(input.to_owned()),
+            None => match shop.make(&name).await {
+                Ok(outcome) => outcome,
+                Err(Trouble::Table(diagnosis)) => {
+                    tracing::warn!(table = name, code = diagnosis.code, "a table could not be built");
+                    let reason = diagnosis.message.clone();
+                    failures.push(*diagnosis);
+                    Outcome::Kept(reason)
+                }
+                Err(Trouble::Build(error)) => return Err(*error),
+            },
+        };
+        if matches!(outcome, Outcome::Kept(_) | Outcome::Blocked(_)) {
+            failed.insert(name.clone());
+        }
+        let seen = shop.seen(&name);
+        let seconds = started.elapsed().as_secs_f64();
+        let rows = seen.as_ref().and_then(|table| table.rows).unwrap_or_default();
+        tracing::info!(table = name, rows, seconds, ?outcome, "table");
+        tables.push(BuiltTable { kind, rows, version: seen.map(|table| table.version), seconds, outcome, name });
+    }
+    let made = tables.iter().any(|table| matches!(table.outcome, Outcome::Built | Outcome::Reused));
+    let mut build = None;
+    if made && request.scratch.is_none() {
+        let contact_state = match contact::collect(&shop).await {
+            Ok(state) => state,
+            Err(error) => {
+                failures.push(error.diagnosis());
+                None
+            }
+        };
+        let published = shop.publication();
+        let publication = Publication { run: request.run, as_of: request.as_of, now: request.now, tables: &published, contact_state };
+        build = Some(request.ledger.publish(publication).await?);
+    }
+    let versions = shop.versions();
+    Ok(Built { build, as_of: request.as_of, tables, versions, pinned: shop.into_pins(), failures })
+}
+
+fn order(library: &Library, graph: &super::graph::Graph) -> Result<Vec<String>, ModelError> {
+    graph.order().map_err(|circle| {
+        let file = circle.iter().find_map(|name| library.get(name));
+        let told = file.and_then(|file| file.problems().iter().find(|problem| problem.code == "cycle").cloned());
+        let words = || Diagnosis::new("cycle", format!("these tables read each other in a circle: {}", circle.join(" → ")));
+        ModelError::wrong(told.unwrap_or_else(words))
+    })
+}
+
+/// The tables to look at.
+fn wanted(library: &Library, graph: &super::graph::Graph, only: &[String]) -> Result<BTreeSet<String>, ModelError> {
+    let all = library.tables();
+    for name in only {
+        if !all.contains(name) {
+            let hint = match nearest(name, all.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("tables are: {}", all.join(", ")),
+            };
+            return Err(ModelError::wrong(Diagnosis::new("unknown_table", format!("no file in sql makes a table `{name}`")).hint(hint)));
+        }
+    }
+    Ok(graph.closure(if only.is_empty() { &all } else { only }))
+}
+
+impl Standing {
+    fn published(&self, name: &str, kind: Kind) -> PublishedTable {
+        PublishedTable {
+            name: name.to_owned(),
+            kind: kind.name().to_owned(),
+            version: self.version,
+            rows: Some(self.rows),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+}

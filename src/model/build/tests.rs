@@ -1,0 +1,597 @@
+//! Builds over a real lake, engine and ledger.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{Decimal128Type, Schema, SchemaRef},
+    json::ReaderBuilder,
+    util::display::array_value_to_string,
+};
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    engine::EngineSettings,
+    lake::{Commit, LakeSettings},
+    ledger::{CustomerId, LedgerSettings},
+    model::canonical::{canonical, instant},
+};
+
+/// A project in a folder of its own: a shop and a CRM.
+struct Project {
+    folder: tempfile::TempDir,
+    lake: Lake,
+    ledger: Ledger,
+    engine: Engine,
+}
+
+fn at(day: i64) -> DateTime<Utc> {
+    "2026-11-01T01:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::days(day)
+}
+
+fn brand() -> BrandDefaults {
+    BrandDefaults { locale: "en-GB".into(), timezone: "Europe/Berlin".into(), currency: "EUR".into() }
+}
+
+fn raw_schema(table: &str) -> SchemaRef {
+    use arrow::datatypes::{DataType, Field};
+    let column = |name: &str| {
+        let kind = match name {
+            "created_at" | "updated_at" | "deleted_at" | "ordered_at" | "at" => instant(),
+            "total" => DataType::Decimal128(18, 4),
+            "rate" => DataType::Decimal128(18, 8),
+            "date" => DataType::Date32,
+            _ => DataType::Utf8,
+        };
+        Field::new(name, kind, true)
+    };
+    let columns: &[&str] = match table {
+        "shop__customers" => &["id", "email", "first_name", "created_at", "updated_at", "deleted_at"],
+        "crm__contacts" => &["id", "email", "first_name", "phone", "timezone", "shop_id", "created_at", "updated_at", "deleted_at"],
+        "crm__consents" => &["contact_id", "channel", "purpose", "status", "at"],
+        "shop__fx_rates" => &["currency", "date", "rate"],
+        _ => &["id", "customer_id", "ordered_at", "status", "currency", "total"],
+    };
+    Arc::new(Schema::new(columns.iter().map(|name| column(name)).collect::<Vec<_>>()))
+}
+
+const RAW: [&str; 5] = ["shop__customers", "crm__contacts", "crm__consents", "shop__fx_rates", "shop__orders"];
+
+impl Project {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::open(folder.path(), &LakeSettings::default()).unwrap();
+        let ledger = Ledger::open(folder.path(), &LedgerSettings::default()).await.unwrap();
+        let engine = Engine::new(folder.path(), &EngineSettings { memory_limit: "512MiB".into(), ..EngineSettings::default() }).unwrap();
+        let project = Self { folder, lake, ledger, engine };
+        for table in RAW {
+            project.lake.ensure(table, raw_schema(table)).await.unwrap();
+        }
+        project.write(
+            "staging/shop__customers",
+            "select id as customer_id, email, first_name, created_at, updated_at, deleted_at from shop__customers",
+        );
+        project.write(
+            "staging/crm__customers",
+            "select id as customer_id, email, first_name, phone, timezone, case when shop_id is not null then 'shop' end as link_source,\n\
+             shop_id as link_id, created_at, updated_at, deleted_at from crm__contacts",
+        );
+        project.write(
+            "staging/crm__consents",
+            "select contact_id as customer_id, channel, purpose, status, at from crm__consents where at <= $as_of",
+        );
+        project.write("staging/shop__fx_rates", "select * from shop__fx_rates");
+        project.write(
+            "staging/shop__orders",
+            "select id as order_id, customer_id, ordered_at, status, currency, total from shop__orders where ordered_at <= $as_of",
+        );
+        project.write(
+            "models/features",
+            "/* ---\nkey = 'customer_id'\n--- */\nselect customer_id, count(*) as orders, max(ordered_at) as last_order_at, sum(total_base) as total\n\
+             from orders where customer_id is not null group by customer_id",
+        );
+        project.write(
+            "segments/lapsed",
+            "/* ---\nkey = 'customer_id'\nparams = { quiet = 20 }\naudits = ['rows(0, 100)']\n--- */\n-- People gone quiet.\n\
+             select f.customer_id, c.email, f.orders from features f join customers c on c.customer_id = f.customer_id\n\
+             where days_between(f.last_order_at, $as_of) > $quiet",
+        );
+        project.write("metrics/size", "select count(*) as people from customers");
+        project
+    }
+
+    fn write(&self, name: &str, sql: &str) {
+        let path = self.folder.path().join(format!("sql/{name}.sql"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, sql).unwrap();
+    }
+
+    fn library(&self) -> Library {
+        Library::load(self.folder.path()).unwrap()
+    }
+
+    async fn give(&self, table: &str, rows: Value) {
+        let schema = self.lake.schema(table, None).await.unwrap();
+        self.lake.append(table, vec![batch(&schema, &rows)], Commit::default()).await.unwrap();
+    }
+
+    /// Two people whom the CRM and the shop both know, one only the shop knows, and a buyer nobody knows.
+    async fn people(&self) {
+        let shop = json!([
+            {"id": "1", "email": "ann@example.org", "first_name": "Ann", "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-02-01T00:00:00Z"},
+            {"id": "2", "email": "Bob@example.org", "first_name": null, "created_at": "2026-01-03T00:00:00Z", "updated_at": "2026-02-01T00:00:00Z"},
+            {"id": "3", "email": "cy@example.org", "first_name": "Cy", "created_at": "2026-01-03T00:00:00Z", "updated_at": "2026-02-01T00:00:00Z",
+             "deleted_at": "2026-05-01T00:00:00Z"},
+        ]);
+        self.give("shop__customers", shop).await;
+        let crm = json!([
+            {"id": "a", "email": "ann.other@example.org", "first_name": "Anne", "phone": "1", "timezone": "Asia/Tokyo", "shop_id": "1",
+             "created_at": "2025-06-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"},
+            {"id": "b", "email": "bob@example.org", "first_name": "Bob", "phone": "2",
+             "created_at": "2026-06-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "deleted_at": "2026-06-05T00:00:00Z"},
+        ]);
+        self.give("crm__contacts", crm).await;
+        let orders = json!([
+            {"id": "o1", "customer_id": "1", "ordered_at": "2026-09-01T10:00:00Z", "status": "paid", "currency": "EUR", "total": "10.5"},
+            {"id": "o2", "customer_id": "2", "ordered_at": "2026-10-30T10:00:00Z", "status": "paid", "currency": "USD", "total": "10"},
+            {"id": "o3", "customer_id": "9", "ordered_at": "2026-09-01T10:00:00Z", "status": "paid", "currency": "EUR", "total": "1"},
+            {"id": "o4", "customer_id": "1", "ordered_at": "2026-11-20T10:00:00Z", "status": "paid", "currency": "EUR", "total": "7"},
+        ]);
+        self.give("shop__orders", orders).await;
+        self.give("shop__fx_rates", json!([{"currency": "usd", "date": "2026-10-01", "rate": "0.9"}])).await;
+    }
+
+    async fn build(&self, day: i64) -> Built {
+        self.build_with(day, None, &[]).await
+    }
+
+    async fn build_with(&self, day: i64, scratch: Option<&Lake>, only: &[String]) -> Built {
+        let request = BuildRequest {
+            lake: &self.lake,
+            scratch,
+            engine: &self.engine,
+            ledger: &self.ledger,
+            brand: brand(),
+            as_of: at(day),
+            now: at(day),
+            run: None,
+            only,
+        };
+        build(&self.library(), request).await.unwrap()
+    }
+
+    /// The rows of a table as readers see it, as text.
+    async fn rows(&self, built: &Built, table: &str) -> Vec<String> {
+        texts(&self.lake.read(table, Some(built.versions[table])).await.unwrap())
+    }
+}
+
+fn batch(schema: &SchemaRef, rows: &Value) -> RecordBatch {
+    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).build_decoder().unwrap();
+    decoder.serialize(rows.as_array().unwrap()).unwrap();
+    decoder.flush().unwrap().unwrap()
+}
+
+fn texts(rows: &[RecordBatch]) -> Vec<String> {
+    let cell =
+        |column: &dyn Array, row: usize| if column.is_null(row) { "-".to_owned() } else { array_value_to_string(column, row).unwrap() };
+    let line = |batch: &RecordBatch, row: usize| batch.columns().iter().map(|column| cell(column, row)).collect::<Vec<_>>().join("|");
+    let mut lines: Vec<String> =
+        rows.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| line(batch, row)).collect::<Vec<_>>()).collect();
+    lines.sort();
+    lines
+}
+
+fn outcome<'b>(built: &'b Built, name: &str) -> &'b Outcome {
+    &built.tables.iter().find(|table| table.name == name).unwrap().outcome
+}
+
+#[tokio::test]
+async fn records_of_several_sources_become_one_person() {
+    let project = Project::new().await;
+    project.people().await;
+    let built = project.build(0).await;
+    assert!(built.failures.is_empty(), "{:?}", built.failures);
+    let identities = project.rows(&built, "identities").await;
+    assert_eq!(identities, ["crm|a|crm:a", "crm|b|shop:2", "shop|1|crm:a", "shop|2|shop:2", "shop|3|shop:3", "shop|9|shop:9"]);
+
+    let customers = project.lake.read("customers", Some(built.versions["customers"])).await.unwrap();
+    let columns = ["customer_id", "email", "phone", "first_name", "locale", "timezone", "created_at", "deleted_at"];
+    let shown: Vec<RecordBatch> =
+        customers.iter().map(|batch| batch.project(&columns.map(|name| batch.schema().index_of(name).unwrap())).unwrap()).collect();
+    assert_eq!(
+        texts(&shown),
+        [
+            "crm:a|ann@example.org|1|Ann|en-GB|Asia/Tokyo|2025-06-01T00:00:00Z|-",
+            "shop:2|Bob@example.org|2|Bob|en-GB|Europe/Berlin|2026-01-03T00:00:00Z|-",
+            "shop:3|cy@example.org|-|Cy|en-GB|Europe/Berlin|2026-01-03T00:00:00Z|2026-05-01T00:00:00Z",
+            "shop:9|-|-|-|en-GB|Europe/Berlin|-|-",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn amounts_are_turned_into_the_brands_currency_and_the_future_is_not_seen() {
+    let project = Project::new().await;
+    project.people().await;
+    let built = project.build(0).await;
+    assert_eq!(
+        project.rows(&built, "features").await,
+        ["crm:a|1|2026-09-01T10:00:00Z|10.5000", "shop:2|1|2026-10-30T10:00:00Z|9.0000", "shop:9|1|2026-09-01T10:00:00Z|1.0000"]
+    );
+    assert_eq!(project.rows(&built, "lapsed").await, ["crm:a|ann@example.org|1", "shop:9|-|1"]);
+    let later = project.build(20).await;
+    assert_eq!(project.rows(&later, "lapsed").await, ["shop:2|Bob@example.org|1", "shop:9|-|1"]);
+}
+
+#[tokio::test]
+async fn an_amount_without_a_rate_keeps_yesterdays_orders() {
+    let project = Project::new().await;
+    project.people().await;
+    let first = project.build(0).await;
+    let order = json!([{"id": "o9", "customer_id": "2", "ordered_at": "2026-10-31T10:00:00Z", "status": "paid", "currency": "JPY", "total": "900"}]);
+    project.give("shop__orders", order).await;
+    let second = project.build(1).await;
+    assert!(
+        matches!(outcome(&second, "orders"), Outcome::Kept(why) if why.contains("JPY (1 rows, from 2026-10-31 on)")),
+        "{:?}",
+        second.failures
+    );
+    assert_eq!(second.versions["orders"], first.versions["orders"]);
+    assert_eq!(*outcome(&second, "lapsed"), Outcome::Blocked("features".into()));
+    assert_eq!(second.failures[0].code, "missing_rate");
+}
+
+#[tokio::test]
+async fn a_failed_audit_keeps_yesterdays_table_and_blocks_what_rests_on_it() {
+    let project = Project::new().await;
+    project.people().await;
+    let first = project.build(0).await;
+    project.write(
+        "models/features",
+        "/* ---\nkey = 'customer_id'\n--- */\nselect customer_id, 1 as orders, ordered_at as last_order_at from orders",
+    );
+    let second = project.build(30).await;
+    assert!(matches!(outcome(&second, "features"), Outcome::Kept(_)));
+    assert_eq!(*outcome(&second, "lapsed"), Outcome::Blocked("features".into()));
+    assert_eq!(*outcome(&second, "orders"), Outcome::Built);
+    let failure = &second.failures[0];
+    assert_eq!((failure.code.as_str(), failure.file.clone()), ("audit", Some(PathBuf::from("sql/models/features.sql"))));
+    assert!(failure.message.contains("1 row breaks it: crm:a"), "{failure}");
+    let published = project.ledger.published().await.unwrap();
+    assert_eq!((published["features"], published["lapsed"]), (first.versions["features"], first.versions["lapsed"]));
+    assert!(published["orders"] > first.versions["orders"]);
+    assert_eq!(published, second.versions);
+}
+
+#[tokio::test]
+async fn a_mistake_in_one_file_blocks_only_what_rests_on_it() {
+    let project = Project::new().await;
+    project.people().await;
+    project.write(
+        "models/features",
+        "/* ---\nkey = 'customer_id'\n--- */\nselect customer_id,\n  max(order_at) as last_order_at from orders group by customer_id",
+    );
+    let built = project.build(0).await;
+    assert_eq!(*outcome(&built, "lapsed"), Outcome::Blocked("features".into()));
+    assert_eq!(*outcome(&built, "size"), Outcome::Built);
+    let failure = &built.failures[0];
+    assert_eq!((failure.line, failure.file.clone()), (Some(5), Some(PathBuf::from("sql/models/features.sql"))), "{failure:?}");
+    assert!(!built.versions.contains_key("lapsed"));
+}
+
+#[tokio::test]
+async fn unchanged_inputs_mean_no_work() {
+    let project = Project::new().await;
+    project.people().await;
+    let first = project.build(0).await;
+    let again = project.build(0).await;
+    assert!(again.tables.iter().all(|table| table.outcome == Outcome::Reused), "{:?}", again.tables);
+    assert_eq!(first.versions, again.versions);
+    let later = project.build(1).await;
+    assert_eq!(*outcome(&later, "fx_rates"), Outcome::Reused, "no value of the run's time is bound");
+    assert_eq!(*outcome(&later, "orders"), Outcome::Built);
+    project.write("metrics/size", "select count(*) as people, 1 as one from customers");
+    let edited = project.build(1).await;
+    let built: Vec<&str> = edited.tables.iter().filter(|table| table.outcome == Outcome::Built).map(|table| table.name.as_str()).collect();
+    assert_eq!(built, ["size"]);
+}
+
+#[tokio::test]
+async fn a_replay_publishes_nothing_and_repeats_exactly() {
+    let project = Project::new().await;
+    project.people().await;
+    let live = project.build(20).await;
+    let published = project.ledger.published().await.unwrap();
+    let mut replays = Vec::new();
+    for name in ["one", "two"] {
+        let scratch = project.lake.scratch(&project.folder.path().join(name)).unwrap();
+        let replay = project.build_with(0, Some(&scratch), &[]).await;
+        assert_eq!((replay.build.as_deref(), replay.failures.len()), (None, 0), "{:?}", replay.failures);
+        let mut content = Vec::new();
+        for (table, version) in &replay.versions {
+            content.push((table.clone(), texts(&scratch.read(table, Some(*version)).await.unwrap())));
+        }
+        replays.push(content);
+    }
+    assert_eq!(replays[0], replays[1]);
+    assert_eq!(project.ledger.published().await.unwrap(), published);
+    assert_eq!(project.rows(&live, "lapsed").await.len(), 2);
+    assert!(replays[0].iter().any(|(table, rows)| table == "lapsed" && rows[0].starts_with("crm:a")));
+}
+
+#[tokio::test]
+async fn a_few_names_build_only_what_they_need() {
+    let project = Project::new().await;
+    project.people().await;
+    let built = project.build_with(0, None, &["size".to_owned()]).await;
+    let names: Vec<&str> = built.tables.iter().map(|table| table.name.as_str()).collect();
+    assert_eq!(names, ["identities", "customers", "size"]);
+    assert_eq!(project.ledger.contact_state_published().await.unwrap(), None);
+    let unknown = ["siez".to_owned()];
+    let request = BuildRequest {
+        lake: &project.lake,
+        scratch: None,
+        engine: &project.engine,
+        ledger: &project.ledger,
+        brand: brand(),
+        as_of: at(0),
+        now: at(0),
+        run: None,
+        only: &unknown,
+    };
+    assert_eq!(build(&project.library(), request).await.unwrap_err().diagnosis().hint.as_deref(), Some("did you mean `size`?"));
+}
+
+#[tokio::test]
+async fn everyones_state_is_that_of_now_and_not_of_the_slot() {
+    let project = Project::new().await;
+    project.people().await;
+    let consents = json!([
+        {"contact_id": "a", "channel": "email", "purpose": "marketing", "status": "granted", "at": "2026-01-01T00:00:00Z"},
+        {"contact_id": "a", "channel": "email", "purpose": "marketing", "status": "denied", "at": "2026-11-01T02:00:00Z"},
+        {"contact_id": "b", "channel": "email", "purpose": "marketing", "status": "granted", "at": "2026-01-01T00:00:00Z"},
+        {"contact_id": "b", "channel": "email", "purpose": "marketing", "status": "denied", "at": "2026-01-01T00:00:00Z"},
+        {"contact_id": "b", "channel": "email", "purpose": "service", "status": "granted", "at": "2026-01-01T00:00:00Z"},
+    ]);
+    project.give("crm__consents", consents).await;
+    let library = project.library();
+    let request = BuildRequest {
+        lake: &project.lake,
+        scratch: None,
+        engine: &project.engine,
+        ledger: &project.ledger,
+        brand: brand(),
+        as_of: at(0),
+        now: at(30),
+        run: Some("r1"),
+        only: &[],
+    };
+    let built = build(&library, request).await.unwrap();
+    assert!(built.failures.is_empty(), "{:?}", built.failures);
+    assert_eq!(project.rows(&built, "lapsed").await[0], "crm:a|ann@example.org|1", "the segment looks at the slot");
+    let people =
+        project.ledger.contact_state(&[CustomerId::new("crm:a"), CustomerId::new("shop:2"), CustomerId::new("shop:3")]).await.unwrap();
+    let of = |id: &str| people.iter().find(|person| person.customer_id.as_str() == id).unwrap();
+    assert_eq!(of("crm:a").marketing_email, "denied");
+    assert_eq!(of("crm:a").last_order_at, Some("2026-11-20T10:00:00Z".parse().unwrap()));
+    assert_eq!(of("crm:a").segments, ["lapsed"]);
+    assert_eq!(of("crm:a").timezone, "Asia/Tokyo");
+    assert_eq!((of("shop:2").marketing_email.as_str(), of("shop:2").service_email.as_str()), ("denied", "granted"));
+    assert!(of("shop:3").deleted && !of("shop:2").deleted);
+    assert_eq!(project.ledger.contact_state_published().await.unwrap(), Some((at(30), at(0))));
+    assert_eq!(project.ledger.last_builds(1).await.unwrap()[0].run.as_deref(), Some("r1"));
+}
+
+#[tokio::test]
+async fn staging_with_an_unknown_column_or_table_is_told_by_its_file() {
+    let project = Project::new().await;
+    project.write("staging/shop__orders", "select id as order_id,\n  total as totl from shop__orders");
+    project.write("staging/shop__products", "select id as product_id from shop__product");
+    let built = project.build(0).await;
+    let told: Vec<_> = built.failures.iter().map(|failure| (failure.code.as_str(), failure.file.clone().unwrap(), failure.line)).collect();
+    assert!(told.contains(&("unknown_column", PathBuf::from("sql/staging/shop__orders.sql"), Some(2))), "{told:?}");
+    assert!(told.contains(&("unknown_table", PathBuf::from("sql/staging/shop__products.sql"), Some(1))), "{told:?}");
+}
+
+#[tokio::test]
+async fn each_audit_is_kept() {
+    let project = Project::new().await;
+    project.people().await;
+    for (audit, holds) in [
+        ("unique(first_name)", true),
+        ("unique(locale)", false),
+        ("not_null(customer_id, locale)", true),
+        ("not_null(phone)", false),
+        ("accepted(locale, 'en-GB', 'fr-FR')", true),
+        ("accepted(timezone, 'Asia/Tokyo')", false),
+        ("relationship(customer_id, identities.customer_id)", true),
+        ("relationship(first_name, orders.customer_id)", false),
+        ("rows(1, 10)", true),
+        ("rows(5, 10)", false),
+        ("change(10%)", true),
+        ("select customer_id from audited where created_at > $as_of", true),
+        ("select customer_id from audited where phone is null", false),
+    ] {
+        let sql = format!("/* ---\nkey = 'customer_id'\naudits = [\"{audit}\"]\n--- */\nselect * from customers");
+        project.write("models/audited", &sql);
+        let built = project.build_with(0, None, &["audited".to_owned()]).await;
+        assert_eq!(built.failures.is_empty(), holds, "{audit}: {:?}", built.failures);
+        if let Some(failure) = built.failures.first() {
+            assert_eq!((failure.code.as_str(), failure.line), ("audit", Some(3)), "{audit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_change_is_refused_and_a_small_one_is_not() {
+    let project = Project::new().await;
+    let people = |from: usize, to: usize| {
+        let person = |id: usize| json!({"id": id.to_string(), "email": format!("p{id}@example.org"), "created_at": "2026-01-01T00:00:00Z"});
+        Value::Array((from..to).map(person).collect())
+    };
+    project.write("models/everyone", "/* ---\nkey = 'customer_id'\naudits = ['change(40%)']\n--- */\nselect customer_id from customers");
+    project.give("shop__customers", people(0, 100)).await;
+    assert!(project.build(0).await.failures.is_empty());
+    project.give("shop__customers", people(100, 130)).await;
+    assert!(project.build(1).await.failures.is_empty());
+    project.give("shop__customers", people(130, 200)).await;
+    let refused = project.build(2).await;
+    assert!(refused.failures[0].message.contains("it has 200 rows, the published one 130"), "{:?}", refused.failures);
+}
+
+#[tokio::test]
+async fn the_ledgers_rows_follow_merged_people_and_stop_at_the_runs_time() {
+    let project = Project::new().await;
+    project.people().await;
+    let path = project.folder.path().join(LedgerSettings::default().path);
+    let ledger = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    for (message, customer, day) in [("m1", "shop:1", -3), ("m2", "gone:7", -2), ("m3", "shop:2", 1)] {
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at) \
+             values (?, 'p', 'win-back', 'marketing', 'email', ?, 'o1', 1, 'accepted', ?)",
+        )
+        .bind(message)
+        .bind(customer)
+        .bind(at(day).timestamp_micros())
+        .execute(&ledger)
+        .await
+        .unwrap();
+    }
+    project.write("metrics/size", "select message_id, customer_id from sends");
+    let built = project.build(0).await;
+    assert!(built.failures.is_empty(), "{:?}", built.failures);
+    assert_eq!(project.rows(&built, "size").await, ["m1|crm:a", "m2|gone:7"]);
+    assert_eq!(project.rows(&project.build(2).await, "size").await.len(), 3);
+}
+
+#[tokio::test]
+async fn check_finds_what_a_build_would_and_names_columns_without_data() {
+    let project = Project::new().await;
+    let raw: BTreeMap<String, SchemaRef> = RAW.iter().map(|table| ((*table).to_owned(), raw_schema(table))).collect();
+    let library = project.library();
+    assert_eq!(library.check(&project.engine, &raw).await, []);
+    let columns = library.schema_of(&project.engine, &raw, "lapsed").await.unwrap();
+    assert_eq!(columns.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["customer_id", "email", "orders"]);
+
+    project.write("segments/broken", "/* ---\nkey = 'email'\nparams = { unused = 1 }\n--- */\nselect emial as email from customers");
+    project.write("segments/nobody", "/* ---\nkey = 'email'\n--- */\nselect email from customers");
+    project.write("models/keyless", "select 1 as one, $qiet as q from raw_orders");
+    project.write("models/round", "/* ---\nkey = 'a'\n--- */\nselect a from trip");
+    project.write("models/trip", "/* ---\nkey = 'a'\n--- */\nselect a from round");
+    project.write("staging/shop__ordres", "select 1 as a");
+    let findings = project.library().check(&project.engine, &raw).await;
+    let codes: Vec<(String, &str)> = findings
+        .iter()
+        .map(|finding| {
+            let stem = finding.diagnosis.file.as_ref().and_then(|file| file.file_stem()).unwrap_or_default();
+            (stem.to_string_lossy().into_owned(), finding.diagnosis.code.as_str())
+        })
+        .collect();
+    for expected in [
+        ("broken", "unused_parameter"),
+        ("broken", "sql_unknown_column"),
+        ("nobody", "missing_column"),
+        ("keyless", "missing_key"),
+        ("keyless", "unknown_parameter"),
+        ("keyless", "unknown_table"),
+        ("round", "cycle"),
+        ("trip", "cycle"),
+        ("shop__ordres", "file_name"),
+    ] {
+        assert!(codes.iter().any(|(file, code)| (file.as_str(), *code) == expected), "{expected:?} in {codes:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_is_previewed_without_writing_and_compared_with_the_published_one() {
+    let project = Project::new().await;
+    project.people().await;
+    let built = project.build(0).await;
+    project.write(
+        "segments/lapsed",
+        "/* ---\nkey = 'customer_id'\n--- */\nselect f.customer_id, -- who\n  f.total from features f where f.customer_id <> 'crm:a'",
+    );
+    let library = project.library();
+    let versions = project.lake.latest("lapsed").await.unwrap();
+    let shown =
+        crate::model::preview(&library, &project.engine, &project.lake, &built.versions, "lapsed", at(0), &brand(), 1).await.unwrap();
+    assert_eq!((shown.rows, shown.sample[0].num_rows()), (2, 1));
+    let change = shown.change.unwrap();
+    assert_eq!((change.entered, change.left, change.stayed), (vec!["shop:2".to_owned()], vec!["crm:a".to_owned()], 1));
+    assert_eq!(shown.columns[0].description.as_deref(), Some("who"));
+    assert_eq!(
+        (shown.columns[1].min.as_deref(), shown.columns[1].max.as_deref(), shown.columns[1].distinct),
+        (Some("1.0000"), Some("9.0000"), 2)
+    );
+    assert_eq!(project.lake.latest("lapsed").await.unwrap(), versions);
+}
+
+#[tokio::test]
+async fn sql_tests_tell_what_is_missing_and_what_is_too_much() {
+    let project = Project::new().await;
+    let tests = r#"
+test = "lapsed"
+as_of = "2026-11-22T01:00:00Z"
+
+[[case]]
+name = "passes"
+given.customers = [ { customer_id = "c1", email = "ann@example.org" }, { customer_id = "c2" } ]
+given.orders = '''
+order_id, customer_id, ordered_at, total_base
+o1,       c1,          2026-01-05, 25.50
+o2,       c2,          2026-11-20, 1
+'''
+expect = [ { customer_id = "c1", email = "ann@example.org", orders = 1 } ]
+
+[[case]]
+name = "a model that is given is not computed"
+given.customers = [ { customer_id = "c1" } ]
+given.features = [ { customer_id = "c1", orders = 7, last_order_at = "2026-01-01" } ]
+expect = [ { orders = 7 } ]
+partial = true
+
+[[case]]
+name = "fails"
+params = { quiet = 1 }
+given.customers = [ { customer_id = "c2" } ]
+given.features = [ { customer_id = "c2", orders = 1, last_order_at = "2026-11-20" } ]
+expect = [ { customer_id = "c2", email = {}, orders = 2 } ]
+
+[[case]]
+name = "is not whole"
+expect = [ { customer_id = "c2" } ]
+
+[[case]]
+name = "names a table it does not read"
+given.tickets = []
+expect = []
+"#;
+    std::fs::create_dir_all(project.folder.path().join("sql/tests")).unwrap();
+    std::fs::write(project.folder.path().join("sql/tests/lapsed.toml"), tests).unwrap();
+    let staging = "test = 'shop__orders'\nas_of = 2026-11-22T01:00:00Z\n[[case]]\nname = 'later orders are left out'\n\
+                   given.shop__orders = \"id, ordered_at\\na, 2026-11-21\\nb, 2026-11-23\"\nexpect = [{ order_id = 'a' }]\npartial = true\n";
+    std::fs::write(project.folder.path().join("sql/tests/staging.toml"), staging).unwrap();
+    let raw: BTreeMap<String, SchemaRef> = RAW.iter().map(|table| ((*table).to_owned(), raw_schema(table))).collect();
+    let report = crate::model::run_tests(&project.library(), &project.engine, &raw, None).await;
+    let outcomes: Vec<&crate::model::CaseOutcome> = report.cases.iter().map(|case| &case.outcome).collect();
+    use crate::model::CaseOutcome::{Broken, Failed, Passed};
+    assert!(matches!(outcomes[0], Passed), "{outcomes:#?}");
+    assert!(matches!(outcomes[1], Passed), "{outcomes:#?}");
+    assert!(matches!(outcomes[2], Failed(lines) if *lines == ["~ \"c2\": orders: expected 2, found 1"]), "{outcomes:#?}");
+    assert!(matches!(outcomes[3], Broken(told) if told.message.contains("email, orders") && told.line == Some(29)), "{outcomes:#?}");
+    assert!(matches!(outcomes[4], Broken(told) if told.message.contains("`tickets`")), "{outcomes:#?}");
+    assert!(matches!(outcomes[5], Passed), "{outcomes:#?}");
+    assert!(!report.ok() && report.passed() == 3);
+    let some = crate::model::run_tests(&project.library(), &project.engine, &raw, Some("passes")).await;
+    assert!(some.ok() && some.cases.len() == 1);
+}
+
+#[test]
+fn the_types_of_a_total_are_those_of_the_contract() {
+    let total = canonical("orders").unwrap().schema;
+    let zero = RecordBatch::new_empty(total);
+    assert_eq!(zero.column_by_name("total_base").unwrap().as_primitive::<Decimal128Type>().scale(), 4);
+}

@@ -1,0 +1,325 @@
+//! What a build has at hand: the pinned inputs, what readers see, and what it has made so far.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use datafusion::{catalog::TableProvider, scalar::ScalarValue};
+
+use super::{BuildRequest, Outcome};
+use crate::{
+    config::nearest,
+    diagnosis::{Diagnose, Diagnosis, Failure},
+    engine::{EngineError, Query, Session},
+    lake::{Commit, Lake, LakeError, Written},
+    ledger::PublishedTable,
+    model::{
+        Kind, Library, ModelError,
+        audits::Audited,
+        canonical,
+        file::{Place, SqlFile},
+        front_matter::PlacedAudit,
+        graph::Graph,
+        params,
+        people::View,
+        snapshot::{self, Snapshot},
+        staging,
+    },
+};
+
+/// What stops one table, or everything.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// This table keeps yesterday's version.
+    Table(Box<Diagnosis>),
+    /// The build ends.
+    Build(Box<ModelError>),
+}
+
+impl From<Diagnosis> for Trouble {
+    fn from(diagnosis: Diagnosis) -> Self {
+        Self::Table(Box::new(diagnosis))
+    }
+}
+
+impl From<EngineError> for Trouble {
+    fn from(error: EngineError) -> Self {
+        error.diagnosis().into()
+    }
+}
+
+impl From<ModelError> for Trouble {
+    fn from(error: ModelError) -> Self {
+        Self::Build(Box::new(error))
+    }
+}
+
+impl From<LakeError> for Trouble {
+    fn from(error: LakeError) -> Self {
+        ModelError::from(error).into()
+    }
+}
+
+/// A table this build made or found unchanged.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) version: i64,
+    pub(super) rows: u64,
+    pub(super) fingerprint: String,
+}
+
+/// A build at work.
+#[derive(Debug)]
+pub(super) struct Workshop<'a> {
+    pub(super) library: &'a Library,
+    pub(super) request: &'a BuildRequest<'a>,
+    pub(super) graph: Graph,
+    /// The values every query may bind.
+    pub(super) always: BTreeMap<String, ScalarValue>,
+    /// The version of every raw table that exists.
+    pub(super) pins: BTreeMap<String, i64>,
+    /// What readers see until this build is published; empty in a replay.
+    before: BTreeMap<String, PublishedTable>,
+    pub(super) standing: BTreeMap<String, Standing>,
+}
+
+impl<'a> Workshop<'a> {
+    /// Pins one version of every raw table and reads what is published.
+    pub(super) async fn open(library: &'a Library, request: &'a BuildRequest<'a>, raw: &BTreeSet<String>) -> Result<Self, ModelError> {
+        let mut pins = BTreeMap::new();
+        for table in raw {
+            if let Some(version) = request.lake.latest(table).await? {
+                pins.insert(table.clone(), version);
+            }
+        }
+        let before = match request.scratch {
+            Some(_) => BTreeMap::new(),
+            None => request.ledger.published_tables().await?,
+        };
+        let always = params::always(request.as_of, &request.brand);
+        Ok(Self { library, request, graph: library.graph(), always, pins, before, standing: BTreeMap::new() })
+    }
+
+    fn target(&self) -> &'a Lake {
+        self.request.scratch.unwrap_or(self.request.lake)
+    }
+
+    /// What readers see of a table once this build is published.
+    pub(super) fn seen(&self, name: &str) -> Option<PublishedTable> {
+        let kind = self.library.kind(name).unwrap_or(Kind::Model);
+        match self.standing.get(name) {
+            Some(standing) => Some(standing.published(name, kind)),
+            None => self.before.get(name).cloned(),
+        }
+    }
+
+    /// Everything the build stands on: for the ledger.
+    pub(super) fn publication(&self) -> Vec<PublishedTable> {
+        let raw = self.pins.iter().map(|(name, version)| PublishedTable {
+            name: name.clone(),
+            kind: Kind::Raw.name().to_owned(),
+            version: *version,
+            rows: None,
+            fingerprint: version.to_string(),
+        });
+        raw.chain(self.names().into_iter().filter_map(|name| self.seen(name))).collect()
+    }
+
+    /// The version of every table readers see.
+    pub(super) fn versions(&self) -> BTreeMap<String, i64> {
+        self.names().into_iter().filter_map(|name| Some((name.to_owned(), self.seen(name)?.version))).collect()
+    }
+
+    pub(super) fn into_pins(self) -> BTreeMap<String, i64> {
+        self.pins
+    }
+
+    fn names(&self) -> BTreeSet<&str> {
+        self.before.keys().chain(self.standing.keys()).map(String::as_str).collect()
+    }
+
+    /// Makes a table, or finds that there is nothing to do.
+    pub(super) async fn make(&mut self, name: &str) -> Result<Outcome, Trouble> {
+        self.usable(name)?;
+        self.fresh_inputs(name).await?;
+        let taken = match canonical::ledger(name) {
+            Some(table) => Some(snapshot::take(self.request.ledger, &table, self.request.as_of).await?),
+            None => None,
+        };
+        let fingerprint = self.fingerprint(name, taken.as_ref().map_or("", |taken| &taken.digest));
+        if let Some(before) = self.before.get(name).filter(|before| before.fingerprint == fingerprint)
+            && self.target().latest(name).await?.is_some_and(|latest| latest >= before.version)
+        {
+            let standing = Standing { version: before.version, rows: before.rows.unwrap_or_default(), fingerprint };
+            self.standing.insert(name.to_owned(), standing);
+            return Ok(Outcome::Reused);
+        }
+        let written = self.write(name, taken).await?;
+        let standing = Standing { version: written.version, rows: written.rows, fingerprint };
+        self.standing.insert(name.to_owned(), standing);
+        Ok(Outcome::Built)
+    }
+
+    async fn write(&self, name: &str, taken: Option<Snapshot>) -> Result<Written, Trouble> {
+        match (taken, name, self.library.get(name)) {
+            (Some(taken), ..) => self.write_snapshot(name, taken).await,
+            (None, "identities", _) => self.write_identities().await,
+            (None, _, Some(file)) => self.write_file(file).await,
+            (None, ..) => self.write_canonical(name).await,
+        }
+    }
+
+    /// Refuses a table whose files cannot be read.
+    fn usable(&self, name: &str) -> Result<(), Trouble> {
+        let files: Vec<&SqlFile> = match (self.library.get(name), name) {
+            (Some(file), _) => vec![file],
+            // Without a list of customers nobody knows who is who; without another staging file only its own table is missing.
+            (None, "identities") => self.library.staging_of("customers").into_iter().map(|(_, file)| file).collect(),
+            (None, _) => self.library.staging_of(name).into_iter().map(|(_, file)| file).collect(),
+        };
+        match files.into_iter().find_map(|file| file.problems().first()) {
+            Some(problem) => Err(problem.clone().into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a table one of whose raw inputs was pulled too long ago.
+    async fn fresh_inputs(&self, name: &str) -> Result<(), Trouble> {
+        let staging = self.library.staging_of(name).into_iter().map(|(_, file)| file);
+        if self.request.scratch.is_some() {
+            return Ok(());
+        }
+        for file in self.library.get(name).into_iter().chain(staging) {
+            for (table, max_age) in &file.front.max_age {
+                let (source, stream) = table.split_once("__").unwrap_or((table, ""));
+                let pulled = self.request.ledger.last_pulled(source, stream).await.map_err(ModelError::from)?;
+                let message = match pulled {
+                    Some(at) if self.request.now - at <= max_age.delta() => continue,
+                    Some(at) => format!("`{table}` was last pulled at {}, longer than {max_age} ago", at.format("%Y-%m-%d %H:%M UTC")),
+                    None => format!("`{table}` was never pulled to its end, and may be at most {max_age} old"),
+                };
+                let hint = format!("run `perennial pull {source}.{stream}`, and build again");
+                return Err(file.at_word(Diagnosis::new("stale_input", message), table).hint(hint).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A table at the version this build reads.
+    pub(super) async fn provider(&self, name: &str) -> Result<Arc<dyn TableProvider>, Trouble> {
+        let (lake, version) = match (self.pins.get(name), self.standing.get(name)) {
+            (Some(version), _) => (self.request.lake, *version),
+            (None, Some(standing)) => (self.target(), standing.version),
+            (None, None) => return Err(LakeError::NoTable(name.to_owned()).into()),
+        };
+        Ok(lake.provider(name, Some(version)).await?)
+    }
+
+    /// A table as readers see it once this build is published; none where there is none yet.
+    pub(super) async fn published_provider(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, Trouble> {
+        match self.seen(name) {
+            Some(table) => Ok(Some(self.target().provider(name, Some(table.version)).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// A session that can name these tables.
+    pub(super) async fn session(&self, names: impl IntoIterator<Item = String>) -> Result<Session, Trouble> {
+        let mut tables = BTreeMap::new();
+        for name in names {
+            let provider = self.provider(&name).await?;
+            tables.insert(name, provider);
+        }
+        Ok(self.request.engine.session(tables)?)
+    }
+
+    /// A staging file as a table, its columns checked.
+    pub(super) async fn view(
+        &self,
+        source: &'a str,
+        table: &'a str,
+        file: &'a SqlFile,
+        always: &BTreeMap<String, ScalarValue>,
+    ) -> Result<View<'a>, Trouble> {
+        if let Some(problem) = file.problems().first() {
+            return Err(problem.clone().into());
+        }
+        for raw in file.tables() {
+            if !self.pins.contains_key(&raw) && !self.standing.contains_key(&raw) {
+                return Err(self.missing_raw(file, &raw).into());
+            }
+        }
+        let session = self.session(file.tables()).await?;
+        let query = file.query(always);
+        let columns = session.schema(&query).await?;
+        if let Some(shape) = canonical::canonical(table)
+            && let Some(problem) = staging::column_problem(&shape, file, &columns)
+        {
+            return Err(problem.into());
+        }
+        let provider = session.view(&query).await?;
+        Ok(View { source, table, file, provider, columns })
+    }
+
+    fn missing_raw(&self, file: &SqlFile, raw: &str) -> Diagnosis {
+        let diagnosis = file.at_word(Diagnosis::new("unknown_table", format!("nothing was pulled into `{raw}` yet")), raw);
+        match nearest(raw, self.pins.keys().map(String::as_str)) {
+            Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
+            None => diagnosis.hint("pull its source first, or correct the name: a source's tables are called `<source>__<stream>`"),
+        }
+    }
+
+    /// Writes a query's rows as the next version of a table; nobody sees it yet.
+    pub(super) async fn replace(&self, name: &str, session: &Session, query: &Query<'_>, place: Place<'_>) -> Result<Written, Trouble> {
+        session.replace(query, self.target(), name, self.commit()).await.map_err(|failure| {
+            // What the program's own query says is said about the file whose rows it moves.
+            let told = *failure.diagnosis;
+            let told = if told.file.is_none() { place.put(told, place.line) } else { told };
+            // A lake that cannot be written stops everything; a column no table can hold stops this table.
+            match told.code.starts_with("lake_") && told.code != "lake_column" {
+                true => ModelError::Stopped(Failure { exit: failure.exit, diagnosis: Box::new(told) }).into(),
+                false => Diagnosis { message: format!("`{name}`: {}", told.message), ..told }.into(),
+            }
+        })
+    }
+
+    pub(super) fn commit(&self) -> Commit {
+        Commit { run: self.request.run.map(str::to_owned), cursor: None }
+    }
+
+    pub(super) fn lake(&self) -> &'a Lake {
+        self.target()
+    }
+
+    /// Runs a table's audits on what was just written.
+    pub(super) async fn audit(
+        &self,
+        name: &str,
+        written: Written,
+        key: &[String],
+        audits: &[PlacedAudit],
+        file: Option<&SqlFile>,
+    ) -> Result<(), Trouble> {
+        let mut tables = BTreeMap::from([(name.to_owned(), self.target().provider(name, Some(written.version)).await?)]);
+        for other in file.map(SqlFile::audited_tables).unwrap_or_default() {
+            let provider = self.provider(&other).await?;
+            tables.insert(other, provider);
+        }
+        let session = self.request.engine.session(tables)?;
+        let params = file.map_or_else(|| self.always.clone(), |file| file.bound(&self.always));
+        let audited = Audited {
+            session: &session,
+            table: name,
+            place: file.map_or(Place { file: None, line: 1 }, SqlFile::place),
+            key,
+            params: &params,
+            rows: written.rows,
+            previous: self.before.get(name).and_then(|before| before.rows),
+        };
+        match audited.run(audits).await? {
+            Some(failed) => Err(failed.into()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Everything that can be known to be wrong before a run: each file is planned against the columns its inputs will have.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use chrono::DateTime;
+use datafusion::{
+    catalog::TableProvider,
+    common::DataFusionError,
+    datasource::{MemTable, empty::EmptyTable},
+    scalar::ScalarValue,
+};
+
+use super::{BrandDefaults, Kind, Library, ModelError, SqlFile, audits::Audit, canonical, params, shape, staging::column_problem};
+use crate::{
+    config::nearest,
+    diagnosis::{Diagnose, Diagnosis, Finding},
+    engine::{Engine, EngineError, Origin, Query},
+};
+
+/// What is wrong with a file's columns, known from their names and types: a key or an audited column that is not there, a segment
+/// without people.
+pub(crate) fn result_problem(file: &SqlFile, columns: &Schema) -> Option<Diagnosis> {
+    let names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
+    let place = file.place();
+    if file.kind == Kind::Segment && !names.contains(&"customer_id") {
+        let message = format!("the segment `{}` does not return `customer_id`", file.name);
+        return Some(
+            place
+                .put(Diagnosis::new("missing_column", message), place.line)
+                .hint("a segment is a list of people; select their customer_id"),
+        );
+    }
+    let of_key = file.front.key.iter().map(|column| (column.as_str(), 1, "the key names"));
+    let of_audits = file.front.audits.iter();
+    let of_audits = of_audits.flat_map(|placed| placed.audit.columns().into_iter().map(|column| (column, placed.line, "an audit names")));
+    let (column, line, who) = of_key.chain(of_audits).find(|(column, ..)| !names.contains(column))?;
+    let diagnosis = place.put(Diagnosis::new("unknown_column", format!("{who} `{column}`, which `{}` does not return", file.name)), line);
+    Some(match nearest(column, names.iter().copied()) {
+        Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
+        None => diagnosis.hint(format!("its columns are: {}", names.join(", "))),
+    })
+}
+
+/// Plans files one after the other and remembers what columns each returns.
+pub(crate) struct Planner<'a> {
+    library: &'a Library,
+    engine: &'a Engine,
+    raw: &'a BTreeMap<String, SchemaRef>,
+    always: BTreeMap<String, ScalarValue>,
+    /// The columns of every built table that could be planned.
+    known: BTreeMap<String, SchemaRef>,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(library: &'a Library, engine: &'a Engine, raw: &'a BTreeMap<String, SchemaRef>) -> Self {
+        let known = canonical::canonical_tables().into_iter().chain(canonical::ledger_tables());
+        let brand = BrandDefaults { locale: "en-GB".to_owned(), timezone: "UTC".to_owned(), currency: "EUR".to_owned() };
+        Self {
+            library,
+            engine,
+            raw,
+            always: params::always(DateTime::UNIX_EPOCH, &brand),
+            known: known.map(|table| (table.name.to_owned(), table.schema)).collect(),
+        }
+    }
+
+    /// The columns of a table: raw, canonical, of the ledger, or of a file that was planned.
+    pub(crate) fn columns(&self, name: &str) -> Option<&SchemaRef> {
+        self.known.get(name).or_else(|| self.raw.get(name))
+    }
+
+    /// Plans a model, segment or metric; its inputs must have been planned. `None` where one of them could not be.
+    async fn plan(&mut self, file: &SqlFile) -> Result<Option<SchemaRef>, Diagnosis> {
+        let mut tables: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
+        for name in file.tables() {
+            match self.known.get(&name) {
+                Some(schema) => tables.insert(name, Arc::new(EmptyTable::new(Arc::clone(schema)))),
+                None => return Ok(None),
+            };
+        }
+        let found = self.result(file, tables).await?;
+        let shape = shape::of_result(&found).map_err(|why| {
+            let place = file.place();
+            place.put(Diagnosis::new("column_type", why), place.line)
+        })?;
+        if let Some(problem) = result_problem(file, &shape.schema) {
+            return Err(problem);
+        }
+        self.known.insert(file.name.clone(), Arc::clone(&shape.schema));
+        self.plan_audits(file).await?;
+        Ok(Some(shape.schema))
+    }
+
+    /// Plans a staging file against the declared raw columns.
+    async fn plan_staging(&self, file: &SqlFile) -> Result<Option<SchemaRef>, Diagnosis> {
+        let mut tables: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
+        for name in file.tables() {
+            let Some(schema) = self.raw.get(&name).cloned().or_else(|| canonical::ledger(&name).map(|table| table.schema)) else {
+                let diagnosis = file.at_word(Diagnosis::new("unknown_table", format!("no source has a stream `{name}`")), &name);
+                let hint = match nearest(&name, self.raw.keys().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "a source's tables are called `<source>__<stream>`, as config/sources/<source>.toml declares them".to_owned(),
+                };
+                return Err(diagnosis.hint(hint));
+            };
+            tables.insert(name, Arc::new(EmptyTable::new(schema)));
+        }
+        let found = self.result(file, tables).await?;
+        let table = file.staged().and_then(|(_, table)| canonical::canonical(table));
+        match table.and_then(|table| column_problem(&table, file, &found)) {
+            Some(problem) => Err(problem),
+            None => Ok(Some(found)),
+        }
+    }
+
+    async fn result(&self, file: &SqlFile, tables: BTreeMap<String, Arc<dyn TableProvider>>) -> Result<SchemaRef, Diagnosis> {
+        let told = |error: EngineError| error.diagnosis();
+        self.engine.session(tables).map_err(told)?.schema(&file.query(&self.always)).await.map_err(told)
+    }
+
+    async fn plan_audits(&self, file: &SqlFile) -> Result<(), Diagnosis> {
+        for placed in &file.front.audits {
+            match &placed.audit {
+                Audit::Select(sql) => {
+                    let names = file.audited_tables().into_iter().chain([file.name.clone()]);
+                    let tables = names.filter_map(|name| {
+                        let schema = self.known.get(&name)?;
+                        Some((name, Arc::new(EmptyTable::new(Arc::clone(schema))) as Arc<dyn TableProvider>))
+                    });
+                    let session = self.engine.session(tables.collect()).map_err(|error| error.diagnosis())?;
+                    let origin = Origin { file: Some(&file.path), line: placed.line };
+                    let query = Query { sql, origin, params: file.bound(&self.always) };
+                    session.schema(&query).await.map_err(|error| error.diagnosis())?;
+                }
+                Audit::Relationship { table, other, .. } => {
+                    if self.known.get(table).is_some_and(|schema| schema.column_with_name(other).is_none()) {
+                        let message = format!("the audit `{}` names `{other}`, which `{table}` does not have", placed.text);
+                        return Err(file.place().put(Diagnosis::new("unknown_column", message), placed.line));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans a table and everything it rests on, as far as it can be planned.
+    pub(crate) async fn plan_upto(&mut self, name: &str) -> Result<Option<SchemaRef>, Diagnosis> {
+        let library = self.library;
+        let graph = library.graph();
+        let order = graph.order().unwrap_or_default();
+        let needed = graph.closure(&[name.to_owned()]);
+        for step in order.iter().filter(|step| needed.contains(*step)) {
+            if let Some(file) = library.get(step).filter(|_| !self.known.contains_key(step)) {
+                if let Some(problem) = file.problems().first() {
+                    return Err(problem.clone());
+                }
+                self.plan(file).await?;
+            }
+        }
+        Ok(self.known.get(name).cloned())
+    }
+}
+
+impl Library {
+    /// What is wrong with the SQL files, each planned against the columns its inputs will have: the declared columns of the raw tables,
+    /// those of the canonical tables, and those other files return. A file whose input is broken is not told twice.
+    pub async fn check(&self, engine: &Engine, raw: &BTreeMap<String, SchemaRef>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut planner = Planner::new(self, engine, raw);
+        let staging = self.files().filter(|file| file.kind == Kind::Staging);
+        let order = self.graph().order().unwrap_or_default();
+        let built = order.iter().filter_map(|name| self.get(name));
+        let in_circles = self.files().filter(|file| file.kind != Kind::Staging && !order.contains(&file.name));
+        for file in staging.chain(built).chain(in_circles) {
+            findings.extend(file.problems().iter().cloned().map(Finding::error));
+            findings.extend(file.parsed().map(|parsed| parsed.findings.clone()).unwrap_or_default());
+            findings.extend(self.input_ages(file, raw));
+            findings.extend(unused_params(file));
+            if file.problems().is_empty() {
+                let planned = match file.kind {
+                    Kind::Staging => planner.plan_staging(file).await,
+                    _ => planner.plan(file).await,
+                };
+                findings.extend(planned.err().map(Finding::error));
+            }
+        }
+        findings
+    }
+
+    /// The columns a table will have, without any data.
+    ///
+    /// # Errors
+    /// Where there is no such table, or it or what it rests on cannot be planned.
+    pub async fn schema_of(&self, engine: &Engine, raw: &BTreeMap<String, SchemaRef>, name: &str) -> Result<SchemaRef, ModelError> {
+        let planned = Planner::new(self, engine, raw).plan_upto(name).await.map_err(ModelError::wrong)?;
+        planned.or_else(|| raw.get(name).cloned()).ok_or_else(|| {
+            let all = self.tables();
+            let diagnosis = Diagnosis::new("unknown_table", format!("there is no table `{name}`"));
+            ModelError::wrong(match nearest(name, all.iter().map(String::as_str)) {
+                Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
+                None => diagnosis,
+            })
+        })
+    }
+
+    /// `inputs = { … }` must name raw tables.
+    fn input_ages(&self, file: &SqlFile, raw: &BTreeMap<String, SchemaRef>) -> Vec<Finding> {
+        let unknown = file.front.max_age.keys().filter(|table| !raw.contains_key(*table));
+        let findings = unknown.map(|table| {
+            let diagnosis = Diagnosis::new("unknown_table", format!("`inputs` names `{table}`, and no source has such a stream"));
+            let diagnosis = diagnosis.in_file(&file.path).at(1, 1);
+            Finding::error(match nearest(table, raw.keys().map(String::as_str)) {
+                Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
+                None => diagnosis.hint("name a source's table, such as `shop__orders`"),
+            })
+        });
+        findings.collect()
+    }
+}
+
+fn unused_params(file: &SqlFile) -> Vec<Finding> {
+    let Some(parsed) = file.parsed() else { return Vec::new() };
+    let audits = file.front.audits.iter().filter(|placed| matches!(placed.audit, Audit::Select(_))).map(|placed| placed.text.as_str());
+    let audits = audits.collect::<Vec<_>>().join("\n");
+    let unused = file.front.params.keys().filter(|name| !parsed.params.contains(*name) && !audits.contains(&format!("${name}")));
+    let findings = unused.map(|name| {
+        let diagnosis = Diagnosis::new("unused_parameter", format!("the parameter `{name}` is not used"));
+        Finding::warning(diagnosis.in_file(&file.path).at(1, 1).hint(format!("write `${name}` where its value belongs, or remove it")))
+    });
+    findings.collect()
+}
+
+/// Rows of a known shape as a table; used where tables are given by hand.
+pub(crate) fn table_of(schema: &SchemaRef, rows: Vec<arrow::array::RecordBatch>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    Ok(Arc::new(MemTable::try_new(Arc::clone(schema), vec![rows])?))
+}

@@ -1,0 +1,204 @@
+//! The `/* --- … --- */` at the top of an SQL file: TOML between two lines of dashes, inside a comment.
+
+use std::{collections::BTreeMap, path::Path};
+
+use datafusion::scalar::ScalarValue;
+use serde::Deserialize;
+
+use super::{audits::Audit, params};
+use crate::{
+    config::{self, Period},
+    diagnosis::Diagnosis,
+};
+
+/// What an SQL file says about itself.
+#[derive(Debug, Clone, Default)]
+pub struct FrontMatter {
+    /// The columns that name a row; audited to be unique and never null.
+    pub key: Vec<String>,
+    /// The typed defaults of the file's own parameters.
+    pub params: BTreeMap<String, ScalarValue>,
+    /// What must be true of the result before it replaces yesterday's.
+    pub(crate) audits: Vec<PlacedAudit>,
+    /// Whom to ask.
+    pub owner: Option<String>,
+    /// What the table is, in a sentence; the leading `--` comment where the front matter has none.
+    pub description: Option<String>,
+    /// How old the last pull of a raw table may be.
+    pub max_age: BTreeMap<String, Period>,
+}
+
+/// An audit, as it is written and where.
+#[derive(Debug, Clone)]
+pub(crate) struct PlacedAudit {
+    /// The audit.
+    pub(crate) audit: Audit,
+    /// Its text.
+    pub(crate) text: String,
+    /// Its line in the SQL file.
+    pub(crate) line: usize,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    key: Columns,
+    params: BTreeMap<String, toml::Value>,
+    audits: Vec<String>,
+    owner: Option<String>,
+    description: Option<String>,
+    inputs: BTreeMap<String, Input>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(untagged, expecting = "a column name or a list of column names is wanted here")]
+enum Columns {
+    #[default]
+    None,
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    max_age: Period,
+}
+
+/// Reads the front matter of an SQL text; a file without one has none of it.
+///
+/// # Errors
+/// With the line in the SQL file.
+pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Diagnosis> {
+    let Some(body) = body(text, file)? else {
+        return Ok(FrontMatter { description: leading_comment(text), ..FrontMatter::default() });
+    };
+    // The TOML is read with everything before it replaced by empty lines, so that its line numbers are those of the SQL file.
+    let padded = format!("{}{}", "\n".repeat(text[..body.start].matches('\n').count()), &text[body.clone()]);
+    let written: Written = config::parse(&padded, file).map_err(|error| error.0)?;
+    let place = |keys: &[&str], diagnosis: Diagnosis| match config::locate(&padded, keys) {
+        Some((line, column)) => diagnosis.in_file(file).at(line, column),
+        None => diagnosis.in_file(file),
+    };
+    let mut bound = BTreeMap::new();
+    for (name, value) in &written.params {
+        let refused = |message: String| place(&["params", name], Diagnosis::new("parameter", message));
+        if params::ALWAYS.contains(&name.as_str()) {
+            return Err(refused(format!("`{name}` is bound by the program and cannot be a parameter")).hint("give it another name"));
+        }
+        let value = params::from_toml(value).map_err(|why| refused(format!("the parameter `{name}` cannot be bound: {why}")))?;
+        bound.insert(name.clone(), value);
+    }
+    let mut audits = Vec::new();
+    for audit in &written.audits {
+        let line = line_of(text, body.clone(), audit);
+        let parsed = Audit::parse(audit)
+            .map_err(|why| Diagnosis::new("audit", why).in_file(file).at(line, 1).hint(format!("known audits are: {}", Audit::KNOWN)))?;
+        audits.push(PlacedAudit { audit: parsed, text: audit.clone(), line });
+    }
+    Ok(FrontMatter {
+        key: match written.key {
+            Columns::None => Vec::new(),
+            Columns::One(column) => vec![column],
+            Columns::Many(columns) => columns,
+        },
+        params: bound,
+        audits,
+        owner: written.owner,
+        description: written.description.or_else(|| leading_comment(text)),
+        max_age: written.inputs.into_iter().map(|(table, input)| (table, input.max_age)).collect(),
+    })
+}
+
+/// Where the TOML stands in the text.
+fn body(text: &str, file: &Path) -> Result<Option<std::ops::Range<usize>>, Diagnosis> {
+    let start = text.len() - text.trim_start().len();
+    let Some(comment) = text[start..].strip_prefix("/*") else { return Ok(None) };
+    let inner = comment.trim_start_matches([' ', '\t']);
+    let Some(after) = inner.strip_prefix("---") else { return Ok(None) };
+    let line = text[..start].matches('\n').count() + 1;
+    let unclosed = || {
+        Diagnosis::new("front_matter", "the front matter is not closed")
+            .in_file(file)
+            .at(line, 1)
+            .hint("close it with a line `--- */` before the SQL begins")
+    };
+    let end = after.find("*/").ok_or_else(unclosed)?;
+    let toml = after[..end].trim_end().strip_suffix("---").ok_or_else(unclosed)?;
+    let from = text.len() - after.len();
+    Ok(Some(from..from + toml.len()))
+}
+
+/// The first `--` comment of the file, its lines joined; what stands between it and the top may only be the front matter.
+fn leading_comment(text: &str) -> Option<String> {
+    let mut rest = text.trim_start();
+    if rest.starts_with("/*") {
+        rest = rest.split_once("*/").map_or("", |(_, after)| after).trim_start();
+    }
+    let lines: Vec<&str> = rest.lines().map_while(|line| line.trim_start().strip_prefix("--")).map(str::trim).collect();
+    let joined = lines.join(" ").trim().to_owned();
+    (!joined.is_empty()).then_some(joined)
+}
+
+/// The line an audit's text begins on; the front matter's first line where it is written with escapes.
+fn line_of(text: &str, body: std::ops::Range<usize>, audit: &str) -> usize {
+    let first = audit.trim().lines().next().unwrap_or_default();
+    let offset = text[body.clone()].find(first).unwrap_or(0);
+    text[..body.start + offset].matches('\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> Diagnosis {
+        read(text, Path::new("sql/segments/lapsed.sql")).unwrap_err()
+    }
+
+    #[test]
+    fn a_file_says_what_it_is() {
+        let text = "/* ---\nkey = \"customer_id\"\nparams = { quiet_days = 90 }\naudits = [\n  \"unique(customer_id)\",\n  \
+                    \"rows(0, 50000)\"]\ninputs = { shop__orders = { max_age = \"36h\" } }\n--- */\n-- Customers who bought\n-- twice.\nselect 1";
+        let front = read(text, Path::new("a.sql")).unwrap();
+        assert_eq!(front.key, ["customer_id"]);
+        assert_eq!(front.params["quiet_days"], ScalarValue::Int64(Some(90)));
+        assert_eq!(front.audits.iter().map(|audit| audit.line).collect::<Vec<_>>(), [5, 6]);
+        assert_eq!(front.description.as_deref(), Some("Customers who bought twice."));
+        assert_eq!(front.max_age["shop__orders"], Period::hours(36));
+    }
+
+    #[test]
+    fn a_file_needs_no_front_matter() {
+        assert_eq!(read("-- Just words.\nselect 1", Path::new("a.sql")).unwrap().description.as_deref(), Some("Just words."));
+        assert!(read("/* a comment */ select 1", Path::new("a.sql")).unwrap().key.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_on_its_line_of_the_sql_file() {
+        let diagnosis = error("\n/* ---\nkey = \"a\"\nparms = { x = 1 }\n--- */\nselect 1");
+        assert_eq!(
+            (diagnosis.code.as_str(), diagnosis.line, diagnosis.hint.as_deref()),
+            ("unknown_key", Some(4), Some("did you mean `params`?"))
+        );
+        assert_eq!(diagnosis.file.as_deref(), Some(Path::new("sql/segments/lapsed.sql")));
+    }
+
+    #[test]
+    fn a_parameter_of_a_wrong_kind_or_name_is_an_error_on_its_line() {
+        let diagnosis = error("/* ---\n[params]\na = 1\nb = [1]\n--- */\nselect 1");
+        assert_eq!((diagnosis.code.as_str(), diagnosis.line), ("parameter", Some(4)));
+        assert_eq!(error("/* ---\nparams = { as_of = 1 }\n--- */\nselect 1").line, Some(2));
+    }
+
+    #[test]
+    fn an_unknown_audit_is_an_error_on_its_line() {
+        let diagnosis = error("/* ---\naudits = [\n \"unique(a)\",\n \"uniqe(a)\"]\n--- */\nselect 1");
+        assert_eq!((diagnosis.code.as_str(), diagnosis.line), ("audit", Some(4)));
+    }
+
+    #[test]
+    fn an_unclosed_front_matter_is_an_error() {
+        assert_eq!(error("/* ---\nkey = 'a'\nselect 1").code, "front_matter");
+        assert_eq!(error("/* ---\nkey = 'a'\n*/\nselect 1").code, "front_matter");
+    }
+}

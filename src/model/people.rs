@@ -1,0 +1,148 @@
+//! Reads the records of people out of staging, and writes who is who.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder},
+    datatypes::{DataType, SchemaRef, TimestampMicrosecondType},
+};
+use datafusion::{
+    catalog::TableProvider, common::DataFusionError, execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter,
+};
+use futures::{StreamExt, TryStreamExt};
+
+use super::{
+    canonical::instant,
+    file::SqlFile,
+    identities::{Resolved, Resolver},
+    shape::{cast, quoted},
+};
+use crate::{
+    diagnosis::{Diagnose, Diagnosis},
+    engine::{Engine, Origin, Query, Session},
+};
+
+/// Rows in a batch of `identities`.
+const BATCH: usize = 8192;
+
+/// A staging file as a table.
+#[derive(Debug, Clone)]
+pub(crate) struct View<'a> {
+    /// The source it belongs to.
+    pub(crate) source: &'a str,
+    /// The canonical table it feeds.
+    pub(crate) table: &'a str,
+    /// The file.
+    pub(crate) file: &'a SqlFile,
+    /// Its rows.
+    pub(crate) provider: Arc<dyn TableProvider>,
+    /// Its columns.
+    pub(crate) columns: SchemaRef,
+}
+
+/// Resolves everyone whom any staging view names.
+///
+/// # Errors
+/// Where a view cannot be read, or a record of a person has no id.
+pub(crate) async fn resolve(engine: &Engine, views: &[View<'_>]) -> Result<Resolved, Diagnosis> {
+    let mut resolver = Resolver::default();
+    for view in views.iter().filter(|view| view.table == "customers") {
+        records(engine, view, &mut resolver).await?;
+    }
+    for view in views.iter().filter(|view| view.table != "customers" && view.columns.column_with_name("customer_id").is_some()) {
+        let listed = views.iter().filter(|other| other.table == "customers" && other.source == view.source);
+        strangers(engine, view, &listed.collect::<Vec<_>>(), &mut resolver).await?;
+    }
+    Ok(resolver.resolve())
+}
+
+/// The records of a list of customers.
+async fn records(engine: &Engine, view: &View<'_>, resolver: &mut Resolver) -> Result<(), Diagnosis> {
+    let column = |name: &str, kind: &DataType| match view.columns.column_with_name(name) {
+        Some(_) => format!("{} as {name}", cast(&quoted(name), kind)),
+        None => format!("{} as {name}", cast("null", kind)),
+    };
+    let texts = ["customer_id", "email", "link_source", "link_id"].map(|name| column(name, &DataType::Utf8));
+    let sql = format!("select {}, {} from {}", texts.join(", "), column("created_at", &instant()), quoted(&view.file.name));
+    let mut nameless = 0_usize;
+    for_each(&session(engine, [view])?, &sql, view.file, |batch| {
+        let [id, email, link_source, link_id] = [0, 1, 2, 3].map(|column| batch.column(column).as_string::<i32>());
+        let created = batch.column(4).as_primitive::<TimestampMicrosecondType>();
+        for row in 0..batch.num_rows() {
+            if id.is_null(row) {
+                nameless += 1;
+                continue;
+            }
+            let email = email.is_valid(row).then(|| email.value(row));
+            let linked = link_source.is_valid(row) && link_id.is_valid(row);
+            let link = linked.then(|| (link_source.value(row), link_id.value(row)));
+            resolver.add(view.source, id.value(row), email, link, created.is_valid(row).then(|| created.value(row)));
+        }
+    })
+    .await?;
+    if nameless > 0 {
+        let message = format!("{nameless} rows have no customer_id, so that nobody can say whose they are");
+        let place = view.file.place();
+        return Err(place
+            .put(Diagnosis::new("missing_id", message), place.line)
+            .hint("leave such rows out with `where … is not null`, on purpose"));
+    }
+    Ok(())
+}
+
+/// Ids that orders and tickets mention and no list of customers of their source has.
+async fn strangers(engine: &Engine, view: &View<'_>, listed: &[&View<'_>], resolver: &mut Resolver) -> Result<(), Diagnosis> {
+    let id = cast("customer_id", &DataType::Utf8);
+    let mut sql = format!("select distinct {id} as id from {} where customer_id is not null", quoted(&view.file.name));
+    for list in listed {
+        sql = format!("select a.id from ({sql}) a left anti join (select {id} as id from {}) b on a.id = b.id", quoted(&list.file.name));
+    }
+    let views = listed.iter().copied().chain([view]);
+    for_each(&session(engine, views)?, &sql, view.file, |batch| {
+        let ids = batch.column(0).as_string::<i32>();
+        for id in ids.iter().flatten() {
+            resolver.add(view.source, id, None, None, None);
+        }
+    })
+    .await
+}
+
+fn session<'v>(engine: &Engine, views: impl IntoIterator<Item = &'v View<'v>>) -> Result<Session, Diagnosis> {
+    let tables: BTreeMap<_, _> = views.into_iter().map(|view| (view.file.name.clone(), Arc::clone(&view.provider))).collect();
+    engine.session(tables).map_err(|error| error.diagnosis())
+}
+
+async fn for_each(session: &Session, sql: &str, file: &SqlFile, mut take: impl FnMut(&RecordBatch)) -> Result<(), Diagnosis> {
+    let place = file.place();
+    let query = Query { sql, origin: Origin { file: None, line: 1 }, params: BTreeMap::new() };
+    let mut rows = session.stream(&query).await.map_err(|error| error.diagnosis())?;
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|error| place.put(broke_off(&error), place.line))?;
+        take(&batch);
+    }
+    Ok(())
+}
+
+/// Rows that stop coming in the middle: a cast that fails, a division by nothing, memory.
+pub(crate) fn broke_off(error: &DataFusionError) -> Diagnosis {
+    let message = error.strip_backtrace();
+    Diagnosis::new("query_failed", format!("the query broke off: {}", message.lines().next().unwrap_or_default()))
+        .hint("look for a cast or a division that one row does not survive; `try_cast` and `nullif(…, 0)` give null instead")
+}
+
+/// `identities`, row by row as it is written.
+pub(crate) fn identity_rows(resolved: Arc<Resolved>, schema: SchemaRef) -> SendableRecordBatchStream {
+    let starts = (0..resolved.len()).step_by(BATCH);
+    let columns = Arc::clone(&schema);
+    let batches = futures::stream::iter(starts).map(move |start| {
+        let [mut source, mut id, mut person] = [(); 3].map(|()| StringBuilder::new());
+        for (from, its, who) in resolved.aliases(start, BATCH) {
+            source.append_value(from);
+            id.append_value(its);
+            person.append_value(&who);
+        }
+        let arrays: Vec<ArrayRef> = vec![Arc::new(source.finish()), Arc::new(id.finish()), Arc::new(person.finish())];
+        RecordBatch::try_new(Arc::clone(&columns), arrays)
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches.map_err(DataFusionError::from)))
+}

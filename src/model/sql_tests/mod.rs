@@ -1,0 +1,149 @@
+//! SQL tests: given rows, expected rows. `sql/tests/*.toml`, one file a tested SQL file:
+//!
+//! ```toml
+//! test = "lapsed"                          # or: file = "segments/lapsed.sql"
+//! as_of = "2026-11-22T01:00:00Z"           # for all cases; each may have its own
+//! params = { quiet_days = 90 }             # in place of the front matter's defaults; for all cases, or for one
+//! brand = { timezone = "Europe/Berlin", currency = "EUR", locale = "en-GB" }   # UTC, EUR, en-GB where absent
+//!
+//! [default.orders]                         # values for columns that a given row does not name
+//! status = "paid"
+//!
+//! [[case]]
+//! name = "somebody who bought twice and went quiet is lapsed"
+//! given.customers = [ { customer_id = "c1", email = "ann@example.org" } ]
+//! given.orders = """
+//! order_id, customer_id, ordered_at,           total_base, coupon_code
+//! o1,       c1,          2026-01-05T10:00:00Z, 25.50,
+//! o2,       c1,          2026-03-05T10:00:00Z, 19.00,      ""
+//! """
+//! expect = [ { customer_id = "c1", quiet_days = 261 } ]
+//! partial = true                           # compare only the columns that `expect` names
+//! ```
+//!
+//! - Rows are tables or CSV text with a header line. Spaces around unquoted cells are cut off, empty lines skipped. No order matters.
+//! - NULL is a blank unquoted cell, a key left out, or `{}`; `""` is empty text; `[]` is no rows.
+//! - Types are those of the tables themselves: canonical, of the ledger, declared by a source, or returned by another file. Decimals may
+//!   be written as text or number and must fit their scale; instants as TOML datetimes or text (`2026-01-05` is midnight UTC); lists and
+//!   structs as TOML arrays and tables, in CSV as quoted JSON.
+//! - A column the table does not have is an error, as is a table the file does not read, directly or through others. A canonical, ledger
+//!   or raw table that is not given is empty; a model that is read and not given is computed from what is given.
+//! - `expect` is whole unless `partial`: exactly these rows, every column named by at least one of them.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `format.rs` | the TOML of a test file |
+//! | `rows.rs` | written rows into typed ones, by the schema of their table |
+//! | `run.rs` | a case run in a session of its own |
+//! | `compare.rs` | what is missing, what is too much |
+
+mod compare;
+mod format;
+mod rows;
+mod run;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use arrow::datatypes::SchemaRef;
+use futures::{StreamExt, stream};
+use serde::Serialize;
+
+use super::Library;
+use crate::{diagnosis::Diagnosis, engine::Engine};
+
+/// Cases that run at the same time.
+const TOGETHER: usize = 4;
+
+/// What became of a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaseOutcome {
+    /// The rows are those expected.
+    Passed,
+    /// They are not; line by line, what is missing (`-`) and what is too much (`+`).
+    Failed(Vec<String>),
+    /// The test itself, or the SQL, cannot be used.
+    Broken(Diagnosis),
+}
+
+/// One case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CaseReport {
+    /// The test file.
+    pub file: PathBuf,
+    /// The tested SQL file's name.
+    pub test: String,
+    /// The case; empty where the whole file cannot be used.
+    pub name: String,
+    /// The case's line in the test file.
+    pub line: Option<usize>,
+    /// What became of it.
+    pub outcome: CaseOutcome,
+}
+
+/// All cases, in the order they are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TestReport {
+    /// The cases.
+    pub cases: Vec<CaseReport>,
+}
+
+impl TestReport {
+    /// Whether every case passed.
+    #[must_use]
+    pub fn ok(&self) -> bool {
+        self.cases.iter().all(|case| case.outcome == CaseOutcome::Passed)
+    }
+
+    /// How many passed.
+    #[must_use]
+    pub fn passed(&self) -> usize {
+        self.cases.iter().filter(|case| case.outcome == CaseOutcome::Passed).count()
+    }
+}
+
+/// Runs the cases of `sql/tests`, or those whose file, tested name or case name contains `filter`. `raw` declares the columns of the
+/// sources' tables.
+pub async fn run_tests(library: &Library, engine: &Engine, raw: &BTreeMap<String, SchemaRef>, filter: Option<&str>) -> TestReport {
+    let mut work = Vec::new();
+    let mut broken = Vec::new();
+    for path in test_files(library.root()) {
+        let report = |outcome| CaseReport { file: path.clone(), test: String::new(), name: String::new(), line: None, outcome };
+        match std::fs::read_to_string(library.root().join(&path)) {
+            Ok(text) => match format::read(&text, &path) {
+                Ok(file) => work.extend(file.cases()),
+                Err(diagnosis) => broken.push(report(CaseOutcome::Broken(diagnosis))),
+            },
+            Err(error) => {
+                let diagnosis = Diagnosis::new("unreadable", format!("cannot be read: {error}")).in_file(&path);
+                broken.push(report(CaseOutcome::Broken(diagnosis)));
+            }
+        }
+    }
+    let wanted = |case: &format::Case| {
+        filter.is_none_or(|filter| case.test.contains(filter) || case.name.contains(filter) || case.file.to_string_lossy().contains(filter))
+    };
+    let cases = stream::iter(work.into_iter().filter(wanted))
+        .map(|case| async move {
+            let outcome = run::run(library, engine, raw, &case).await.unwrap_or_else(CaseOutcome::Broken);
+            CaseReport { file: case.file, test: case.test, name: case.name, line: case.line, outcome }
+        })
+        .buffered(TOGETHER);
+    let cases: Vec<CaseReport> = cases.collect().await;
+    broken.extend(cases);
+    broken.sort_by(|a, b| a.file.cmp(&b.file));
+    TestReport { cases: broken }
+}
+
+/// The test files, sorted by name.
+fn test_files(root: &Path) -> Vec<PathBuf> {
+    let folder = Path::new("sql").join("tests");
+    let entries = std::fs::read_dir(root.join(&folder)).into_iter().flatten().filter_map(Result::ok);
+    let files = entries.map(|entry| folder.join(entry.file_name()));
+    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
+    files.sort();
+    files
+}
