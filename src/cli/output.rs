@@ -1,6 +1,6 @@
 //! How results and failures look.
 
-use std::fmt::Display;
+use std::{fmt::Display, io::Write};
 
 use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource};
 use serde::Serialize;
@@ -11,19 +11,24 @@ use crate::diagnosis::{Diagnosis, Failure};
 /// Prints the result: one JSON document, or words for people.
 pub(super) fn print(global: &Global, json: &impl Serialize, text: impl Display) {
     if global.json() {
-        println!("{}", serde_json::to_string_pretty(json).unwrap_or_default());
+        say(&serde_json::to_string_pretty(json).unwrap_or_default());
     } else {
         let text = text.to_string();
         if !text.is_empty() {
-            println!("{}", text.trim_end());
+            say(text.trim_end());
         }
     }
+}
+
+/// Writes a line to stdout. A reader who has closed the pipe (`| head`) has seen enough; that is no failure.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Prints a failure: `{"error": {…}}` on stdout, or a drawn diagnosis on stderr.
 pub(super) fn fail(global: &Global, failure: &Failure) {
     if global.json() {
-        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "error": failure.diagnosis })).unwrap_or_default());
+        say(&serde_json::to_string_pretty(&serde_json::json!({ "error": failure.diagnosis })).unwrap_or_default());
     } else {
         eprintln!("{}", draw(global, &failure.diagnosis));
     }

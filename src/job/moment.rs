@@ -1,6 +1,6 @@
 //! A run's logical time: which `as_of` it has, and whether that is the live slot or a replay.
 
-use chrono::{DateTime, Days, NaiveDate, TimeZone, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
 use super::settings::{Job, Step};
@@ -52,7 +52,8 @@ impl Moment {
 
 fn read(text: &str, now: DateTime<Utc>, zone: Tz, job: Option<&Job>) -> Option<DateTime<Utc>> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Some(at.to_utc());
+        // A logical time is whole seconds, as plans and folders name it.
+        return at.to_utc().with_nanosecond(0);
     }
     let day = match text {
         "today" => now.with_timezone(&zone).date_naive(),

@@ -14,7 +14,7 @@ use crate::engine::{EngineError, Origin, Query, Session};
 /// Who counts: everyone assigned, whether or not their letter arrived (intent to treat), once their window is over.
 pub const ARMS: &str = "
 with assigned as (
-  select arm, customer_id, at, at + $goal_days * interval '1 day' as until
+  select arm, customer_id, at, at + $goal as until
   from assignments
   where campaign = $campaign
 ), outcome as (
@@ -76,7 +76,7 @@ pub async fn campaign(
 ) -> Result<CampaignReport, EngineError> {
     let params = BTreeMap::from([
         ("campaign".to_owned(), ScalarValue::from(name)),
-        ("goal_days".to_owned(), ScalarValue::from(goal_days)),
+        ("goal".to_owned(), ScalarValue::new_interval_dt(i32::try_from(goal_days).unwrap_or(i32::MAX), 0)),
         ("as_of".to_owned(), ScalarValue::TimestampMicrosecond(Some(as_of.timestamp_micros()), Some("UTC".into()))),
     ]);
     let batches = session.collect(&Query { sql: ARMS, origin: Origin { file: None, line: 1 }, params }).await?;

@@ -111,7 +111,9 @@ impl Schedule {
     pub fn between(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
         // No zone's clock has ever been moved by more than a few hours; a day of margin covers them all.
         let margin = TimeDelta::days(1);
-        let first = (after.with_timezone(&self.zone).naive_local() - margin).and_utc();
+        // Slots are whole seconds; the pattern's own search keeps whatever fraction it starts from.
+        let start = (after.with_timezone(&self.zone).naive_local() - margin).and_utc();
+        let first = start.with_nanosecond(0).unwrap_or(start);
         let last = (until.with_timezone(&self.zone).naive_local() + margin).and_utc();
         let mut slots: Vec<_> = self
             .cron
@@ -210,6 +212,13 @@ mod tests {
     #[test]
     fn an_hourly_pattern_runs_in_both_passes() {
         assert_eq!(slots("0 * * * *", "Europe/Berlin", "2026-10-24T23:30:00Z", "2026-10-25T02:00:00Z").len(), 3);
+    }
+
+    #[test]
+    fn slots_are_whole_seconds_whatever_the_time_is_now() {
+        let schedule = Schedule::parse("0 2 * * *", "Europe/Berlin").unwrap();
+        assert_eq!(schedule.latest_due(at("2026-11-22T04:16:56.839955123Z")), Some(at("2026-11-22T01:00:00Z")));
+        assert_eq!(schedule.next(at("2026-11-22T04:16:56.839955123Z")), Some(at("2026-11-23T01:00:00Z")));
     }
 
     #[test]
