@@ -26,7 +26,7 @@ use crate::{
     config::locate,
     diagnosis::{Diagnosis, Severity},
     lake::Lake,
-    ledger::{Contact, CustomerId, Drafted, Ledger, NewPlan, PlanId, PlanRecord, PlanStatus, PlanSummary},
+    ledger::{Contact, CustomerId, Drafted, Ledger, NewPlan, PlanId, PlanRecord, PlanSummary},
     message::{Brand, Channel, Templates, rows},
     secret::Keys,
 };
@@ -103,6 +103,7 @@ pub async fn plan_slot(request: PlanRequest<'_>) -> Result<Vec<Planned>, Campaig
         ));
     }
     request.ledger.expire_drafts(request.now).await?;
+    request.ledger.close_expired(request.now).await?;
     let tables = Tables::read(request.lake, request.versions).await?;
     let facts = Facts { history: history(&request).await?, ..tables.facts(request.as_of)? };
     let standing = Standing::read(&request).await?;
@@ -161,8 +162,6 @@ impl Standing {
         records.retain(|record| {
             record.replay == request.replay && (record.is_promised() || (record.is_settled() && record.as_of == request.as_of))
         });
-        // An approval that ran out before anything was sent stands in nobody's way.
-        records.retain(|record| record.status != PlanStatus::Approved || record.expires_at > request.now);
         Ok(Self { records })
     }
 

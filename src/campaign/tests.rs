@@ -335,6 +335,10 @@ async fn a_slot_is_planned_frozen_and_opens_again() {
     approve(house.root.path(), &house.ledger, &house.keys, &win_back.summary.plan, "Mara", as_of() + TimeDelta::hours(1)).await.unwrap();
     let again = house.made(house.request()).await;
     assert_eq!((again.fresh, again.summary.status), (false, PlanStatus::Approved), "an approved plan is met again");
+    let next = as_of() + TimeDelta::days(2);
+    let late = house.made(PlanRequest { as_of: next, now: next, ..house.request() }).await;
+    assert!(late.fresh, "an approval that ran out stands in nobody's way");
+    assert_eq!(house.ledger.plan(&win_back.summary.plan).await.unwrap().unwrap().status, PlanStatus::Expired);
 }
 
 #[tokio::test]

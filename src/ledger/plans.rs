@@ -552,22 +552,11 @@ impl Ledger {
     /// # Errors
     /// Where the plan is unknown, a draft, or closed.
     pub async fn cancel(&self, plan: &PlanId, by: Option<&str>, now: DateTime<Utc>) -> Result<PlanRecord, ActError> {
-        let mut write = self.begin().await?;
-        let record = due(&mut write, plan, now, Act::Cancel).await?;
-        sqlx::query(
-            "update recipients set state = 'cancelled', reason = 'plan_cancelled', next_try_at = null, updated_at = ?
-             where plan = ? and state in ('waiting', 'deferred')",
-        )
-        .bind(micros(now))
-        .bind(plan.as_str())
-        .execute(&mut *write)
-        .await?;
-        sqlx::query("update messages set state = 'cancelled', at = ? where plan = ? and state in ('waiting', 'deferred')")
-            .bind(micros(now))
-            .bind(plan.as_str())
-            .execute(&mut *write)
-            .await?;
-        finish(write, record, PlanStatus::Stopped, None, Said { now, what: "cancelled", hash: None, by, why: None }).await
+        let mut read = self.begin().await?;
+        let record = due(&mut read, plan, now, Act::Cancel).await?;
+        drop(read);
+        self.stop_plan(plan, by, now).await?;
+        Ok(PlanRecord { status: PlanStatus::Stopped, held_from: None, ..record })
     }
 
     /// Closes drafts nobody decided about in time; returns their ids.
@@ -908,6 +897,7 @@ mod tests {
         assert_eq!(code(&ledger.reject(&id, "Mara", "no", now()).await.unwrap_err()), "plan_state");
         assert_eq!(ledger.cancel(&id, Some("Mara"), now()).await.unwrap().status, PlanStatus::Stopped);
         assert_eq!(code(&ledger.cancel(&id, None, now()).await.unwrap_err()), "plan_state");
+        assert_eq!(ledger.plan(&id).await.unwrap().unwrap().status, PlanStatus::Stopped);
     }
 
     #[tokio::test]
