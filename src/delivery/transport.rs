@@ -98,24 +98,18 @@ pub(crate) struct Queue {
 impl Queue {
     /// The next parcel to send; `None` when there will be none. While the delivery stops, parcels go back unsent.
     pub(crate) async fn next(&self) -> Option<Parcel> {
-        loop {
-            let parcel = self.parcels.lock().await.recv().await?;
-            if !self.stop.is_cancelled() {
-                return Some(parcel);
-            }
-            self.done(parcel.message, Outcome::NotSent);
-        }
+        self.next_group(1).await.pop()
     }
 
     /// The parcels waiting now, at least one and at most `limit`; none when there will be none.
     pub(crate) async fn next_group(&self, limit: usize) -> Vec<Parcel> {
-        let Some(first) = self.next().await else { return Vec::new() };
-        let mut group = vec![first];
+        let mut group = Vec::with_capacity(limit);
+        // Whoever waits for a parcel holds the lock, so all that follows it is taken under the same one.
         let mut parcels = self.parcels.lock().await;
-        while group.len() < limit
-            && let Ok(parcel) = parcels.try_recv()
-        {
-            group.push(parcel);
+        while group.is_empty() && parcels.recv_many(&mut group, limit).await > 0 {
+            if self.stop.is_cancelled() {
+                group.drain(..).for_each(|parcel| self.done(parcel.message, Outcome::NotSent));
+            }
         }
         group
     }
