@@ -534,8 +534,13 @@ async fn postfix_own_sink_receives_every_message_once() {
         return;
     };
     let dump = tempfile::tempdir().unwrap();
+    // It refuses to run as root, so that its folder has to be open to somebody else.
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    std::fs::set_permissions(dump.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let root = std::fs::metadata(dump.path()).unwrap().uid() == 0;
     let mut sink = Command::new(program)
         .current_dir(dump.path())
+        .args(if root { &["-u", "nobody"][..] } else { &[] })
         .args(["-d", "mail.", &format!("127.0.0.1:{port}"), "100"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
