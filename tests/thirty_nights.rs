@@ -8,11 +8,15 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use perennial::{
+    campaign,
     clock::{Clock, ManualClock},
     config::Folder as Settings,
+    delivery::Options,
     diagnosis::Exit,
     job::{self, House, Job, Moment, Step},
+    ledger::PlanStatus,
     project::Project,
+    source::Progress,
 };
 use sqlx::{Row, SqlitePool, sqlite::SqliteConnectOptions};
 
@@ -48,17 +52,17 @@ async fn thirty_nights_keep_every_promise() {
         clock.set(slot + TimeDelta::minutes(90 - night));
         let moment = Moment::of(&house.project, Some(&job), Step::Plan, None).unwrap();
         assert_eq!((moment.as_of, moment.replay), (slot, false));
-        let outcome = job::run(&house, &job, moment, true, false).await.unwrap();
+        let outcome = job::run(&house, &job, moment, true, Progress::lines()).await.unwrap();
         assert!(outcome.failures.is_empty(), "night {night}: {:?}", outcome.failures);
         assert_ne!(outcome.exit(), Exit::Failed);
         assert_eq!(outcome.plans.len(), 6, "night {night}: every date finds people for all campaigns");
         clock.set(slot + TimeDelta::hours(7));
         for plan in &outcome.plans {
             let summary = house.ledger.plan(plan).await.unwrap().unwrap();
-            if summary.status == "draft" && summary.planned > 0 {
-                job::approve(&house, plan, "Mara").await.unwrap();
+            if summary.status == PlanStatus::Draft && summary.planned > 0 {
+                campaign::approve(house.project.root(), &house.ledger, house.project.keys(), plan, "Mara", clock.now()).await.unwrap();
                 if matches!(summary.campaign.as_str(), "make-it-right" | "first-thanks" | "vip-handoff") {
-                    job::deliver(&house, plan, None).await.unwrap();
+                    job::deliver(&house, plan, Options::default()).await.unwrap();
                 }
             }
         }
