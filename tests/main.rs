@@ -1,1 +1,12 @@
-//! t
+//! The real binary, from outside: what a user would do, and what must never happen.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+mod bad_input;
+mod first_night;
+mod kill;
+mod own_data;
+mod real_input;
+mod smtp;
+mod support;
+mod thirty_nights;

@@ -1,9 +1,167 @@
-//! One small file a command: arguments in, exit code out.
+//! One small file a command: arguments in, exit code out; data on stdout, talk on stderr.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is where printing belongs")]
+
+mod build;
+mod check;
+mod deliver;
+mod global;
+mod init;
+mod output;
+mod plan;
+mod preview;
+mod pull;
+mod query;
+mod report;
+mod run;
+mod sandbox;
+mod segment;
+mod serve;
+mod status;
+mod suppress;
+mod test;
+mod tidy;
+mod unknown;
+mod why;
 
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use global::Global;
+
+use crate::diagnosis::{Diagnosis, Exit, Failure};
+
+/// Finds the customers who are drifting away and the ones who deserve thanks, and writes to each of them once.
+#[derive(Debug, Parser)]
+#[command(name = "perennial", version, about, max_term_width = 110, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a working project folder
+    Init(init::Args),
+    /// Find everything that can be known to be wrong before a run
+    Check(check::Args),
+    /// Run one job once; without --deliver nothing leaves the house
+    Run(run::Args),
+    /// Fetch what changed at the sources
+    Pull(pull::Args),
+    /// Rebuild the tables of sql/
+    Build(build::Args),
+    /// Ask the tables a question in SQL
+    Query(query::Args),
+    /// Look at one segment: who is in it, who entered and left
+    #[command(subcommand)]
+    Segment(segment::Command),
+    /// Run the SQL unit tests and audits (not a mail to a colleague: that is send-test)
+    Test(test::Args),
+    /// Plan one campaign of the latest slot
+    Plan(plan::PlanArgs),
+    /// List the plans
+    Plans(plan::PlansArgs),
+    /// Approve a plan: what was reviewed is what will be sent
+    Approve(plan::ApproveArgs),
+    /// Reject a plan
+    Reject(plan::RejectArgs),
+    /// Hold a plan; nothing more of it is sent until it is resumed
+    Hold(plan::PlanId),
+    /// Resume a held plan
+    Resume(plan::PlanId),
+    /// Cancel what has not been sent of a plan
+    Cancel(plan::PlanId),
+    /// Deliver approved plans
+    Deliver(deliver::Args),
+    /// Show one message as one person would get it (a whole segment: segment preview)
+    Preview(preview::PreviewArgs),
+    /// Send one message of a campaign to a colleague
+    SendTest(preview::SendTestArgs),
+    /// Say in which box a person is, and why
+    Why(why::Args),
+    /// Messages whose outcome cannot be known
+    #[command(subcommand)]
+    Unknown(unknown::Command),
+    /// Show a report: retention, service_response, or campaign NAME
+    Report(report::Args),
+    /// Run the jobs on their schedule and answer unsubscribe links
+    Serve(serve::Args),
+    /// What runs, what came in, what is unknown
+    Status(status::StatusArgs),
+    /// The runs so far
+    History(status::HistoryArgs),
+    /// Remove old versions, plans and outbox files
+    Tidy(tidy::Args),
+    /// Who must not be written to
+    #[command(subcommand)]
+    Suppress(suppress::Command),
+    /// Serve the practice shop over HTTP
+    Sandbox(sandbox::Args),
+}
 
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    let global = cli.global;
+    global.start_log();
+    let exit = match block_on(run(cli.command, global.clone())) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::fail(&global, &failure);
+            failure.exit
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+async fn run(command: Command, global: Global) -> Result<Exit, Failure> {
+    global.refuse_table_formats(matches!(command, Command::Query(_)))?;
+    match command {
+        Command::Init(args) => init::run(&global, args),
+        Command::Check(args) => check::run(&global, args).await,
+        Command::Run(args) => run::run(&global, args).await,
+        Command::Pull(args) => pull::run(&global, args).await,
+        Command::Build(args) => build::run(&global, args).await,
+        Command::Query(args) => query::run(&global, args).await,
+        Command::Segment(command) => segment::run(&global, command).await,
+        Command::Test(args) => test::run(&global, args).await,
+        Command::Plan(args) => plan::plan(&global, args).await,
+        Command::Plans(args) => plan::list(&global, args).await,
+        Command::Approve(args) => plan::approve(&global, args).await,
+        Command::Reject(args) => plan::reject(&global, args).await,
+        Command::Hold(plan) => plan::hold(&global, plan).await,
+        Command::Resume(plan) => plan::resume(&global, plan).await,
+        Command::Cancel(plan) => plan::cancel(&global, plan).await,
+        Command::Deliver(args) => deliver::run(&global, args).await,
+        Command::Preview(args) => preview::preview(&global, args).await,
+        Command::SendTest(args) => preview::send_test(&global, args).await,
+        Command::Why(args) => why::run(&global, args).await,
+        Command::Unknown(command) => unknown::run(&global, command).await,
+        Command::Report(args) => report::run(&global, args).await,
+        Command::Serve(args) => serve::run(&global, args).await,
+        Command::Status(args) => status::status(&global, args).await,
+        Command::History(args) => status::history(&global, args).await,
+        Command::Tidy(args) => tidy::run(&global, args).await,
+        Command::Suppress(command) => suppress::run(&global, command).await,
+        Command::Sandbox(args) => sandbox::run(&global, args).await,
+    }
+}
+
+/// Runs a future to its end on threads with stacks deep enough for the planner of large queries.
+fn block_on<F>(future: F) -> Result<Exit, Failure>
+where
+    F: Future<Output = Result<Exit, Failure>> + Send + 'static,
+{
+    let failed =
+        |reason: String| Failure::failed(Diagnosis::new("internal", reason).hint("run it again; if it stays, report it with the log"));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(16 << 20)
+        .build()
+        .map_err(|error| failed(format!("the program cannot start its threads: {error}")))?;
+    runtime.block_on(async { tokio::spawn(future).await.map_err(|error| failed(format!("the program stopped unexpectedly: {error}")))? })
 }

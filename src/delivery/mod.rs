@@ -1,1 +1,50 @@
-//! (to be written)
+//! A finished message goes out into the world, under the send law: no person hears about the same occasion twice, nobody planned is
+//! silently skipped, and what nobody can know is recorded as unknown and shown. `kill -9` anywhere changes none of this.
+//!
+//! | file | promise |
+//! |---|---|
+//! | `state` | the send law as a pure state machine |
+//! | `policy` | whether a person may still be written to: present state in, decision out |
+//! | `settings` | `[delivery]` of the deployment |
+//! | `plan` | what a delivery is handed: people, and who writes their letters |
+//! | `deliver` | from an approved plan to its account |
+//! | `run` | one turn of the ledger after another, until nobody is due |
+//! | `account` | what became of everybody |
+//! | `recover` | what a process that died left behind |
+//! | `transport` | the three ways out, behind one door |
+//! | `outbox` | files in a folder, one a message |
+//! | `smtp/` | a mail relay, over connections driven by hand |
+//! | `webhook` | a signed JSON call |
+//! | `proof` | one mail to a colleague |
+//! | `unsubscribe` | the link that makes it stop |
+//!
+//! Where the present state, the suppressions and the caps are looked at is the ledger's `turn`: inside the transaction that reserves.
+
+mod account;
+mod deliver;
+mod error;
+mod outbox;
+mod plan;
+mod policy;
+mod proof;
+mod recover;
+mod run;
+mod settings;
+mod smtp;
+mod state;
+mod transport;
+mod unsubscribe;
+mod webhook;
+
+#[cfg(test)]
+mod tests;
+
+pub use account::{Account, ThisRun};
+pub use deliver::{Context, Options, deliver};
+pub use error::{DeliveryError, TransportError};
+pub use plan::{Delivery, Letters, People, PlannedPeople, PlannedRecipient, Stamp};
+pub use policy::{Kind, QuietHours};
+pub use proof::{proof_id, send_proof};
+pub use settings::{Cap, DeliverySettings, EmailBy, PolicySettings, SmtpSettings, Tls, WebhookSettings};
+pub use state::{Evidence, Step, after_crash};
+pub use unsubscribe::{Claim, Token};

@@ -53,11 +53,11 @@ impl Linter<'_> {
                 let hint = format!("order its rows: `{name}(… order by …)`, with a key last so that no two rows are equal");
                 self.error("sql_unordered", format!("`{name}` takes its rows in any order, so two runs may differ"), span, &hint);
             }
-            Some(WindowType::WindowSpec(window)) if window.window_name.is_none() => {
-                if ORDERED_WINDOWS.contains(&name.as_str()) && window.order_by.is_empty() {
-                    let hint = "give the window an `order by`, with a key last so that no two rows are equal";
-                    self.error("sql_unordered", format!("`{name}` numbers rows in any order, so two runs may differ"), span, hint);
-                }
+            Some(WindowType::WindowSpec(window))
+                if window.window_name.is_none() && window.order_by.is_empty() && ORDERED_WINDOWS.contains(&name.as_str()) =>
+            {
+                let hint = "give the window an `order by`, with a key last so that no two rows are equal";
+                self.error("sql_unordered", format!("`{name}` numbers rows in any order, so two runs may differ"), span, hint);
             }
             _ => {}
         }

@@ -5,7 +5,7 @@
 //! | `settings`, `memory`, `spill` | `[engine]`: how much memory and disk queries may use, and where |
 //! | `query`, `select`, `determinism` | an SQL text: one `SELECT` and nothing else, and what may make two runs differ |
 //! | `planner` | what a query can name |
-//! | `session` | running queries, and trying again where memory runs out |
+//! | `session`, `yielding` | running queries, and trying again where memory runs out |
 //! | `diagnosis`, `places`, `error` | what is wrong, where, and what to do |
 //! | `text` | results as everybody expects them |
 //! | `functions/` | the functions of our own, one file each |
@@ -23,6 +23,7 @@ mod session;
 mod settings;
 mod spill;
 mod text;
+mod yielding;
 
 use std::{collections::BTreeMap, num::NonZeroUsize, path::Path, sync::Arc};
 
@@ -37,7 +38,6 @@ use datafusion::{
     prelude::SessionConfig,
 };
 
-use self::spill::SpillFolder;
 pub use self::{
     error::EngineError,
     functions::{FunctionDoc, documentation, hash_bucket, lower_email},
@@ -46,6 +46,7 @@ pub use self::{
     session::Session,
     settings::EngineSettings,
 };
+use self::{spill::SpillFolder, yielding::YieldingJoins};
 use crate::{config::Period, diagnosis::Diagnosis};
 
 /// How many of the greediest parts of a query are named when memory runs out.
@@ -82,14 +83,22 @@ impl Engine {
         };
         let mode = spill.as_ref().map_or(DiskManagerMode::Disabled, |spill| DiskManagerMode::Directories(vec![spill.path().to_owned()]));
         let pool = FairSpillPool::new(usize::try_from(limit).unwrap_or(usize::MAX));
+        let partitions = if settings.partitions == 0 { memory::partitions(limit) } else { settings.partitions };
+        let disk = DiskManagerBuilder::default()
+            .with_mode(mode)
+            .with_max_temp_directory_size(max_spill)
+            .with_max_spill_merge_fan_in(memory::merge_fan_in(limit, partitions));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS)))
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(max_spill))
+            .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
-        let partitions = if settings.partitions == 0 { memory::partitions(limit) } else { settings.partitions };
-        let mut state =
-            SessionStateBuilder::new().with_config(config(partitions)).with_runtime_env(runtime).with_default_features().build();
+        let mut state = SessionStateBuilder::new()
+            .with_config(config(partitions, limit))
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+            .build();
         functions::register(&mut state).map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
         Ok(Self { state, timeout: settings.timeout, memory_limit: readable(limit), spill })
     }
@@ -113,7 +122,7 @@ impl Engine {
     }
 }
 
-fn config(partitions: usize) -> SessionConfig {
+fn config(partitions: usize, limit: u64) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_target_partitions(partitions)
         .with_information_schema(false)
@@ -122,6 +131,9 @@ fn config(partitions: usize) -> SessionConfig {
     // Without a zone of its own, a session would read instants in no zone at all.
     options.execution.time_zone = Some("+00:00".to_owned());
     options.sql_parser.collect_spans = true;
+    // What every sort sets aside for merging what it spilled; DataFusion's 10 MiB would leave nothing to a small limit.
+    let share = usize::try_from(limit).unwrap_or(usize::MAX) / (32 * partitions);
+    options.execution.sort_spill_reservation_bytes = share.min(options.execution.sort_spill_reservation_bytes);
     // Views would reach writers and templates.
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.parquet.schema_force_view_types = false;

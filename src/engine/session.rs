@@ -159,11 +159,16 @@ impl Session {
 
     /// The ways of running a query, in the order they are tried.
     fn rungs(&self) -> Vec<Rung> {
-        let mut partitions = self.state.config().target_partitions();
-        let mut rungs = vec![Rung { hash_join: true, partitions }, Rung { hash_join: false, partitions }];
+        let configured = self.state.config().target_partitions();
+        let mut rungs = vec![Rung { hash_join: true, partitions: configured }];
+        // DataFusion plans sort-merge joins for two partitions and more only; a single one is left for what does not join.
+        let mut partitions = configured.max(2);
         while partitions > 1 {
-            partitions /= 2;
             rungs.push(Rung { hash_join: false, partitions });
+            partitions /= 2;
+        }
+        if configured > 1 {
+            rungs.push(Rung { hash_join: false, partitions: 1 });
         }
         rungs
     }
@@ -217,9 +222,10 @@ fn within(timeout: Period, stream: SendableRecordBatchStream) -> SendableRecordB
     let batches = futures::stream::unfold((Some(stream), Box::pin(late)), |(stream, mut late)| async move {
         let mut stream = stream?;
         tokio::select! {
+            // The clock first: a busy query uses up what Tokio lets one task do in a row, and the clock would never be looked at.
             biased;
-            batch = stream.next() => batch.map(|batch| (batch, (Some(stream), late))),
             too_late = late.next() => too_late.map(|error| (error, (None, late))),
+            batch = stream.next() => batch.map(|batch| (batch, (Some(stream), late))),
         }
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))

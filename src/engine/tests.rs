@@ -186,7 +186,7 @@ async fn every_mistake_is_told_with_its_place_in_the_file_and_what_to_do() {
     for (sql, said, place, hint) in [
         ("select\n  totl\nfrom orders", "sql_unknown_column: there is no column `totl`", Some((12, 3)), "did you mean `total`?"),
         ("select o.totl from orders o", "sql_unknown_column: there is no column `totl` in `o`", Some((11, 8)), "did you mean `total`?"),
-        ("select *\nfrom order", "sql_syntax", Some((12, 6)), ""),
+        ("select *\nfrom orders where total >", "sql_syntax", None, "ends too soon"),
         ("select *\nfrom ordrs", "sql_unknown_table: there is no table `ordrs`", Some((12, 6)), "did you mean `orders`?"),
         (
             "select date_trunk('day', ordered_at) from orders",
@@ -348,7 +348,7 @@ async fn a_rhythm_is_the_median_gap_between_days_however_the_rows_are_spread() {
         assert_eq!(rhythms.data_type(), &DataType::Decimal128(10, 2));
         assert!(rhythms.is_null(0) && rhythms.is_null(1), "fewer than two days");
         assert_eq!(rhythms.value(2), 300, "one gap of 3 days");
-        assert_eq!(rhythms.value(3), 600, "days 0, 4 and 10: gaps of 4 and 6, so 5… of customer 3");
+        assert_eq!(rhythms.value(3), 500, "days 0, 4 and 10: gaps of 4 and 6 days");
     }
     assert_eq!(answers[0], answers[1]);
     assert_eq!(answers[0], answers[2]);

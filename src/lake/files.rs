@@ -29,8 +29,8 @@ use serde_json::{Map, Value, json};
 
 use super::LakeError;
 
-/// Where a file is closed and the next begun, so that a merge that touches one row rewrites no more than this.
-const TARGET_BYTES: usize = 64 << 20;
+/// Where a file is closed and the next begun: a merge that touches one row rewrites no more than this, and files are its unit of work.
+const TARGET_BYTES: usize = 32 << 20;
 /// Small enough that statistics skip much, large enough that several cores share a file.
 const ROW_GROUP_ROWS: usize = 262_144;
 
@@ -226,11 +226,11 @@ fn stats(schema: &SchemaRef, rows: u64, times: &[TimeRange]) -> String {
     for time in times {
         let name = schema.field(time.column).name();
         nulls.insert(name.clone(), time.nulls.into());
-        if let Some((first, last)) = time.range {
-            if let (Some(first), Some(last)) = (instant(first), instant(last)) {
-                low.insert(name.clone(), first);
-                high.insert(name.clone(), last);
-            }
+        if let Some((first, last)) = time.range
+            && let (Some(first), Some(last)) = (instant(first), instant(last))
+        {
+            low.insert(name.clone(), first);
+            high.insert(name.clone(), last);
         }
     }
     json!({ "numRecords": rows, "minValues": low, "maxValues": high, "nullCount": nulls }).to_string()

@@ -6,7 +6,8 @@
 //! | `runs.rs` | which jobs ran, what they pulled, which slots are taken |
 //! | `builds.rs` | which version of each table readers see; each person's present state |
 //! | `plans.rs` | plans, decisions about them, assignments |
-//! | `recipients.rs` | the account of every message of a plan, and the occasions people have heard about |
+//! | `recipients.rs` | the account of every message of a plan |
+//! | `messages.rs` | the occasions people have heard about, unique for ever |
 //! | `suppressions.rs` | who must not be written to, and what came back |
 
 use std::path::{Path, PathBuf};
@@ -18,10 +19,23 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
 mod builds;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod ids;
+mod messages;
+mod plans;
+mod recipients;
+mod runs;
+mod suppressions;
 
 pub use builds::{BuildRecord, ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
 pub use ids::{CustomerId, MessageId, PlanId};
+pub use messages::{RecentSends, Sent};
+pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
+pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Stranded, Turn, Turned};
+pub use recipients::{Consent, Standing, State, Tally, Unknown, Verdict};
+pub use runs::{PullRecord, RunRecord, RunStatus, Slot, SlotStatus};
+pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -106,6 +120,15 @@ impl Ledger {
         let ledger = Self { pool };
         ledger.prepare().await?;
         Ok(ledger)
+    }
+
+    /// Whether the ledger answers.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        sqlx::query("select 1").execute(&self.pool).await?;
+        Ok(())
     }
 
     async fn prepare(&self) -> Result<(), LedgerError> {

@@ -124,12 +124,25 @@ create table recipients (
   reason      text,
   attempt     integer not null default 0,
   next_try_at integer,
+  transport   text,                                        -- outbox | smtp | http: by which the last attempt went
   updated_at  integer not null,
   reply       text,                                        -- what the other side answered, without addresses
   primary key (plan, customer_id)
-);
-create index recipients_by_state on recipients (plan, state);
+) without rowid;
+create index recipients_by_state on recipients (state, plan);
 create index recipients_by_message on recipients (message_id);
+
+-- The send law, kept by the ledger itself: whatever program writes here, no state changes but in these ways.
+create trigger send_law before update of state on recipients
+when new.state <> old.state and (old.state, new.state) not in (values
+  ('waiting', 'reserved'), ('waiting', 'cancelled'), ('waiting', 'expired'),
+  ('deferred', 'reserved'), ('deferred', 'cancelled'), ('deferred', 'expired'),
+  ('reserved', 'committing'), ('reserved', 'waiting'), ('reserved', 'rejected'), ('reserved', 'cancelled'), ('reserved', 'expired'),
+  ('committing', 'accepted'), ('committing', 'rejected'), ('committing', 'deferred'), ('committing', 'unknown'), ('committing', 'waiting'),
+  ('unknown', 'accepted'), ('unknown', 'waiting'), ('unknown', 'cancelled'))
+begin
+  select raise(abort, 'the send law forbids this change of state');
+end;
 
 -- One row an occasion a person heard about, or may have heard about; unique for ever.
 create table messages (

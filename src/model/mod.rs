@@ -41,6 +41,7 @@ pub use canonical::{Table, canonical_tables, ledger_tables};
 pub use file::{Kind, SqlFile};
 pub use front_matter::FrontMatter;
 pub use library::Library;
+pub(crate) use params::always as bound_params;
 pub use segment::{ColumnStatistics, Difference, Preview, difference, preview};
 pub use sql_tests::{CaseOutcome, CaseReport, TestReport, run_tests};
 

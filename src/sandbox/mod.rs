@@ -1,16 +1,52 @@
 //! The practice shop: a seeded world with a known truth, served over HTTP the way real systems are.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `life` | who arrives, orders, leaves and is erased: the process and its [`TRUTH`] |
+//! | `person`, `names`, `places`, `consent` | who they are, which systems know them, what they allowed |
+//! | `basket`, `catalogue`, `money`, `exchange` | what they buy and what it costs |
+//! | `fate`, `rating`, `words` | what becomes of an order: delivery, refund, complaint, review |
+//! | `records`, `ids` | the records of the three systems |
+//! | `world` | all of it at one instant, page by page |
+//! | `http` | the three APIs |
+//! | `dice`, `moment` | randomness and time |
 
-use chrono::{DateTime, Utc};
+mod basket;
+mod catalogue;
+mod consent;
+mod dice;
+mod exchange;
+mod fate;
+mod http;
+mod ids;
+mod life;
+mod moment;
+mod money;
+mod names;
+mod person;
+mod places;
+mod rating;
+pub mod records;
+mod words;
+mod world;
+
 use serde::Deserialize;
-use url::Url;
+
+pub use self::{
+    http::{Running, serve},
+    life::{CustomerTruth, TRUTH, Truth},
+    moment::{Date, Moment},
+    money::Money,
+    world::World,
+};
 
 /// `[sandbox]` in `config/perennial.toml`: how large the practice shop is.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SandboxSettings {
-    /// How many customers it has at any date.
+    /// About how many customers it has at any date.
     pub customers: u32,
-    /// Which world it is; the same seed is the same world.
+    /// Which world it is; the same seed (and number of customers) is the same world.
     pub seed: u64,
 }
 
@@ -20,18 +56,5 @@ impl Default for SandboxSettings {
     }
 }
 
-/// A practice shop that answers on loopback until it is dropped.
-#[derive(Debug)]
-pub struct Running {
-    /// `http://127.0.0.1:<port>`; the systems stand below it at `/crm`, `/shop` and `/helpdesk`.
-    pub url: Url,
-}
-
-/// Serves the shop as it stands at `as_of`, on `address` (port 0 chooses a free one).
-///
-/// # Errors
-/// Where the address cannot be bound.
-#[allow(unused_variables, clippy::unimplemented)]
-pub async fn serve(settings: &SandboxSettings, as_of: DateTime<Utc>, address: std::net::SocketAddr) -> std::io::Result<Running> {
-    unimplemented!()
-}
+#[cfg(test)]
+mod tests;

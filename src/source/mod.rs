@@ -1,1 +1,465 @@
 //! Pages of what the shop knows become rows of the lake, under the pull law.
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | `settings.rs` | what `config/sources/<source>.toml` may say, and what is checked before the first request |
+//! | `columns.rs`, `values.rs` | declared types, and which values fit them |
+//! | `rows.rs` | a row, whatever shape its source gives it |
+//! | `intake.rs` | rows in, record batches out; keys, versions and the cursor are followed on the way |
+//! | `pull.rs` | the pull law |
+//! | `quarantine.rs` | where rows go that do not fit |
+//! | `http/`, `file/` | one folder a kind of source |
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::datatypes::SchemaRef;
+use serde::Serialize;
+use tokio::{sync::Semaphore, task::JoinSet};
+use url::Url;
+
+use crate::{
+    clock::SharedClock,
+    config::{ConfigError, Folder, nearest, parse},
+    diagnosis::{Diagnose, Diagnosis, Finding},
+    lake::Lake,
+    ledger::{Ledger, PullRecord},
+};
+
+mod columns;
+mod error;
+#[cfg(test)]
+mod fake;
+mod file;
+mod http;
+mod intake;
+mod progress;
+mod pull;
+mod quarantine;
+mod rows;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use error::{BadValue, PullFailure, SourceError, StreamName};
+pub use progress::Progress;
+
+use file::{reader::FileReader, settings::FileSettings};
+use http::{
+    reader::{HttpReader, HttpSource},
+    settings::HttpSettings,
+};
+use pull::{Reader, Scene, Window};
+use settings::{JustKind, Kind, OnBadValue, Spot, Stream, check_name};
+
+/// Where the sources' settings lie in a project.
+const FOLDER: &str = "config/sources";
+/// How many sources are pulled at the same time.
+const AT_ONCE: usize = 4;
+
+/// One source as its settings describe it; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Source {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    file: PathBuf,
+    reach: Reach,
+    streams: Vec<Arc<Stream>>,
+}
+
+#[derive(Debug)]
+enum Reach {
+    Http(HttpSource),
+    Files,
+}
+
+impl Source {
+    /// All sources of a project, by name.
+    ///
+    /// # Errors
+    /// At the first settings file that cannot be used, with line and hint.
+    pub fn load_all(folder: &Folder) -> Result<Vec<Self>, SourceError> {
+        folder.toml_files(Path::new(FOLDER))?.iter().map(|file| Self::load(folder, file)).collect()
+    }
+
+    /// All sources that can be used, and what is wrong with the others.
+    #[must_use]
+    pub fn load_usable(folder: &Folder) -> (Vec<Self>, Vec<Finding>) {
+        let files = match folder.toml_files(Path::new(FOLDER)) {
+            Ok(files) => files,
+            Err(error) => return (vec![], vec![Finding::error(error.diagnosis())]),
+        };
+        let (mut sources, mut findings) = (vec![], vec![]);
+        for file in files {
+            match Self::load(folder, &file) {
+                Ok(source) => sources.push(source),
+                Err(error) => findings.push(Finding::error(error.diagnosis())),
+            }
+        }
+        (sources, findings)
+    }
+
+    fn load(folder: &Folder, file: &Path) -> Result<Self, SourceError> {
+        let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self::parse(&name, file, &folder.text(file)?)?)
+    }
+
+    /// Reads the settings of the source `name` from the text of `file`.
+    pub(crate) fn parse(name: &str, file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let spot = Spot::top(file, text);
+        check_name(&spot, &[], "source", name)?;
+        let JustKind { kind } = parse(text, file)?;
+        let mut streams = Vec::new();
+        let named = |stream: &str| -> Result<StreamName, ConfigError> {
+            check_name(&spot, &["streams", stream], "stream", stream)?;
+            Ok(StreamName::new(name, stream))
+        };
+        let reach = match kind {
+            Kind::Http => {
+                let settings: HttpSettings = parse(text, file)?;
+                let source = HttpSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
+                for (stream, settings) in settings.streams {
+                    streams.push(Arc::new(Stream::http(&spot, named(&stream)?, settings)?));
+                }
+                Reach::Http(source)
+            }
+            Kind::File => {
+                let settings: FileSettings = parse(text, file)?;
+                for (stream, settings) in settings.streams {
+                    streams.push(Arc::new(Stream::file(&spot, named(&stream)?, settings)?));
+                }
+                Reach::Files
+            }
+        };
+        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), file: file.to_owned(), reach, streams }) })
+    }
+
+    /// The source's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its settings file, relative to the project.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.inner.file
+    }
+
+    /// Its streams, by name.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamName> {
+        self.inner.streams.iter().map(|stream| stream.name.clone()).collect()
+    }
+
+    /// The tables it fills, quarantine included, and their columns.
+    #[must_use]
+    pub fn schemas(&self) -> BTreeMap<String, SchemaRef> {
+        let mut schemas = BTreeMap::new();
+        for stream in &self.inner.streams {
+            schemas.insert(stream.name.table(), stream.columns.schema.clone());
+            if stream.on_bad_value == OnBadValue::Quarantine {
+                schemas.insert(stream.name.quarantine(), quarantine::schema());
+            }
+        }
+        schemas
+    }
+
+    /// Whether it belongs to the practice shop.
+    #[must_use]
+    pub fn is_practice(&self) -> bool {
+        matches!(&self.inner.reach, Reach::Http(source) if source.is_practice())
+    }
+
+    /// What can be known to be wrong in the project of `root` without asking the source.
+    #[must_use]
+    pub fn check(&self, root: &Path) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        match &self.inner.reach {
+            Reach::Http(source) => {
+                for secret in source.auth.secrets() {
+                    if let Err(error) = secret.resolve(root) {
+                        let told = error.diagnosis();
+                        findings.push(Finding::warning(Diagnosis { file: Some(self.inner.file.clone()), ..told }));
+                    }
+                }
+                if source.is_exposed() {
+                    findings.push(Finding::warning(
+                        Diagnosis::new("exposed_secret", format!("the secret of `{}` travels unencrypted", self.name()))
+                            .in_file(&self.inner.file)
+                            .hint("write `https://` in `base_url`"),
+                    ));
+                }
+            }
+            Reach::Files => {
+                for stream in &self.inner.streams {
+                    if let Err(error) = file::reader::find(stream, root) {
+                        findings.push(Finding::warning(error.diagnosis()));
+                    }
+                }
+            }
+        }
+        if self.inner.streams.is_empty() {
+            let told = Diagnosis::new("no_streams", format!("the source `{}` has no streams", self.name()));
+            findings.push(Finding::warning(told.in_file(&self.inner.file).hint("add a section `[streams.<name>]`, or remove the file")));
+        }
+        findings
+    }
+
+    /// Asks the source for one page, to see whether it can be reached and knows us. The request is the first one of its first stream.
+    pub async fn probe(&self, practice: Option<&Url>, root: &Path, clock: SharedClock) -> Vec<Finding> {
+        let Some(stream) = self.inner.streams.first() else { return vec![] };
+        let ask = async {
+            let mut reader = self.reader(stream, practice, root, clock, "check")?;
+            reader.start(&Window::default()).await?;
+            reader.page().await
+        };
+        match ask.await {
+            Ok(_) => vec![],
+            Err(error) => {
+                let told = error.diagnosis();
+                vec![Finding::error(Diagnosis { file: told.file.or_else(|| Some(self.inner.file.clone())), ..told })]
+            }
+        }
+    }
+
+    fn reader(
+        &self,
+        stream: &Arc<Stream>,
+        practice: Option<&Url>,
+        root: &Path,
+        clock: SharedClock,
+        run: &str,
+    ) -> Result<Box<dyn Reader>, SourceError> {
+        Ok(match &self.inner.reach {
+            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run)?),
+            Reach::Files => Box::new(FileReader::new(Arc::clone(stream), root)),
+        })
+    }
+}
+
+/// The streams that words of the form `SOURCE` or `SOURCE.STREAM` name.
+///
+/// # Errors
+/// Where there is no such source or stream; with the nearest one.
+pub fn select(sources: &[Source], words: &[String]) -> Result<Vec<StreamName>, SourceError> {
+    let all: Vec<StreamName> = sources.iter().flat_map(Source::streams).collect();
+    let mut selected = Vec::new();
+    for word in words {
+        let matching: Vec<&StreamName> = all.iter().filter(|name| *word == name.source || *word == name.to_string()).collect();
+        if matching.is_empty() && !sources.iter().any(|source| source.name() == word) {
+            let names: Vec<String> =
+                sources.iter().map(|source| source.name().to_owned()).chain(all.iter().map(StreamName::to_string)).collect();
+            let hint = match nearest(word, names.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if names.is_empty() => format!("there are no sources yet; describe one in {FOLDER}/"),
+                None => format!("there are: {}", names.join(", ")),
+            };
+            return Err(SourceError::Unknown { name: word.clone(), hint });
+        }
+        for name in matching {
+            if !selected.contains(name) {
+                selected.push(name.clone());
+            }
+        }
+    }
+    Ok(selected)
+}
+
+/// What to pull, and with what.
+#[derive(Debug)]
+pub struct PullRequest<'a> {
+    /// The project's sources.
+    pub sources: &'a [Source],
+    /// The streams to pull; empty: all.
+    pub only: &'a [StreamName],
+    /// Whether everything is read, whatever the cursors say.
+    pub full: bool,
+    /// Where rows go.
+    pub lake: &'a Lake,
+    /// Where it is recorded.
+    pub ledger: &'a Ledger,
+    /// The run it is part of.
+    pub run: &'a str,
+    /// The wall clock: it fixes the upper bounds.
+    pub clock: SharedClock,
+    /// The practice shop, where one is running.
+    pub practice: Option<&'a Url>,
+    /// The project folder.
+    pub root: &'a Path,
+    /// How it is shown.
+    pub progress: Progress,
+}
+
+/// One stream that is in the lake.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pulled {
+    /// The source.
+    pub source: String,
+    /// The stream.
+    pub stream: String,
+    /// Rows that came.
+    pub rows: u64,
+    /// Rows that were new.
+    pub inserted: u64,
+    /// Rows that replaced an earlier one.
+    pub updated: u64,
+    /// Rows set aside because they did not fit.
+    pub quarantined: u64,
+    /// Requests sent, or files read.
+    pub requests: u64,
+    /// Requests among them that were repeated.
+    pub retries: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Pulls streams into the lake: sources beside each other, the streams of one source one after the other. A stream that fails does not
+/// stop the others.
+///
+/// # Errors
+/// After all have been tried, where some could not be pulled.
+pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let had_rows = request.ledger.streams_with_rows().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the ledger does not say which streams had rows");
+        Default::default()
+    });
+    let had_rows = Arc::new(had_rows);
+    let mut tasks = JoinSet::new();
+    for source in request.sources {
+        let wanted = |stream: &&Arc<Stream>| request.only.is_empty() || request.only.contains(&stream.name);
+        let streams: Vec<Arc<Stream>> = source.inner.streams.iter().filter(wanted).cloned().collect();
+        let one = OneSource {
+            source: source.clone(),
+            streams,
+            lake: request.lake.clone(),
+            ledger: request.ledger.clone(),
+            run: request.run.to_owned(),
+            full: request.full,
+            clock: request.clock.clone(),
+            practice: request.practice.cloned(),
+            root: request.root.to_owned(),
+            progress: request.progress.clone(),
+            had_rows: Arc::clone(&had_rows),
+        };
+        let room = Arc::clone(&room);
+        tasks.spawn(async move {
+            // The semaphore is never closed.
+            let _place = room.acquire_owned().await.ok();
+            one.pull().await
+        });
+    }
+    let (mut pulled, mut failed) = (Vec::new(), Vec::new());
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok(streams) => {
+                for stream in streams {
+                    match stream {
+                        Ok(stream) => pulled.push(stream),
+                        Err(error) => failed.push(error),
+                    }
+                }
+            }
+            Err(error) => {
+                let at = StreamName::new("?", "?");
+                failed.push(SourceError::Broken { at, reason: error.to_string() });
+            }
+        }
+    }
+    pulled.sort_by(|a, b| (&a.source, &a.stream).cmp(&(&b.source, &b.stream)));
+    failed.sort_by_key(ToString::to_string);
+    if failed.is_empty() { Ok(pulled) } else { Err(PullFailure { pulled, failed }) }
+}
+
+/// The streams of one source, one after the other.
+struct OneSource {
+    source: Source,
+    streams: Vec<Arc<Stream>>,
+    lake: Lake,
+    ledger: Ledger,
+    run: String,
+    full: bool,
+    clock: SharedClock,
+    practice: Option<Url>,
+    root: PathBuf,
+    progress: Progress,
+    had_rows: Arc<std::collections::BTreeSet<(String, String)>>,
+}
+
+impl OneSource {
+    async fn pull(self) -> Vec<Result<Pulled, SourceError>> {
+        let mut done = Vec::new();
+        for stream in &self.streams {
+            done.push(self.stream(stream).await);
+        }
+        done
+    }
+
+    async fn stream(&self, stream: &Arc<Stream>) -> Result<Pulled, SourceError> {
+        let StreamName { source, stream: name } = stream.name.clone();
+        let mut progress = self.progress.stream(&stream.name);
+        let started_at = self.clock.now();
+        let mut record = PullRecord::begin(&self.run, &source, &name, started_at);
+        self.record(&record).await;
+        let scene = Scene {
+            lake: self.lake.clone(),
+            clock: self.clock.clone(),
+            run: self.run.clone(),
+            full: self.full,
+            chunk_rows: intake::CHUNK_ROWS,
+            had_rows: self.had_rows.contains(&(source.clone(), name.clone())),
+        };
+        let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run);
+        let (outcome, effort) = match reader {
+            Ok(reader) => pull::pull(&scene, stream, reader, &mut progress).await,
+            Err(error) => (Err(error), Default::default()),
+        };
+        let finished_at = self.clock.now();
+        record.finished_at = Some(finished_at);
+        record.requests = effort.requests;
+        record.retries = effort.retries;
+        match outcome {
+            Ok(outcome) => {
+                record.rows = outcome.rows;
+                record.quarantined = outcome.quarantined;
+                record.cursor = outcome.cursor;
+                self.record(&record).await;
+                let pulled = Pulled {
+                    source,
+                    stream: name,
+                    rows: outcome.rows,
+                    inserted: outcome.inserted,
+                    updated: outcome.updated,
+                    quarantined: outcome.quarantined,
+                    requests: effort.requests,
+                    retries: effort.retries,
+                    seconds: (finished_at - started_at).as_seconds_f64().max(0.0),
+                };
+                progress.done(&pulled);
+                Ok(pulled)
+            }
+            Err(error) => {
+                record.error = Some(error.for_the_record());
+                self.record(&record).await;
+                progress.failed();
+                Err(error)
+            }
+        }
+    }
+
+    /// The record is for people; a pull whose rows are in the lake does not fail for the want of it.
+    async fn record(&self, record: &PullRecord) {
+        if let Err(error) = self.ledger.record_pull(record).await {
+            tracing::warn!(%error, "the pull could not be recorded");
+        }
+    }
+}

@@ -99,13 +99,11 @@ mod tests {
     fn a_key_s_number_never_changes() {
         // What these are today they are for ever: tests people began last year still run.
         let buckets: Vec<u64> = ["shop:1", "shop:2", ""].iter().map(|key| hash_bucket(key, "spring", 1000)).collect();
-        assert_eq!(buckets, EXPECTED);
+        assert_eq!(buckets, [611, 105, 59]);
         assert_eq!(hash_bucket("a", "b", 1), 0);
         assert_eq!(hash_bucket("a", "b", 0), 0);
         assert_ne!(hash_bucket("b", "a", u64::MAX), hash_bucket("ab", "", u64::MAX));
     }
-
-    const EXPECTED: [u64; 3] = [0, 0, 0];
 
     #[test]
     fn the_numbers_are_dealt_evenly() {

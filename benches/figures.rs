@@ -1,0 +1,83 @@
+//! The figures `benches/run.sh` prints: one measure a process, so that each has a peak memory of its own.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a benchmark")]
+
+use std::{sync::Arc, time::Instant};
+
+use arrow::{
+    array::{Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    datatypes::{DataType, Field, Schema, TimeUnit},
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use perennial::lake::{Commit, Lake, LakeSettings};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(16 << 20).build().unwrap();
+    match arguments.first().map(String::as_str) {
+        Some("merge") => runtime.block_on(merge(number(&arguments, 1))),
+        _ => println!("usage: figures merge ROWS"),
+    }
+}
+
+fn number(arguments: &[String], position: usize) -> i64 {
+    arguments.get(position).and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("argument {position} is a number"))
+}
+
+/// The most memory this process ever had, in MB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or_default() / 1024
+}
+
+fn orders_schema() -> Arc<Schema> {
+    Arc::new(Schema::new(vec![
+        Field::new("order_id", DataType::Utf8, false),
+        Field::new("customer_id", DataType::Utf8, true),
+        Field::new("ordered_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        Field::new("total", DataType::Decimal128(18, 4), true),
+        Field::new("quantity", DataType::Int64, true),
+    ]))
+}
+
+/// Orders with ids `from`, `from + step`, … below `to`.
+fn orders(from: i64, to: i64, step: usize, quantity: i64) -> RecordBatch {
+    let ids: Vec<i64> = (from..to).step_by(step).collect();
+    let at = TimestampMicrosecondArray::from_iter_values(ids.iter().map(|id| 1_700_000_000_000_000 + id * 1_000_000)).with_timezone("UTC");
+    let totals =
+        Decimal128Array::from_iter_values(ids.iter().map(|id| i128::from(id % 30_000) * 100)).with_precision_and_scale(18, 4).unwrap();
+    RecordBatch::try_new(
+        orders_schema(),
+        vec![
+            Arc::new(StringArray::from_iter_values(ids.iter().map(|id| format!("{id:012}")))),
+            Arc::new(StringArray::from_iter_values(ids.iter().map(|id| format!("c{}", id % 1_000_000)))),
+            Arc::new(at),
+            Arc::new(totals),
+            Arc::new(Int64Array::from_iter_values(ids.iter().map(|_| quantity))),
+        ],
+    )
+    .unwrap()
+}
+
+/// One percent of the rows, scattered over all keys, merged into a table of `rows`.
+async fn merge(rows: i64) {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::open(folder.path(), &LakeSettings::default()).unwrap();
+    let _lease = lake.write_lease().unwrap();
+    let batches = (0..rows).step_by(100_000).map(move |from| Ok(orders(from, (from + 100_000).min(rows), 1, 1)));
+    let stream = RecordBatchStreamAdapter::new(orders_schema(), futures::stream::iter(batches));
+    let begun = Instant::now();
+    lake.replace("orders", orders_schema(), Box::pin(stream), Commit::default()).await.unwrap();
+    let written = begun.elapsed().as_secs_f64();
+    let changes = vec![orders(37, rows, 100, 2)];
+    let begun = Instant::now();
+    let merged = lake.merge("orders", &["order_id".to_owned()], changes, Commit::default()).await.unwrap();
+    let seconds = begun.elapsed().as_secs_f64();
+    assert_eq!((merged.rows, merged.inserted), (u64::try_from(rows).unwrap(), 0));
+    println!(
+        "merge: {} scattered changes into {rows} rows in {seconds:.2} s (first write {written:.2} s), peak {} MB",
+        merged.updated,
+        peak()
+    );
+}

@@ -1,0 +1,190 @@
+/* ---
+key = "month"
+params = { repeat_days = 90, churn_months = 12 }
+audits = ["unique(month)", "not_null(month)", "not_null(active_customers)"]
+--- */
+-- Month by month: do customers come back?
+--
+-- Repeat rate: of the people whose first order fell into the month, the share who ordered again within
+--   `repeat_days` days. It is shown once every one of them has had those days, and is null before: a young
+--   month would look worse than it is.
+-- Churn rate: of the people who bought in the `churn_months` months up to and including the month, the share
+--   who bought nothing in the `churn_months` months after it. Shown once those months are over, and only
+--   where the shop is old enough to look back as far. This is a definition, not an observation: nobody tells
+--   a shop that they have left.
+-- Every rate stands beside the number of people it rests on. Months are the brand's calendar months; an
+-- order counts when it was paid and not wholly refunded; money is what the shop kept, in its own currency.
+with
+
+paid as (
+  select
+    customer_id,
+    order_id,
+    ordered_at,
+    cast(cast(days_between(date '1970-01-01', ordered_at, $brand_timezone) as integer) as date)   as day,
+    greatest(total_base + coalesce(refunded_base, 0), cast(0 as decimal(18, 4)))                  as worth
+  from orders
+  where status = 'paid'
+),
+
+-- Months are numbered through, so that "twelve months later" is plus twelve.
+sales as (
+  select
+    customer_id,
+    ordered_at,
+    day,
+    cast(date_part('year', day) * 12 + date_part('month', day) - 1 as bigint) as month_number,
+    worth
+  from paid
+),
+
+-- One row a customer and month with an order in it.
+activity as (
+  select customer_id, month_number, count(*) as orders, sum(worth) as revenue
+  from sales
+  group by customer_id, month_number
+),
+
+-- How long until the same customer's next active month; null where there has been none since.
+spells as (
+  select
+    month_number,
+    lead(month_number) over (partition by customer_id order by month_number) - month_number as gap
+  from activity
+),
+
+-- From here on there are a few thousand rows at most, however large the shop.
+spell_counts as (
+  select month_number, gap, count(*) as customers
+  from spells
+  group by month_number, gap
+),
+
+-- A customer whose latest active month is `a` counts as a buyer of the last twelve months in a, a+1, … a+11
+-- (until the next order starts a new spell), and as churned where nothing follows within twelve months.
+later as (
+  select unnest(range(0, $churn_months)) as months
+),
+
+churn as (
+  select
+    s.month_number + l.months                                                                           as month_number,
+    sum(s.customers)                                                                                    as buyers,
+    sum(case when s.gap is null or s.gap > l.months + $churn_months then s.customers else 0 end)        as churned
+  from spell_counts s
+  cross join later l
+  where s.gap is null or s.gap > l.months
+  group by s.month_number + l.months
+),
+
+firsts as (
+  select customer_id, min(day) as first_day
+  from sales
+  group by customer_id
+),
+
+-- New customers by the month of their first order, and how many of them came back in time (on a later day).
+newcomers as (
+  select
+    f.customer_id,
+    f.first_day,
+    max(case when days_between(f.first_day, s.day) between 1 and $repeat_days then 1 else 0 end) as came_back
+  from firsts f
+  join sales s on s.customer_id = f.customer_id
+  group by f.customer_id, f.first_day
+),
+
+cohorts as (
+  select
+    cast(date_part('year', first_day) * 12 + date_part('month', first_day) - 1 as bigint)  as month_number,
+    count(*)                                                                               as new_customers,
+    sum(came_back)                                                                         as came_back
+  from newcomers
+  group by 1
+),
+
+traffic as (
+  select
+    month_number,
+    count(*)      as active_customers,
+    sum(orders)   as orders,
+    sum(revenue)  as revenue
+  from activity
+  group by month_number
+),
+
+-- Every month from the first order to today, quiet ones too.
+today as (
+  select
+    cast(cast(days_between(date '1970-01-01', $as_of, $brand_timezone) as integer) as date) as day
+),
+
+edges as (
+  select
+    min(t.month_number)                                                                    as first_month,
+    max(cast(date_part('year', d.day) * 12 + date_part('month', d.day) - 1 as bigint))     as this_month,
+    max(d.day)                                                                             as today
+  from traffic t
+  cross join today d
+),
+
+months as (
+  select
+    unnest(range(first_month, this_month + 1)) as month_number,
+    first_month,
+    this_month,
+    today
+  from edges
+),
+
+calendar as (
+  select
+    month_number,
+    first_month,
+    this_month,
+    today,
+    make_date(cast(month_number / 12 as integer), cast(month_number % 12 + 1 as integer), 1)              as month,
+    make_date(cast((month_number + 1) / 12 as integer), cast((month_number + 1) % 12 + 1 as integer), 1)  as next_month
+  from months
+),
+
+joined as (
+  select
+    c.month,
+    c.month_number < c.this_month                                                  as is_over,
+    -- the last newcomer of the month has had all the days in full
+    days_between(c.next_month, c.today) > $repeat_days                             as repeat_known,
+    c.month_number - c.first_month >= $churn_months - 1
+      and c.this_month - c.month_number > $churn_months                            as churn_known,
+    coalesce(t.active_customers, 0)                                                as active_customers,
+    coalesce(n.new_customers, 0)                                                   as new_customers,
+    coalesce(t.orders, 0)                                                          as orders,
+    coalesce(t.revenue, 0)                                                         as revenue,
+    coalesce(n.came_back, 0)                                                       as came_back,
+    coalesce(x.buyers, 0)                                                          as buyers,
+    coalesce(x.churned, 0)                                                         as churned
+  from calendar c
+  left join traffic t on t.month_number = c.month_number
+  left join cohorts n on n.month_number = c.month_number
+  left join churn x on x.month_number = c.month_number
+)
+
+select
+  month,                                                                                          -- its first day
+  is_over                                                              as complete,               -- false for the month we are in
+  active_customers,                                                                               -- people with an order in the month
+  new_customers,                                                                                  -- of them, for the first time ever
+  active_customers - new_customers                                     as returning_customers,
+  cast(orders as bigint)                                               as orders,
+  cast(revenue as decimal(18, 4))                                      as revenue_base,
+  cast(revenue / nullif(active_customers, 0) as decimal(18, 2))        as value_per_customer,     -- average worth of an active customer in the month
+  case when repeat_known then new_customers end                        as repeat_n,               -- the people the repeat rate rests on
+  case when repeat_known then cast(came_back as bigint) end            as repeat_customers,
+  case when repeat_known then
+    cast(cast(came_back as decimal(18, 4)) / nullif(new_customers, 0) as decimal(6, 4)) end       as repeat_rate,
+  case when churn_known then cast(buyers as bigint) end                as churn_n,                -- the people the churn rate rests on
+  case when churn_known then cast(churned as bigint) end               as churned_customers,
+  case when churn_known then
+    cast(cast(churned as decimal(18, 4)) / nullif(buyers, 0) as decimal(6, 4)) end                as churn_rate
+from joined
+order by month

@@ -1,0 +1,162 @@
+/* ---
+key = "customer_id"
+params = { silver_orders = 3, silver_value = 100, gold_orders = 6, gold_value = 250, platinum_orders = 15, platinum_value = 800 }
+audits = ["not_null(orders)", "not_null(tier)", "change(40%)", "accepted(tier, 'member', 'silver', 'gold', 'platinum')"]
+--- */
+-- What we know about each customer in one row: every segment starts here.
+--
+-- An order counts when it was paid and not wholly refunded; its worth is what the shop kept of it, in the
+-- brand's currency. `quiet_days` is kinder: any order that was not cancelled breaks the silence, also one
+-- still waiting for its payment. Days are calendar days where the brand lives.
+-- Tiers are earned by orders and worth together and are never taken away for being quiet.
+with
+
+placed as (
+  select
+    customer_id,
+    order_id,
+    ordered_at,
+    status = 'paid'                                                   as is_paid,
+    greatest(total_base + coalesce(refunded_base, 0), cast(0 as decimal(18, 4)))  as worth
+  from orders
+  where status <> 'cancelled'
+),
+
+buying as (
+  select
+    customer_id,
+    count(*) filter (where is_paid)                                            as orders,
+    sum(worth) filter (where is_paid)                                          as total_base,
+    rhythm(ordered_at) filter (where is_paid)                                  as rhythm_days,
+    min(ordered_at) filter (where is_paid)                                     as first_order_at,
+    max(ordered_at) filter (where is_paid)                                     as last_order_at,
+    first_value(order_id order by ordered_at, order_id) filter (where is_paid)            as first_order_id,
+    first_value(order_id order by ordered_at desc, order_id desc) filter (where is_paid)  as last_order_id,
+    max(ordered_at)                                                            as last_seen_at
+  from placed
+  group by customer_id
+),
+
+-- The climb through the tiers, order by order; only for those who can have reached the first one.
+climbers as (
+  select customer_id
+  from buying
+  where orders >= $silver_orders and total_base >= $silver_value
+),
+
+climb as (
+  select
+    p.customer_id,
+    p.ordered_at,
+    row_number() over so_far   as nth,
+    sum(p.worth) over so_far   as worth
+  from placed p
+  join climbers c on c.customer_id = p.customer_id
+  where p.is_paid
+  window so_far as (
+    partition by p.customer_id
+    order by p.ordered_at, p.order_id
+    rows between unbounded preceding and current row)
+),
+
+tiers as (
+  select
+    customer_id,
+    min(ordered_at) filter (where nth >= $silver_orders   and worth >= $silver_value)    as silver_at,
+    min(ordered_at) filter (where nth >= $gold_orders     and worth >= $gold_value)      as gold_at,
+    min(ordered_at) filter (where nth >= $platinum_orders and worth >= $platinum_value)  as platinum_at
+  from climb
+  group by customer_id
+),
+
+-- The category they come for most; of equals the one bought more recently.
+tastes as (
+  select b.customer_id, p.category, sum(b.times) as times, sum(b.kept) as kept, max(b.last_at) as last_at
+  from customer_products b
+  join products p on p.product_id = b.product_id
+  where b.kept > 0
+  group by b.customer_id, p.category
+),
+
+favourites as (
+  select
+    customer_id,
+    cast(sum(kept) as bigint)                                                                        as items,
+    first_value(category order by category is null, times desc, last_at desc, category)  as favourite_category
+  from tastes
+  group by customer_id
+),
+
+-- What their last order was about: the line worth most that did not come back.
+last_lines as (
+  select
+    b.customer_id,
+    first_value(named_struct('product_id', p.product_id, 'name', p.name, 'url', p.url, 'category', p.category)
+      order by i.quantity > coalesce(i.returned, 0) desc, i.unit_price_base * i.quantity desc nulls last, i.line) as product
+  from buying b
+  join order_items i on i.order_id = b.last_order_id
+  join products p on p.product_id = i.product_id
+  group by b.customer_id
+),
+
+talking as (
+  select
+    customer_id,
+    bool_or(kind = 'complaint' and (resolved_at is null or resolved_at > $as_of))  as open_complaint,
+    max(opened_at) filter (where kind = 'complaint')                               as last_complaint_at,
+    max(resolved_at) filter (where satisfaction = 'bad' and resolved_at <= $as_of) as last_unhappy_at,
+    first_value(named_struct('opened_at', opened_at, 'subject', subject)
+      order by opened_at desc, ticket_id)                                          as last_ticket
+  from tickets
+  where opened_at <= $as_of
+  group by customer_id
+)
+
+select
+  c.customer_id,
+  c.email,
+  c.phone,
+  c.first_name,
+  c.last_name,
+  c.honorific,
+  c.locale,
+  c.timezone,
+  c.country,
+
+  coalesce(b.orders, 0)                                                    as orders,           -- frequency
+  coalesce(f.items, 0)                                                     as items,            -- pieces they kept
+  cast(coalesce(b.total_base, 0) as decimal(18, 4))                        as total_base,       -- monetary: what the shop kept
+  b.first_order_id,
+  b.first_order_at,
+  b.last_order_id,
+  b.last_order_at,
+  days_between(b.last_seen_at, $as_of, $brand_timezone)                    as quiet_days,       -- recency
+  b.rhythm_days,                                                                                -- median gap between their orders; null below two
+  cast(cast(b.rhythm_days as decimal(10, 0)) as bigint)                    as usual_days,       -- the same as a round number, for letters
+
+  case
+    when t.platinum_at is not null then 'platinum'
+    when t.gold_at     is not null then 'gold'
+    when t.silver_at   is not null then 'silver'
+    else 'member'
+  end                                                                      as tier,
+  coalesce(t.platinum_at, t.gold_at, t.silver_at)                          as tier_reached_at,  -- the order that took them there; null for members
+
+  f.favourite_category,
+  l.product['product_id']                                                  as last_product_id,
+  l.product['name']                                                        as last_product,
+  l.product['url']                                                         as last_product_url,
+  l.product['category']                                                    as last_product_category,
+
+  k.open_complaint is true                                                as open_complaint,
+  k.last_complaint_at,
+  k.last_unhappy_at,                                                                            -- the last time they called our answer bad
+  k.last_ticket['subject']                                                 as last_ticket_subject,
+  k.last_ticket['opened_at']                                               as last_ticket_at
+from customers c
+left join buying b on b.customer_id = c.customer_id
+left join tiers t on t.customer_id = c.customer_id
+left join favourites f on f.customer_id = c.customer_id
+left join last_lines l on l.customer_id = c.customer_id
+left join talking k on k.customer_id = c.customer_id
+where c.deleted_at is null      -- whoever asked to be deleted is in no segment

@@ -1,0 +1,34 @@
+/* ---
+key = "customer_id"
+params = { min_orders = 3, rhythm_percent = 150, min_quiet_days = 21, lapsed_percent = 300, lapsed_days = 60 }
+audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(usual_days)", "rows(0, 500000)", "change(60%)"]
+--- */
+-- Decides whom we ask how they are getting on: regulars (three orders or more) who are later than they ever
+-- usually are, but not yet gone. A rhythm needs at least two gaps; with fewer we would be guessing.
+-- It ends where `lapsed` begins: `lapsed_percent` and `lapsed_days` repeat that segment's thresholds, so that
+-- nobody is in both and nobody falls between.
+select
+  customer_id,
+  email,
+  first_name,
+  last_name,
+  honorific,
+  locale,
+  timezone,
+  country,
+  last_order_id,                            -- the occasion: this silence, since this order
+  last_order_at,
+  quiet_days,
+  rhythm_days,                              -- median gap between their orders
+  usual_days,                               -- the same, rounded, for the letter
+  orders,
+  favourite_category,
+  last_product,
+  last_product_url,
+  coalesce(favourite_category, last_product_category) as tip_category,  -- what the useful tip should be about
+  tier
+from customer_features
+where orders >= $min_orders
+  and quiet_days > $min_quiet_days
+  and quiet_days * 100 > rhythm_days * $rhythm_percent
+  and (quiet_days <= $lapsed_days or quiet_days * 100 <= rhythm_days * $lapsed_percent)

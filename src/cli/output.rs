@@ -1,0 +1,94 @@
+//! How results and failures look.
+
+use std::{fmt::Display, io::Write};
+
+use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource};
+use serde::Serialize;
+
+use super::global::Global;
+use crate::diagnosis::{Diagnosis, Failure};
+
+/// Prints the result: one JSON document, or words for people.
+pub(super) fn print(global: &Global, json: &impl Serialize, text: impl Display) {
+    if global.json() {
+        say(&serde_json::to_string_pretty(json).unwrap_or_default());
+    } else {
+        let text = text.to_string();
+        if !text.is_empty() {
+            say(text.trim_end());
+        }
+    }
+}
+
+/// Writes a line to stdout. A reader who has closed the pipe (`| head`) has seen enough; that is no failure.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a failure: `{"error": {…}}` on stdout, or a drawn diagnosis on stderr.
+pub(super) fn fail(global: &Global, failure: &Failure) {
+    if global.json() {
+        say(&serde_json::to_string_pretty(&serde_json::json!({ "error": failure.diagnosis })).unwrap_or_default());
+    } else {
+        eprintln!("{}", draw(global, &failure.diagnosis));
+    }
+}
+
+/// A diagnosis with the line it is about, a caret, and what to do.
+pub(super) fn draw(global: &Global, diagnosis: &Diagnosis) -> String {
+    let mut drawn = String::new();
+    let report = Drawn::of(global, diagnosis);
+    let _ = GraphicalReportHandler::new().with_width(110).render_report(&mut drawn, &report);
+    drawn
+}
+
+#[derive(Debug)]
+struct Drawn {
+    diagnosis: Diagnosis,
+    source: Option<NamedSource<String>>,
+    offset: Option<(usize, usize)>,
+}
+
+impl Drawn {
+    fn of(global: &Global, diagnosis: &Diagnosis) -> Self {
+        let place = diagnosis.file.as_ref().zip(diagnosis.line).and_then(|(file, line)| {
+            let text = std::fs::read_to_string(global.project.join(file)).ok()?;
+            let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+            let on_line = text[start..].lines().next().unwrap_or_default();
+            let skip: usize = on_line.chars().take(diagnosis.column.unwrap_or(1).saturating_sub(1)).map(char::len_utf8).sum();
+            let word: usize = on_line[skip..].chars().take_while(|c| c.is_alphanumeric() || "_.".contains(*c)).map(char::len_utf8).sum();
+            Some((NamedSource::new(file.display().to_string(), text), (start + skip, word.max(1))))
+        });
+        let (source, offset) = place.unzip();
+        Self { diagnosis: diagnosis.clone(), source, offset }
+    }
+}
+
+impl Display for Drawn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.source {
+            Some(_) => f.write_str(&self.diagnosis.message),
+            None => self.diagnosis.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Drawn {}
+
+impl Diagnostic for Drawn {
+    fn code(&self) -> Option<Box<dyn Display + '_>> {
+        Some(Box::new(&self.diagnosis.code))
+    }
+
+    fn help(&self) -> Option<Box<dyn Display + '_>> {
+        self.diagnosis.hint.as_ref().map(|hint| Box::new(hint) as Box<dyn Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn miette::SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.offset.map(|(offset, length)| Box::new(std::iter::once(LabeledSpan::new(Some("here".to_owned()), offset, length))) as _)
+    }
+}

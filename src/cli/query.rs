@@ -1,0 +1,141 @@
+//! `perennial query`
+
+use std::{collections::BTreeMap, fs::File, io::Write as _, path::PathBuf, sync::Arc};
+
+use arrow::{
+    array::RecordBatch,
+    csv::WriterBuilder as CsvWriter,
+    datatypes::{Schema, SchemaRef},
+    json::{ArrayWriter, LineDelimitedWriter},
+    util::pretty::pretty_format_batches,
+};
+use datafusion::scalar::ScalarValue;
+use parquet::arrow::ArrowWriter;
+
+use super::global::{Format, Global};
+use crate::{
+    diagnosis::{Diagnosis, Exit, Failure},
+    engine::{Origin, Query},
+    job::{Moment, Step},
+    model,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// One SELECT over the tables of the last build and the raw tables (--format table, csv, json, ndjson or parquet)
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    sql: Option<String>,
+    /// Read the SELECT from a file
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Write the rows there
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// A value for $name; a whole number, a decimal, true, false, a date, or text
+    #[arg(long, value_name = "NAME=VALUE")]
+    param: Vec<String>,
+}
+
+pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
+    let house = global.house().await?;
+    let moment = Moment::of(&house.project, None, Step::Build, None)?;
+    let sql = match (&args.sql, &args.file) {
+        (Some(sql), _) => sql.clone(),
+        (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| unusable(file, &error))?,
+        (None, None) => String::new(),
+    };
+    let mut params = model::bound_params(moment.as_of, &house.project.brand_defaults());
+    params.extend(parse_params(&args.param)?);
+    let session = house.session(&sql).await?;
+    let query = Query { sql: &sql, origin: Origin { file: args.file.as_deref(), line: 1 }, params };
+    let schema = session.schema(&query).await?;
+    let batches = session.collect(&query).await?;
+    write(global, &args, schema, batches)
+}
+
+fn write(global: &Global, args: &Args, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Exit, Failure> {
+    let mut bytes = Vec::new();
+    let refs: Vec<&RecordBatch> = batches.iter().collect();
+    let failed = |error: String| {
+        Failure::failed(Diagnosis::new("output", format!("the rows cannot be written: {error}")).hint("try another --format"))
+    };
+    match global.format {
+        Format::Text | Format::Table => {
+            let shown = if batches.is_empty() { vec![RecordBatch::new_empty(schema)] } else { batches };
+            let table = pretty_format_batches(&shown).map_err(|error| failed(error.to_string()))?;
+            bytes.extend_from_slice(format!("{table}\n").as_bytes());
+        }
+        Format::Json => {
+            let mut writer = ArrayWriter::new(&mut bytes);
+            writer.write_batches(&refs).and_then(|()| writer.finish()).map_err(|error| failed(error.to_string()))?;
+            bytes.push(b'\n');
+        }
+        Format::Ndjson => {
+            let mut writer = LineDelimitedWriter::new(&mut bytes);
+            writer.write_batches(&refs).and_then(|()| writer.finish()).map_err(|error| failed(error.to_string()))?;
+        }
+        Format::Csv => {
+            let mut writer = CsvWriter::new().with_header(true).build(&mut bytes);
+            let empty = RecordBatch::new_empty(schema);
+            let all = if refs.is_empty() { vec![&empty] } else { refs };
+            all.into_iter().try_for_each(|batch| writer.write(batch)).map_err(|error| failed(error.to_string()))?;
+            drop(writer);
+        }
+        Format::Parquet if args.out.is_none() => {
+            return Err(Failure::wrong(Diagnosis::new("format", "parquet is not for the screen").hint("add --out FILE")));
+        }
+        Format::Parquet => {
+            let schema = Arc::new(Schema::clone(&schema));
+            let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).map_err(|error| failed(error.to_string()))?;
+            batches.iter().try_for_each(|batch| writer.write(batch)).map_err(|error| failed(error.to_string()))?;
+            writer.close().map_err(|error| failed(error.to_string()))?;
+        }
+    }
+    match &args.out {
+        Some(file) => File::create(file).and_then(|mut out| out.write_all(&bytes)).map_err(|error| unusable(file, &error))?,
+        // A closed pipe (`| head`) is the reader's wish, not a failure.
+        None => match std::io::stdout().write_all(&bytes) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(failed(error.to_string())),
+            _ => {}
+        },
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads `NAME=VALUE` pairs into typed values.
+pub(super) fn parse_params(pairs: &[String]) -> Result<BTreeMap<String, ScalarValue>, Failure> {
+    let read = |pair: &String| {
+        let (name, value) = pair.split_once('=').ok_or_else(|| {
+            Failure::wrong(Diagnosis::new("param", format!("`{pair}` is not NAME=VALUE")).hint("write for instance --param quiet_days=90"))
+        })?;
+        Ok((name.trim_start_matches('$').to_owned(), value_of(value)))
+    };
+    pairs.iter().map(read).collect()
+}
+
+/// A value as people write it: a whole number, a decimal, true or false, a date, else text.
+fn value_of(text: &str) -> ScalarValue {
+    if let Ok(number) = text.parse::<i64>() {
+        return ScalarValue::Int64(Some(number));
+    }
+    if let Ok(yes) = text.parse::<bool>() {
+        return ScalarValue::Boolean(Some(yes));
+    }
+    if let Ok(day) = text.parse::<chrono::NaiveDate>() {
+        let days = (day - chrono::NaiveDate::default()).num_days();
+        return ScalarValue::Date32(i32::try_from(days).ok());
+    }
+    match text.split_once('.') {
+        Some((whole, part)) if part.len() <= 18 && part.bytes().all(|digit| digit.is_ascii_digit()) => {
+            match (format!("{whole}{part}").parse::<i128>(), i8::try_from(part.len())) {
+                (Ok(unscaled), Ok(scale)) => ScalarValue::Decimal128(Some(unscaled), 38, scale),
+                _ => ScalarValue::from(text),
+            }
+        }
+        _ => ScalarValue::from(text),
+    }
+}
+
+fn unusable(file: &std::path::Path, error: &std::io::Error) -> Failure {
+    Failure::wrong(Diagnosis::new("unreadable", format!("cannot be used: {error}")).in_file(file).hint("check the name and the folder"))
+}

@@ -1,0 +1,155 @@
+//! From an approved plan to its account: what must hold before the first message, the run itself, and what is said at the end.
+
+use std::{path::PathBuf, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    account::{Account, ThisRun},
+    error::DeliveryError,
+    outbox::Outbox,
+    plan::Delivery,
+    policy::Kind,
+    recover::{Lock, recover},
+    run::Run,
+    settings::{DeliverySettings, EmailBy, mistakes},
+    smtp::Relay,
+    transport::Way,
+    webhook::Receiver,
+};
+use crate::{
+    clock::SharedClock,
+    diagnosis::Diagnosis,
+    ledger::{Enlisted, Ledger, PlanId, State},
+    message::Channel,
+    secret::Keys,
+};
+
+/// How many people enter the account by one statement.
+const CHUNK: usize = 2_000;
+
+/// What a delivery works with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Where every promise and outcome stands.
+    pub ledger: Ledger,
+    /// `[delivery]`.
+    pub settings: DeliverySettings,
+    /// The project's keys.
+    pub keys: Keys,
+    /// The wall clock: expiry, caps and quiet hours go by it.
+    pub clock: SharedClock,
+    /// The project folder.
+    pub root: PathBuf,
+    /// Cancelled when the program is asked to stop: what is on the wire is finished and recorded, nothing new begins.
+    pub stop: CancellationToken,
+}
+
+/// What a person asked for on the command line.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// At most so many messages leave in this run.
+    pub first: Option<usize>,
+    /// Deliver a plan made for another time than the live slot.
+    pub allow_replay: bool,
+}
+
+/// Delivers an approved plan, or goes on with one that was begun.
+///
+/// # Errors
+/// Where it may not begin (not approved, expired, practice keys, settings, another process), or had to stop (the other side or the ledger
+/// cannot be reached). Whatever had been done by then stands in the ledger; running again is safe.
+pub async fn deliver(context: &Context, delivery: &Arc<Delivery>, options: Options) -> Result<Account, DeliveryError> {
+    let started = context.clock.now();
+    let (ledger, plan) = (&context.ledger, &delivery.plan);
+    let way = way(context, delivery.channel, &delivery.from)?;
+    let _lock = Lock::take(&context.root)?;
+    let mut run = recover(ledger, &context.root, plan, started).await?;
+    run.add(State::Expired, ledger.close_plan(plan, started).await?);
+    let standing = ledger.plan_standing(plan).await?.ok_or_else(|| DeliveryError::NoPlan(plan.clone()))?;
+    match standing.status.as_str() {
+        "approved" | "delivering" => {}
+        "delivered" => return account(context, plan, run, started).await,
+        "expired" => return Err(DeliveryError::Expired { plan: plan.clone(), at: standing.expires_at }),
+        _ => return Err(DeliveryError::NotApproved { plan: plan.clone(), status: standing.status }),
+    }
+    if standing.replay && !options.allow_replay {
+        return Err(DeliveryError::Replay(plan.clone()));
+    }
+    let unsubscribable = delivery.kind == Kind::Marketing && delivery.channel == Channel::Email;
+    if unsubscribable && context.settings.public_url.is_none() {
+        let diagnosis = Diagnosis::new("public_url", "marketing mail needs a link that makes it stop, and `public_url` is not set");
+        let hint = "set `public_url` in `[delivery]` to the https address at which `perennial serve` is reached";
+        return Err(DeliveryError::Settings(diagnosis.in_file("config/perennial.toml").hint(hint)));
+    }
+    let published = ledger.present_since().await?.ok_or(DeliveryError::NeverBuilt)?;
+    if started - published > context.settings.max_age.delta() {
+        return Err(DeliveryError::Stale(published));
+    }
+    if standing.status == "approved" {
+        enlist(context, delivery, standing.planned, started).await?;
+    }
+    tracing::info!(%plan, way = way.name(), "delivering");
+    let ended = if ledger.anyone_due(plan, started).await? {
+        Run::new(context, delivery, way, standing.planned, options.first)?.go(&mut run).await
+    } else {
+        Ok(())
+    };
+    run.add(State::Expired, ledger.close_plan(plan, context.clock.now()).await?);
+    ended?;
+    account(context, plan, run, started).await
+}
+
+async fn account(context: &Context, plan: &PlanId, this_run: ThisRun, started: DateTime<Utc>) -> Result<Account, DeliveryError> {
+    let total = context.ledger.tally(plan).await?;
+    let seconds = (context.clock.now() - started).as_seconds_f64().max(0.0);
+    tracing::info!(%plan, accepted = this_run.accepted, rejected = this_run.rejected, deferred = this_run.deferred,
+        unknown = this_run.unknown, cancelled = this_run.cancelled, expired = this_run.expired, waiting = total.waiting, "delivered");
+    Ok(Account { plan: plan.clone(), total, this_run, seconds })
+}
+
+/// The way out the settings choose for a channel, after everything that can be wrong with it has been looked at.
+pub(crate) fn way(context: &Context, channel: Channel, from: &str) -> Result<Way, DeliveryError> {
+    let settings = &context.settings;
+    let mistakes = mistakes(settings, context.keys.are_practice());
+    if let Some((_, diagnosis)) = mistakes.into_iter().find(|(concerned, _)| *concerned == channel) {
+        return Err(DeliveryError::Settings(diagnosis));
+    }
+    match (channel, settings.email, &settings.smtp, &settings.webhook) {
+        (Channel::Email, EmailBy::Smtp, Some(smtp), _) => Ok(Way::Smtp(Arc::new(Relay::new(smtp, &context.root, from)?))),
+        (Channel::Webhook, _, _, Some(webhook)) => {
+            let secret = webhook.secret.as_ref().map(|secret| secret.resolve(&context.root)).transpose()?;
+            Ok(Way::Http(Arc::new(Receiver::new(webhook, secret.as_ref(), Arc::clone(&context.clock))?)))
+        }
+        _ => {
+            let outbox = Outbox::new(&context.root, channel);
+            outbox.prepare().map_err(DeliveryError::Transport)?;
+            Ok(Way::Outbox(Arc::new(outbox)))
+        }
+    }
+}
+
+/// Opens the plan's account with everybody `waiting`, if the plan's files hold exactly the people it promised.
+async fn enlist(context: &Context, delivery: &Arc<Delivery>, planned: u64, now: DateTime<Utc>) -> Result<(), DeliveryError> {
+    let (send, mut chunks) = tokio::sync::mpsc::channel(2);
+    let reading = Arc::clone(delivery);
+    let reader = tokio::task::spawn_blocking(move || -> Result<(), Diagnosis> {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for person in reading.people.read()? {
+            let person = person?;
+            chunk.push(Enlisted { customer_id: person.customer_id, message_id: person.message_id, send_after: person.send_after });
+            if chunk.len() == CHUNK && send.blocking_send(std::mem::take(&mut chunk)).is_err() {
+                return Ok(());
+            }
+        }
+        let _ = send.blocking_send(chunk);
+        Ok(())
+    });
+    let mut account = context.ledger.enlist(&delivery.plan, now).await?;
+    while let Some(chunk) = chunks.recv().await {
+        account.add(&chunk).await?;
+    }
+    reader.await.map_err(|error| DeliveryError::People(Diagnosis::new("people", error.to_string())))?.map_err(DeliveryError::People)?;
+    account.finish(planned).await?.map_err(|found| DeliveryError::Mismatch { plan: delivery.plan.clone(), planned, found })
+}

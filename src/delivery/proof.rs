@@ -1,0 +1,81 @@
+//! One mail to a colleague, by the way real messages go. It is no promise to a customer: the ledger does not hear of it.
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    deliver::{Context, way},
+    error::{DeliveryError, TransportError},
+    transport::{Outcome, Parcel, Way},
+};
+use crate::{
+    diagnosis::Diagnosis,
+    ledger::{CustomerId, MessageId, Named},
+    message::{Channel, Message},
+    secret::Keys,
+};
+
+/// The header that tells a proof from a customer's mail.
+const MARK: &[u8] = b"X-Perennial-Test: yes\r\n";
+
+/// A message id for a proof, which no customer's message can have.
+#[must_use]
+pub fn proof_id(keys: &Keys, to: &str, now: DateTime<Utc>, domain: &str) -> MessageId {
+    let mac = keys.mac("proof", &[to.as_bytes(), &now.timestamp_micros().to_be_bytes()]);
+    MessageId::new(format!("test-{}@{domain}", hex::encode(&mac[..16])))
+}
+
+/// Sends a mail to a colleague, marked `X-Perennial-Test`. `only_to` and the practice keys' limits hold. Says where it went.
+///
+/// # Errors
+/// Where `to` may not be written to, the settings are wrong, or the mail was not accepted.
+pub async fn send_proof(
+    context: &Context,
+    from: &str,
+    to: &str,
+    message_id: &MessageId,
+    message: &Message,
+) -> Result<String, DeliveryError> {
+    let wrong = |code: &str, message: String, hint: &str| DeliveryError::Settings(Diagnosis::new(code, message).hint(hint));
+    let Message::Email { bytes, .. } = message else {
+        return Err(wrong("proof", "a webhook call cannot be sent to a colleague".to_owned(), "`perennial preview` shows its body"));
+    };
+    let way = way(context, Channel::Email, from)?;
+    let patterns = &context.settings.only_to;
+    let address = to.trim().to_lowercase();
+    let allowed = patterns.iter().any(|pattern| glob::Pattern::new(&pattern.to_lowercase()).is_ok_and(|pattern| pattern.matches(&address)));
+    if !patterns.is_empty() && !allowed {
+        return Err(wrong(
+            "only_to",
+            "`only_to` in `[delivery]` does not allow that address".to_owned(),
+            "use an address it allows, or widen it",
+        ));
+    }
+    let message = Named { customer_id: CustomerId::new("test"), message_id: message_id.clone() };
+    let parcel = Parcel { message, to: to.to_owned(), body: [MARK, bytes].concat() };
+    match way {
+        Way::Outbox(outbox) => {
+            let file = outbox.deliver(&parcel).map_err(DeliveryError::Transport)?;
+            Ok(file.map_or_else(String::new, |file| file.display().to_string()))
+        }
+        Way::Smtp(relay) => {
+            let mut connection = None;
+            let delivered = relay.deliver(&mut connection, &parcel).await.map_err(DeliveryError::Transport)?;
+            if let Some(connection) = connection {
+                connection.quit().await;
+            }
+            let host = relay.host().to_owned();
+            match delivered.outcome {
+                Outcome::Accepted(_) => Ok(host),
+                Outcome::Rejected { reply, reason, .. } => {
+                    Err(DeliveryError::Transport(TransportError::Refused { host, reason: reply.unwrap_or_else(|| reason.to_owned()) }))
+                }
+                Outcome::Deferred { reply, .. } => {
+                    Err(DeliveryError::Transport(TransportError::Unreachable { host, reason: reply.unwrap_or_default() }))
+                }
+                Outcome::Unknown(reason) => Err(DeliveryError::Transport(TransportError::Unreachable { host, reason })),
+                Outcome::NotSent => Err(DeliveryError::Transport(TransportError::Broken)),
+            }
+        }
+        Way::Http(_) => Err(DeliveryError::Transport(TransportError::Broken)),
+    }
+}

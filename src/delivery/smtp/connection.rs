@@ -1,0 +1,263 @@
+//! One connection to a relay, driven command by command, so that it is always known how far a message got.
+//!
+//! The library's own `send` cannot say whether a message broke before DATA or after its final dot; for "never twice" that is the whole
+//! question.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use lettre::{
+    Address,
+    transport::smtp::{
+        Error,
+        authentication::{Credentials, Mechanism},
+        client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters},
+        commands::{Data, Ehlo, Mail, Quit, Rcpt, Rset},
+        extension::{ClientId, MailBodyParameter, MailParameter},
+        response::Response,
+    },
+};
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{
+    reply::{Lost, Phase, Reply},
+    stream::{Gauge, Sealed, Stream},
+};
+use crate::delivery::{
+    error::TransportError,
+    settings::Tls,
+    transport::{Outcome, plain},
+};
+
+/// How long each phase may take (RFC 5321, 4.5.3.2; the message's own time and that of its final dot count together).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeouts {
+    /// TCP, greeting, EHLO, STARTTLS, AUTH: each.
+    pub(crate) greeting: Duration,
+    /// MAIL, RCPT, RSET.
+    pub(crate) command: Duration,
+    /// DATA.
+    pub(crate) data: Duration,
+    /// From the first byte of the message to the reply to its final dot.
+    pub(crate) message: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        Self { greeting: minutes(5), command: minutes(5), data: minutes(2), message: minutes(13) }
+    }
+}
+
+/// How a relay is reached.
+pub(crate) struct Door {
+    /// Host name or address.
+    pub(crate) host: String,
+    /// Port.
+    pub(crate) port: u16,
+    /// How the connection is kept secret.
+    pub(crate) tls: Tls,
+    /// For `starttls` and `tls`.
+    pub(crate) parameters: Option<TlsParameters>,
+    /// Who we are to the relay.
+    pub(crate) credentials: Option<Credentials>,
+    /// The name we greet with.
+    pub(crate) hello: ClientId,
+    /// How long each phase may take.
+    pub(crate) timeouts: Timeouts,
+}
+
+/// What a finished attempt says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// The relay answered for this message.
+    Answered(Outcome),
+    /// The relay takes nothing from this sender.
+    SenderRefused(String),
+}
+
+/// An open connection.
+pub(crate) struct Connection {
+    session: AsyncSmtpConnection,
+    gauge: Arc<Gauge>,
+    timeouts: Timeouts,
+    pipelining: bool,
+    eight_bit: bool,
+    international: bool,
+    /// A transaction was left unfinished; the next begins with RSET.
+    unfinished: bool,
+}
+
+impl Connection {
+    /// Connects, greets, turns secret and proves who we are.
+    pub(crate) async fn open(door: &Door) -> Result<Self, TransportError> {
+        let limit = door.timeouts.greeting;
+        let unreachable = |reason: String| TransportError::Unreachable { host: format!("{}:{}", door.host, door.port), reason };
+        let late = || unreachable("no answer in time".to_owned());
+        let refused = |error: &Error| {
+            let reason = plain(&error.to_string());
+            match error.status().map(u16::from) {
+                Some(500..) => TransportError::Refused { host: format!("{}:{}", door.host, door.port), reason },
+                _ => unreachable(reason),
+            }
+        };
+        let tcp = timeout(limit, TcpStream::connect((door.host.as_str(), door.port)))
+            .await
+            .map_err(|_| late())?
+            .map_err(|error| unreachable(error.to_string()))?;
+        let gauge = Arc::new(Gauge::default());
+        let stream = Stream::new(tcp, Arc::clone(&gauge)).map_err(|error| unreachable(error.to_string()))?;
+        let tls = || {
+            door.parameters
+                .clone()
+                .ok_or_else(|| TransportError::Refused { host: door.host.clone(), reason: "no TLS parameters".to_owned() })
+        };
+        let stream: Box<dyn AsyncTokioStream> = match door.tls {
+            Tls::Tls => {
+                let sealed = timeout(limit, Sealed::over(stream, tls()?)).await.map_err(|_| late())?;
+                Box::new(sealed.map_err(|error| unreachable(plain(&error.to_string())))?)
+            }
+            Tls::None | Tls::Starttls => Box::new(stream),
+        };
+        let session = timeout(limit, AsyncSmtpConnection::connect_with_transport(stream, &door.hello)).await.map_err(|_| late())?;
+        let mut session = session.map_err(|error| refused(&error))?;
+        if door.tls == Tls::Starttls {
+            gauge.starting_tls();
+            // Fails where the relay does not offer it: an attacker who hides the offer gets no mail.
+            let sealed = timeout(limit, session.starttls(tls()?, &door.hello)).await.map_err(|_| late())?;
+            sealed.map_err(|error| match error.is_client() {
+                true => TransportError::Refused {
+                    host: format!("{}:{}", door.host, door.port),
+                    reason: "it does not offer STARTTLS".to_owned(),
+                },
+                false => refused(&error),
+            })?;
+        }
+        // The library keeps only the extensions it uses itself, so the relay is asked once more for PIPELINING.
+        let offered = timeout(limit, session.command(Ehlo::new(door.hello.clone()))).await.map_err(|_| late())?;
+        let offered = offered.map_err(|error| refused(&error))?;
+        let offers = |word: &str| {
+            offered.message().skip(1).any(|line| line.split_whitespace().next().is_some_and(|first| first.eq_ignore_ascii_case(word)))
+        };
+        let (pipelining, eight_bit, international) = (offers("PIPELINING"), offers("8BITMIME"), offers("SMTPUTF8"));
+        if let Some(credentials) = &door.credentials {
+            let proved = timeout(limit, session.auth(&[Mechanism::Plain, Mechanism::Login], credentials)).await.map_err(|_| late())?;
+            proved.map_err(|error| match error.is_client() {
+                true => TransportError::Refused {
+                    host: format!("{}:{}", door.host, door.port),
+                    reason: "it offers no way to log in that we know".to_owned(),
+                },
+                false => refused(&error),
+            })?;
+        }
+        let timeouts = door.timeouts;
+        Ok(Self { session, gauge, timeouts, pipelining, eight_bit, international, unfinished: false })
+    }
+
+    /// Sends one message, already dot-stuffed, to one recipient.
+    ///
+    /// `Err` means that the connection is of no use any more, and says whether the message may have arrived.
+    pub(crate) async fn send(&mut self, from: &Address, to: &Address, wire: &str) -> Result<Attempt, Lost> {
+        let mut parameters = Vec::new();
+        if !wire.is_ascii() {
+            if !self.eight_bit {
+                return Ok(Attempt::Answered(Outcome::Rejected { reason: "relay_lacks_8bitmime", reply: None, dead: false }));
+            }
+            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        if !(from.as_ref() as &str).is_ascii() || !(to.as_ref() as &str).is_ascii() {
+            if !self.international {
+                return Ok(Attempt::Answered(Outcome::Rejected { reason: "relay_lacks_smtputf8", reply: None, dead: false }));
+            }
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        let mail = Mail::new(Some(from.clone()), parameters);
+        let rcpt = Rcpt::new(to.clone(), Vec::new());
+        let refusal = if self.pipelining { self.ask_at_once(&mail, &rcpt).await? } else { self.ask_in_turn(&mail, &rcpt).await? };
+        match refusal {
+            Some((Phase::Mail, reply)) if reply.code >= 500 && reply.code != 552 => Ok(Attempt::SenderRefused(reply.said())),
+            Some((phase, reply)) => Ok(Attempt::Answered(reply.refusal(phase))),
+            None => {
+                let reply = self.hand_over(wire).await?;
+                self.unfinished = false;
+                Ok(Attempt::Answered(match reply.is_positive() {
+                    true => Outcome::Accepted(Some(reply.said())),
+                    false => reply.refusal(Phase::Message),
+                }))
+            }
+        }
+    }
+
+    /// MAIL, RCPT and DATA in one write (RFC 2920), and every reply looked at. `None`: the relay waits for the message.
+    async fn ask_at_once(&mut self, mail: &Mail, rcpt: &Rcpt) -> Result<Option<(Phase, Reply)>, Lost> {
+        let limit = self.timeouts.command;
+        let before = |answer, phase| Reply::read(answer, phase, || false);
+        let asked = if self.unfinished { format!("{Rset}{mail}{rcpt}{Data}") } else { format!("{mail}{rcpt}{Data}") };
+        let mut first = within(limit, Phase::Mail, self.session.command(asked)).await?;
+        if self.unfinished {
+            before(first, Phase::Mail)?;
+            first = within(limit, Phase::Mail, self.session.read_response()).await?;
+        }
+        let mail = before(first, Phase::Mail)?;
+        let rcpt = before(within(limit, Phase::Recipient, self.session.read_response()).await?, Phase::Recipient)?;
+        let data = before(within(self.timeouts.data, Phase::Data, self.session.read_response()).await?, Phase::Data)?;
+        self.unfinished = true;
+        let refused = [(Phase::Mail, mail), (Phase::Recipient, rcpt)].into_iter().find(|(_, reply)| !reply.is_positive());
+        match (refused, data.is_positive()) {
+            (None, true) => Ok(None),
+            (None, false) => Ok(Some((Phase::Data, data))),
+            (refused, false) => Ok(refused),
+            (refused, true) => {
+                // It waits for a message to nobody: it gets an empty one. Nobody is written to, whatever it answers.
+                let answer = within(self.timeouts.message, Phase::Data, self.session.command(".\r\n")).await?;
+                before(answer, Phase::Data)?;
+                Ok(refused)
+            }
+        }
+    }
+
+    /// MAIL, RCPT and DATA one after the other. `None`: the relay waits for the message.
+    async fn ask_in_turn(&mut self, mail: &Mail, rcpt: &Rcpt) -> Result<Option<(Phase, Reply)>, Lost> {
+        let limit = self.timeouts.command;
+        if self.unfinished {
+            Reply::read(within(limit, Phase::Mail, self.session.command(Rset)).await?, Phase::Mail, || false)?;
+        }
+        self.unfinished = true;
+        let steps = [
+            (Phase::Mail, mail.to_string(), limit),
+            (Phase::Recipient, rcpt.to_string(), limit),
+            (Phase::Data, Data.to_string(), self.timeouts.data),
+        ];
+        for (phase, command, limit) in steps {
+            let reply = Reply::read(within(limit, phase, self.session.command(command)).await?, phase, || false)?;
+            if !reply.is_positive() {
+                return Ok(Some((phase, reply)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The message and its final dot in one write, and the relay's word for it.
+    async fn hand_over(&mut self, wire: &str) -> Result<Reply, Lost> {
+        let before = self.gauge.written();
+        let gauge = Arc::clone(&self.gauge);
+        let begun = move || gauge.written() > before;
+        match timeout(self.timeouts.message, self.session.command(wire)).await {
+            Ok(answer) => Reply::read(answer, Phase::Message, begun),
+            Err(_) => Err(Lost { phase: Phase::Message, begun: begun(), reason: "no answer in time".to_owned() }),
+        }
+    }
+
+    /// Says goodbye; the relay's answer does not matter.
+    pub(crate) async fn quit(mut self) {
+        let _ = timeout(Duration::from_secs(5), self.session.command(Quit)).await;
+    }
+}
+
+/// Waits for a reply as long as its phase allows; nothing that could deliver has left yet.
+async fn within(
+    limit: Duration,
+    phase: Phase,
+    answer: impl Future<Output = Result<Response, Error>>,
+) -> Result<Result<Response, Error>, Lost> {
+    timeout(limit, answer).await.map_err(|_| Lost { phase, begun: false, reason: "no answer in time".to_owned() })
+}

@@ -1,0 +1,187 @@
+//! Email through a relay, over a few connections that stay open, each owned by one task.
+//!
+//! | file | promise |
+//! |---|---|
+//! | `connection` | one session, driven command by command, so that it is known how far a message got |
+//! | `reply` | what a reply, or its absence, means for the message |
+//! | `stream` | the bytes below: counted, undelayed, sealed |
+//! | `wire` | a message as it crosses: dot-stuffed, no bare line break |
+
+mod connection;
+mod reply;
+mod stream;
+mod wire;
+
+#[cfg(test)]
+pub(crate) mod sink;
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use lettre::{
+    Address,
+    message::Mailbox,
+    transport::smtp::{
+        authentication::Credentials,
+        client::{Certificate, TlsParameters},
+        extension::ClientId,
+    },
+};
+
+use self::connection::{Attempt, Connection, Door, Timeouts};
+use super::{
+    error::{DeliveryError, TransportError},
+    settings::{SmtpSettings, Tls},
+    transport::{Outcome, Parcel, Queue},
+};
+use crate::diagnosis::Diagnosis;
+
+/// How long to wait before each new try to connect.
+const CONNECT_AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2)];
+/// How often one message is tried again after connections that broke before its first byte left.
+const TRIES: usize = 3;
+/// So many messages in a row whose connections broke mean that the relay does not work; going on would only make more unknowns.
+const BROKEN_IN_A_ROW: usize = 3;
+
+/// A mail relay.
+pub(crate) struct Relay {
+    door: Door,
+    from: Address,
+    connections: usize,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("host", &self.door.host).field("port", &self.door.port).finish_non_exhaustive()
+    }
+}
+
+impl Relay {
+    /// The relay the settings describe. `from` is the brand's sender.
+    pub(crate) fn new(settings: &SmtpSettings, root: &Path, from: &str) -> Result<Self, DeliveryError> {
+        let wrong = |message: String, hint: &str| DeliveryError::Settings(Diagnosis::new("smtp", message).hint(hint));
+        let sender = settings.return_path.as_deref().unwrap_or(from);
+        let from = sender
+            .parse::<Mailbox>()
+            .map_err(|_| {
+                wrong("the sender is not an email address".to_owned(), "check `from` in `[brand]` and `return_path` in `[delivery.smtp]`")
+            })?
+            .email;
+        let parameters = match settings.tls {
+            Tls::None => None,
+            Tls::Starttls | Tls::Tls => {
+                let mut builder = TlsParameters::builder(settings.host.clone());
+                if let Some(file) = &settings.ca {
+                    let unreadable =
+                        |reason: String| wrong(format!("{}: {reason}", file.display()), "`ca` names a PEM file with a certificate");
+                    let pem = std::fs::read(root.join(file)).map_err(|error| unreadable(error.to_string()))?;
+                    let certificate = Certificate::from_pem(&pem).map_err(|error| unreadable(error.to_string()))?;
+                    builder = builder.add_root_certificate(certificate);
+                }
+                Some(
+                    builder
+                        .build()
+                        .map_err(|error| wrong(format!("TLS cannot be set up: {error}"), "check `host` and `ca` in `[delivery.smtp]`"))?,
+                )
+            }
+        };
+        let credentials = match (&settings.username, &settings.password) {
+            (Some(username), Some(password)) => Some(Credentials::new(username.clone(), password.resolve(root)?.reveal().to_owned())),
+            _ => None,
+        };
+        let door = Door {
+            host: settings.host.clone(),
+            port: settings.port(),
+            tls: settings.tls,
+            parameters,
+            credentials,
+            hello: ClientId::default(),
+            timeouts: Timeouts::default(),
+        };
+        Ok(Self { door, from, connections: settings.connections })
+    }
+
+    /// The relay's host.
+    pub(crate) fn host(&self) -> &str {
+        &self.door.host
+    }
+
+    /// How many connections are open at once.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Sends parcels over one connection, opened again where it breaks, until there are no more.
+    pub(crate) async fn work(self: Arc<Self>, queue: Queue) {
+        let mut connection = None;
+        let mut broken = 0;
+        while let Some(parcel) = queue.next().await {
+            match self.deliver(&mut connection, &parcel).await {
+                Ok(Delivered { outcome, lost }) => {
+                    broken = if lost.is_some() { broken + 1 } else { 0 };
+                    queue.done(parcel.message, outcome);
+                    if let Some(reason) = lost.filter(|_| broken >= BROKEN_IN_A_ROW) {
+                        queue.closed(TransportError::Unreachable { host: format!("{}:{}", self.door.host, self.door.port), reason });
+                    }
+                }
+                Err(error) => {
+                    queue.done(parcel.message, Outcome::NotSent);
+                    queue.closed(error);
+                }
+            }
+        }
+        if let Some(connection) = connection {
+            connection.quit().await;
+        }
+    }
+
+    /// Sends one parcel. A connection that breaks before the first byte of the message is replaced; one that breaks after it makes the
+    /// message's fate unknown.
+    pub(crate) async fn deliver(&self, held: &mut Option<Connection>, parcel: &Parcel) -> Result<Delivered, TransportError> {
+        let refuse = |reason| Ok(Delivered { outcome: Outcome::Rejected { reason, reply: None, dead: false }, lost: None });
+        let wire = match wire::encode(&parcel.body) {
+            Ok(wire) => wire,
+            Err(reason) => return refuse(reason),
+        };
+        let Ok(to) = parcel.to.trim().parse::<Address>() else { return refuse("no_address") };
+        let mut reason = String::new();
+        for _ in 0..TRIES {
+            let mut connection = match held.take() {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            match connection.send(&self.from, &to, &wire).await {
+                Ok(Attempt::Answered(outcome)) => {
+                    *held = Some(connection);
+                    return Ok(Delivered { outcome, lost: None });
+                }
+                Ok(Attempt::SenderRefused(reason)) => return Err(TransportError::Sender { host: self.door.host.clone(), reason }),
+                Err(lost) if lost.begun => {
+                    return Ok(Delivered { outcome: Outcome::Unknown(lost.reason.clone()), lost: Some(lost.reason) });
+                }
+                Err(lost) => reason = lost.reason,
+            }
+        }
+        Ok(Delivered { outcome: Outcome::Deferred { reply: Some(reason.clone()), after: None }, lost: Some(reason) })
+    }
+
+    async fn connect(&self) -> Result<Connection, TransportError> {
+        for pause in CONNECT_AGAIN {
+            match Connection::open(&self.door).await {
+                Err(TransportError::Unreachable { .. }) => tokio::time::sleep(pause).await,
+                answered => return answered,
+            }
+        }
+        Connection::open(&self.door).await
+    }
+}
+
+/// What became of one parcel.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Delivered {
+    /// For the ledger.
+    pub(crate) outcome: Outcome,
+    /// Why the connection broke, where it did and no new one helped.
+    pub(crate) lost: Option<String>,
+}

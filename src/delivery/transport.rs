@@ -1,0 +1,223 @@
+//! The three ways out, behind one door: parcels in, reports out.
+//!
+//! | way | what its silence means | after a crash |
+//! |---|---|---|
+//! | outbox | it was not written | the file is the evidence |
+//! | smtp | after the first byte of the message: unknown | unknown |
+//! | http | after the first byte of the call: unknown | unknown |
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{error::TransportError, outbox::Outbox, smtp::Relay, webhook::Receiver};
+use crate::ledger::Named;
+
+/// A finished message on its way to a transport.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    /// Which message.
+    pub(crate) message: Named,
+    /// The recipient's address; for a webhook the person it is about.
+    pub(crate) to: String,
+    /// What is sent: an email by RFC 5322, or a JSON body.
+    pub(crate) body: Vec<u8>,
+}
+
+/// What became of a parcel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The other side took it.
+    Accepted(Option<String>),
+    /// The other side refused it for good.
+    Rejected {
+        /// Why, in one word.
+        reason: &'static str,
+        /// What was answered, without addresses.
+        reply: Option<String>,
+        /// Whether the answer means that the address is dead.
+        dead: bool,
+    },
+    /// The other side said "not now".
+    Deferred {
+        /// What was answered, without addresses.
+        reply: Option<String>,
+        /// When the other side wants to be asked again.
+        after: Option<TimeDelta>,
+    },
+    /// Bytes left that could have delivered it, and no answer came.
+    Unknown(String),
+    /// No byte of it left; it still waits.
+    NotSent,
+}
+
+/// What a transport says.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// A parcel is done with.
+    Done(Named, Outcome),
+    /// Nothing can leave by this way now.
+    Closed(TransportError),
+}
+
+/// A way out.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// Files in a folder.
+    Outbox(Arc<Outbox>),
+    /// A mail relay.
+    Smtp(Arc<Relay>),
+    /// A signed call.
+    Http(Arc<Receiver>),
+}
+
+impl Way {
+    /// As the ledger writes it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Outbox(_) => "outbox",
+            Self::Smtp(_) => "smtp",
+            Self::Http(_) => "http",
+        }
+    }
+}
+
+/// Parcels wait here for a worker; whoever is free takes the next.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    parcels: Arc<Mutex<mpsc::Receiver<Parcel>>>,
+    reports: mpsc::UnboundedSender<Report>,
+    stop: CancellationToken,
+}
+
+impl Queue {
+    /// The next parcel to send; `None` when there will be none. While the delivery stops, parcels go back unsent.
+    pub(crate) async fn next(&self) -> Option<Parcel> {
+        loop {
+            let parcel = self.parcels.lock().await.recv().await?;
+            if !self.stop.is_cancelled() {
+                return Some(parcel);
+            }
+            self.done(parcel.message, Outcome::NotSent);
+        }
+    }
+
+    /// The parcels waiting now, at least one and at most `limit`; none when there will be none.
+    pub(crate) async fn next_group(&self, limit: usize) -> Vec<Parcel> {
+        let Some(first) = self.next().await else { return Vec::new() };
+        let mut group = vec![first];
+        let mut parcels = self.parcels.lock().await;
+        while group.len() < limit
+            && let Ok(parcel) = parcels.try_recv()
+        {
+            group.push(parcel);
+        }
+        group
+    }
+
+    /// Says what became of a parcel.
+    pub(crate) fn done(&self, message: Named, outcome: Outcome) {
+        // Nobody listens any more only when the delivery itself was dropped; the ledger then says `committing`, which is true.
+        let _ = self.reports.send(Report::Done(message, outcome));
+    }
+
+    /// Says that nothing can leave by this way now.
+    pub(crate) fn closed(&self, error: TransportError) {
+        self.stop.cancel();
+        let _ = self.reports.send(Report::Closed(error));
+    }
+}
+
+/// The workers of one delivery. Dropping it ends them at once.
+#[derive(Debug)]
+pub(crate) struct Couriers {
+    parcels: Option<mpsc::Sender<Parcel>>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    stop: CancellationToken,
+    workers: JoinSet<()>,
+}
+
+impl Couriers {
+    /// Sets the workers of `way` to work; at most `open` parcels are with them at once.
+    pub(crate) fn start(way: &Way, open: usize) -> Self {
+        let (parcels, waiting) = mpsc::channel(open);
+        let (said, reports) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let queue = Queue { parcels: Arc::new(Mutex::new(waiting)), reports: said, stop: stop.clone() };
+        let mut workers = JoinSet::new();
+        let count = match way {
+            Way::Outbox(_) | Way::Http(_) => 4,
+            Way::Smtp(relay) => relay.connections(),
+        };
+        for _ in 0..count {
+            let queue = queue.clone();
+            match way.clone() {
+                Way::Outbox(outbox) => workers.spawn(async move { outbox.work(queue).await }),
+                Way::Smtp(relay) => workers.spawn(async move { relay.work(queue).await }),
+                Way::Http(receiver) => workers.spawn(async move { receiver.work(queue).await }),
+            };
+        }
+        Self { parcels: Some(parcels), reports, stop, workers }
+    }
+
+    /// Hands over a parcel whose message stands in the ledger as `committing`. Gives it back where no worker takes it.
+    pub(crate) fn send(&self, parcel: Parcel) -> Result<(), Parcel> {
+        let Some(parcels) = &self.parcels else { return Err(parcel) };
+        parcels.try_send(parcel).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(parcel) | mpsc::error::TrySendError::Closed(parcel) => parcel,
+        })
+    }
+
+    /// The next report; `None` when all workers have gone.
+    pub(crate) async fn report(&mut self) -> Option<Report> {
+        tokio::select! {
+            biased;
+            report = self.reports.recv() => report,
+            // A worker that panics takes its message with it: that stays `committing`, and the next run calls it unknown.
+            Some(Err(_)) = self.workers.join_next() => {
+                self.stop.cancel();
+                Some(Report::Closed(TransportError::Broken))
+            }
+        }
+    }
+
+    /// The next report, where one is there already.
+    pub(crate) fn report_now(&mut self) -> Option<Report> {
+        self.reports.try_recv().ok()
+    }
+
+    /// Lets the workers finish what they have in hand and say goodbye; what waits comes back as not sent.
+    pub(crate) fn stop(&mut self) {
+        self.stop.cancel();
+        self.parcels = None;
+    }
+
+    /// Waits until the workers have gone.
+    pub(crate) async fn finish(mut self) {
+        while self.workers.join_next().await.is_some() {}
+    }
+}
+
+/// What the other side said, fit for the ledger and the log: one line, no addresses, not too long.
+pub(crate) fn plain(reply: &str) -> String {
+    let words: Vec<&str> = reply.split_whitespace().map(|word| if word.contains('@') { "(address)" } else { word }).collect();
+    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).take(200).collect();
+    line.truncate(line.trim_end().len());
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_keeps_its_sense_and_loses_its_addresses() {
+        assert_eq!(plain("550 5.1.1 <ann@example.com>: user\r\nunknown"), "550 5.1.1 (address) user unknown");
+        assert_eq!(plain(&"x".repeat(500)).len(), 200);
+    }
+}

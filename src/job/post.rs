@@ -1,0 +1,88 @@
+//! A frozen plan in the shape delivery takes: its people one after the other, and who writes their letters.
+
+use std::sync::Arc;
+
+use crate::{
+    campaign::{self, FrozenPlan, PlanRow},
+    delivery::{Delivery, Kind, People, PlannedPeople, PlannedRecipient, Stamp},
+    diagnosis::{Diagnose, Diagnosis, Failure},
+    message::{Channel, Message, MessageError, Templates},
+};
+
+/// The delivery of a plan that has been opened and verified.
+pub(super) fn delivery(plan: FrozenPlan) -> Result<Delivery, Failure> {
+    let plan = Arc::new(plan);
+    let (record, settings) = (plan.record().clone(), plan.settings().clone());
+    let timezone = plan.brand().timezone.parse().map_err(|_| {
+        Failure::wrong(
+            Diagnosis::new("timezone", format!("`{}` is not a time zone", plan.brand().timezone))
+                .hint("plan again with a zone of the IANA database"),
+        )
+    })?;
+    let letters = Letters { plan: Arc::clone(&plan), templates: plan.templates()? };
+    Ok(Delivery {
+        kind: match settings.kind {
+            campaign::Kind::Marketing => Kind::Marketing,
+            campaign::Kind::Service => Kind::Service,
+            campaign::Kind::Internal => Kind::Internal,
+        },
+        channel: settings.channel,
+        cool_off: settings.policy.cool_off,
+        from: plan.brand().from.clone(),
+        timezone,
+        plan: record.plan,
+        campaign: record.campaign,
+        segment: record.segment,
+        as_of: record.as_of,
+        people: Box::new(Planned(plan)),
+        letters: Box::new(letters),
+    })
+}
+
+struct Planned(Arc<FrozenPlan>);
+
+impl People for Planned {
+    fn read(&self) -> Result<PlannedPeople<'_>, Diagnosis> {
+        let rows = self.0.rows().map_err(|error| error.diagnosis())?;
+        Ok(Box::new(self.0.planned().zip(rows).filter_map(|(planned, row)| match row {
+            Ok(row) => recipient(planned, row).map(Ok),
+            Err(error) => Some(Err(error.diagnosis())),
+        })))
+    }
+}
+
+/// Nobody where the row is a tombstone: whoever was erased is written to no more.
+fn recipient(planned: &PlanRow, row: crate::message::Row) -> Option<PlannedRecipient> {
+    Some(PlannedRecipient {
+        customer_id: planned.customer.clone(),
+        message_id: planned.message_id.clone()?,
+        occasion: planned.occasion.clone()?,
+        step: u32::try_from(planned.step).unwrap_or(1),
+        variant: planned.variant.clone(),
+        send_after: planned.send_after,
+        row,
+    })
+}
+
+struct Letters {
+    plan: Arc<FrozenPlan>,
+    templates: Templates,
+}
+
+impl crate::delivery::Letters for Letters {
+    fn write(&self, person: &PlannedRecipient, stamp: &Stamp) -> Result<Message, MessageError> {
+        let to = match self.plan.settings().channel {
+            Channel::Email => person.address().unwrap_or_default(),
+            Channel::Webhook => person.customer_id.as_str(),
+        };
+        let decisions = self.plan.decisions();
+        let envelope = decisions
+            .binary_search_by(|row| row.customer.cmp(&person.customer_id))
+            .ok()
+            .and_then(|at| self.plan.envelope(&decisions[at], to, stamp.unsubscribe_url.clone(), stamp.date));
+        match envelope {
+            Some(envelope) => self.templates.render(&person.row, &envelope),
+            None => Err(MessageError(Diagnosis::new("not_planned", "nothing is planned for this person"))),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Every job on its schedule, until told to stop.
+
+use super::{House, Job, Moment, run};
+use crate::{
+    diagnosis::{Diagnosis, Failure},
+    ledger::{RunStatus, SlotStatus},
+    schedule::Waker,
+    source::Progress,
+};
+use chrono::{DateTime, Utc};
+
+/// Runs due slots, each once, one after the other, until the house is asked to stop; a run under way ends at its next step.
+///
+/// # Errors
+/// Where the waker cannot start. A failing run is logged and recorded; the schedule goes on.
+pub async fn keep_schedule(house: &House, jobs: &[Job]) -> Result<(), Failure> {
+    let refused = |error: tokio_cron_scheduler::JobSchedulerError| {
+        Failure::failed(Diagnosis::new("schedule", format!("the scheduler cannot start: {error}")).hint("start `perennial serve` again"))
+    };
+    let waker = Waker::start().await.map_err(refused)?;
+    let begun = house.project.clock().now();
+    for job in jobs {
+        let next = job.schedule.next(begun).map(|slot| slot.format("%FT%TZ").to_string());
+        tracing::info!(job = job.name, next, "on schedule");
+    }
+    while !house.stop.is_cancelled() {
+        for job in jobs {
+            if let Err(failure) = run_due(house, job, begun).await {
+                tracing::error!(job = job.name, %failure, "the job could not be run");
+            }
+        }
+        tokio::select! {
+            () = house.stop.cancelled() => break,
+            () = waker.tick() => {}
+        }
+    }
+    waker.stop().await.map_err(refused)
+}
+
+async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>) -> Result<(), Failure> {
+    let now = house.project.clock().now();
+    // A job that has never run looks back only to when this process began: no old slot is owed to anyone.
+    let last = house.ledger.last_slot(&job.name).await?.unwrap_or(begun);
+    let due = job.schedule.due(last, now, job.catch_up, job.deadline);
+    for slot in due.missed {
+        if house.ledger.claim_slot(&job.name, slot, now).await? {
+            house.ledger.slot_done(&job.name, slot, None, SlotStatus::Missed, now).await?;
+            tracing::warn!(job = job.name, slot = %slot.format("%FT%TZ"), "this slot passed while nothing was running");
+        }
+    }
+    for slot in due.run {
+        if house.stop.is_cancelled() || !house.ledger.claim_slot(&job.name, slot, now).await? {
+            continue;
+        }
+        let moment = Moment { as_of: slot, replay: job.schedule.latest_due(now) != Some(slot) };
+        match run(house, job, moment, job.deliver, Progress::lines()).await {
+            Ok(outcome) => {
+                for failure in &outcome.failures {
+                    tracing::error!(job = job.name, %failure, "a part of the run failed");
+                }
+                let status = if outcome.status == RunStatus::Done { SlotStatus::Done } else { SlotStatus::Failed };
+                house.ledger.slot_done(&job.name, slot, Some(&outcome.run), status, now).await?;
+            }
+            Err(failure) => {
+                house.ledger.slot_done(&job.name, slot, None, SlotStatus::Failed, now).await?;
+                return Err(failure);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! `jobs/<job>.toml`: when a job runs and what it does.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone, Utc};
+use serde::Deserialize;
+
+use crate::{
+    config::{ConfigError, Folder, Period, locate},
+    diagnosis::Diagnose,
+    schedule::{CatchUp, Schedule},
+};
+
+/// One thing a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Fetch what changed at the sources.
+    Pull,
+    /// Rebuild the tables of `sql/`.
+    Build,
+    /// Plan the campaigns.
+    Plan,
+    /// Remove what is older than it is kept.
+    Tidy,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    schedule: String,
+    timezone: String,
+    steps: Vec<Step>,
+    #[serde(default)]
+    deliver: bool,
+    #[serde(default)]
+    catch_up: CatchUp,
+    #[serde(default = "six_hours")]
+    deadline: Period,
+}
+
+fn six_hours() -> Period {
+    Period::hours(6)
+}
+
+/// A job of the project.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its name: the file's, without `.toml`.
+    pub name: String,
+    /// When it is due.
+    pub schedule: Schedule,
+    /// What it does, in order.
+    pub steps: Vec<Step>,
+    /// Whether `perennial serve` also delivers.
+    pub deliver: bool,
+    /// What happens to slots nobody was there for.
+    pub catch_up: CatchUp,
+    /// How late a slot may still start.
+    pub deadline: Period,
+}
+
+impl Job {
+    /// Reads one job's file.
+    ///
+    /// # Errors
+    /// Where it cannot be read or does not fit.
+    pub fn load(folder: &Folder, file: &Path) -> Result<Self, ConfigError> {
+        let text = folder.text(file)?;
+        let settings: Settings = crate::config::parse(&text, file)?;
+        let schedule = Schedule::parse(&settings.schedule, &settings.timezone).map_err(|error| {
+            let key = if matches!(error, crate::schedule::ScheduleError::Zone(_)) { "timezone" } else { "schedule" };
+            let diagnosis = error.diagnosis().in_file(file);
+            ConfigError(match locate(&text, &[key]) {
+                Some((line, column)) => diagnosis.at(line, column),
+                None => diagnosis,
+            })
+        })?;
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let Settings { steps, deliver, catch_up, deadline, .. } = settings;
+        Ok(Self { name, schedule, steps, deliver, catch_up, deadline })
+    }
+
+    /// All jobs of the project, sorted by name.
+    ///
+    /// # Errors
+    /// Where one cannot be read or does not fit.
+    pub fn load_all(folder: &Folder) -> Result<Vec<Self>, ConfigError> {
+        folder.toml_files(&PathBuf::from("jobs"))?.iter().map(|file| Self::load(folder, file)).collect()
+    }
+
+    /// The job's last slot on a day of its own calendar.
+    #[must_use]
+    pub fn slot_on(&self, day: NaiveDate) -> Option<DateTime<Utc>> {
+        let midnight = day.and_hms_opt(0, 0, 0)?;
+        let start = self.schedule.zone().from_local_datetime(&midnight).earliest()?.to_utc();
+        self.schedule.between(start - TimeDelta::seconds(1), start + TimeDelta::hours(23)).pop()
+    }
+}

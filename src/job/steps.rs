@@ -1,0 +1,318 @@
+//! The steps of a job, each on its own: the commands use them too.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{House, Moment, post};
+use crate::{
+    campaign::{Cap, FrozenPlan, Limits, PlanRequest, QuietHours, plan_slot},
+    delivery::{self, Account, DeliverySettings, Options},
+    diagnosis::{Diagnosis, Failure},
+    lake::Lake,
+    ledger::{PlanId, PlanStatus, PlanSummary},
+    model::{self, BuildRequest, Built},
+    sandbox,
+    source::{self, Progress, PullRequest, Pulled, Source},
+};
+
+/// Fetches what changed at the sources; `only` names sources or `source.stream`. The practice shop, where a source asks for it, lives at
+/// the moment's `as_of` for as long as the pull takes.
+///
+/// # Errors
+/// Where a stream fails; the others are finished first.
+pub async fn pull(
+    house: &House,
+    moment: Moment,
+    only: &[String],
+    full: bool,
+    run: &str,
+    progress: Progress,
+) -> Result<Vec<Pulled>, Failure> {
+    let only = source::select(&house.sources, only)?;
+    let _lease = house.lake.write_lease()?;
+    let shop = if house.sources.iter().any(Source::is_practice) {
+        let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = &house.project.deployment().sandbox;
+        Some(
+            sandbox::serve(settings, moment.as_of, loopback)
+                .await
+                .map_err(|error| Failure::failed(Diagnosis::new("listen", format!("the practice shop cannot be opened: {error}"))))?,
+        )
+    } else {
+        None
+    };
+    let pulled = source::pull(PullRequest {
+        sources: &house.sources,
+        only: &only,
+        full,
+        lake: &house.lake,
+        ledger: &house.ledger,
+        run,
+        clock: house.project.clock().clone(),
+        practice: shop.as_ref().map(|shop| &shop.url),
+        root: house.project.root(),
+        progress,
+    })
+    .await?;
+    for stream in &pulled {
+        metrics::counter!("perennial_pulled_rows_total", "source" => stream.source.clone(), "stream" => stream.stream.clone())
+            .increment(stream.rows);
+    }
+    Ok(pulled)
+}
+
+fn scratch_folder(house: &House, as_of: DateTime<Utc>) -> PathBuf {
+    house.project.root().join("data/scratch").join(as_of.format("%Y%m%dT%H%M%SZ").to_string())
+}
+
+fn scratch(house: &House, moment: Moment) -> Result<Option<Lake>, Failure> {
+    if !moment.replay {
+        return Ok(None);
+    }
+    Ok(Some(house.lake.scratch(&scratch_folder(house, moment.as_of))?))
+}
+
+/// Rebuilds the tables of `sql/`: live ones at the live slot, scratch ones in a replay.
+///
+/// # Errors
+/// Where nothing can be built. A table that fails its audits is among `failures`; the others are published.
+pub async fn build(house: &House, moment: Moment, only: &[String], run: Option<&str>) -> Result<Built, Failure> {
+    let _lease = house.lake.write_lease()?;
+    let scratch = scratch(house, moment)?;
+    let built = model::build(
+        &house.library,
+        BuildRequest {
+            lake: &house.lake,
+            scratch: scratch.as_ref(),
+            engine: &house.engine,
+            ledger: &house.ledger,
+            brand: house.project.brand_defaults(),
+            as_of: moment.as_of,
+            now: house.project.clock().now(),
+            run,
+            only,
+        },
+    )
+    .await?;
+    Ok(built)
+}
+
+/// The plans of a slot, and what kept others from being made.
+#[derive(Debug)]
+pub struct PlannedSlot {
+    /// The plans that stand.
+    pub plans: Vec<PlanSummary>,
+    /// Campaigns that could not be planned.
+    pub failures: Vec<Failure>,
+}
+
+/// Plans the slot's campaigns, or one of them, on the tables `built` just made (without it: on the published ones).
+///
+/// # Errors
+/// Where none can be planned.
+pub async fn plan(
+    house: &House,
+    moment: Moment,
+    only: Option<&str>,
+    run: Option<&str>,
+    built: Option<&Built>,
+) -> Result<PlannedSlot, Failure> {
+    let scratch = scratch(house, moment)?;
+    let versions: BTreeMap<String, i64> = match (&scratch, built) {
+        (_, Some(built)) => built.versions.clone(),
+        (None, None) => house.ledger.published().await?,
+        (Some(_), None) => build(house, moment, &[], run).await?.versions,
+    };
+    let deployment = house.project.deployment();
+    let planned = plan_slot(PlanRequest {
+        root: house.project.root(),
+        campaigns: &house.campaigns,
+        only,
+        lake: scratch.as_ref().unwrap_or(&house.lake),
+        versions: &versions,
+        ledger: &house.ledger,
+        keys: house.project.keys(),
+        brand: &deployment.brand,
+        as_of: moment.as_of,
+        now: house.project.clock().now(),
+        replay: moment.replay,
+        run,
+        limits: limits(&deployment.delivery),
+        practice: house.practice,
+        public_url: deployment.delivery.public_url.as_deref().unwrap_or_default(),
+    })
+    .await?;
+    let mut slot = PlannedSlot { plans: Vec::new(), failures: Vec::new() };
+    for one in planned {
+        match one.outcome {
+            Ok(made) => {
+                for warning in &made.warnings {
+                    tracing::warn!(plan = %made.summary.plan, "{warning}");
+                }
+                slot.plans.push(made.summary);
+            }
+            Err(error) => slot.failures.push(error.into()),
+        }
+    }
+    Ok(slot)
+}
+
+/// The deployment's limits, as planning knows them.
+fn limits(settings: &DeliverySettings) -> Limits {
+    let policy = &settings.policy;
+    Limits {
+        cap: Some(Cap { messages: policy.cap.messages, within: policy.cap.within }),
+        quiet_hours: policy.quiet_hours.map(|quiet| QuietHours { from: quiet.from, until: quiet.to }),
+    }
+}
+
+/// Which plans a run may deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deliverable {
+    /// Every approved plan that has not expired.
+    Approved,
+    /// Only those made just now that their campaign's own rule approved.
+    ApprovedByRule,
+}
+
+/// Delivers every plan that may go out, one after the other, the oldest first.
+///
+/// # Errors
+/// Where one cannot be delivered at all; the others are tried first.
+pub async fn deliver_approved(house: &House, which: Deliverable, first: Option<usize>) -> Result<Vec<Account>, Failure> {
+    let mut accounts = Vec::new();
+    let mut failed = None;
+    for plan in deliverable(house, which).await? {
+        match deliver(house, &plan, Options { first, allow_replay: false }).await {
+            Ok(account) => accounts.push(account),
+            Err(failure) => {
+                tracing::error!(%plan, %failure, "the plan could not be delivered");
+                failed.get_or_insert(failure);
+            }
+        }
+    }
+    failed.map_or(Ok(accounts), Err)
+}
+
+async fn deliverable(house: &House, which: Deliverable) -> Result<Vec<PlanId>, Failure> {
+    let now = house.project.clock().now();
+    let mut plans = Vec::new();
+    for record in house.ledger.plans(None).await?.into_iter().rev() {
+        let open = matches!(record.status, PlanStatus::Approved | PlanStatus::Delivering) && !record.replay && record.expires_at > now;
+        if !open {
+            continue;
+        }
+        let by_rule = || async {
+            let events = house.ledger.plan_events(&record.plan).await?;
+            Ok::<bool, Failure>(
+                events.iter().rfind(|event| event.what == "approved").is_some_and(|event| event.by.as_deref() == Some("auto")),
+            )
+        };
+        if which == Deliverable::Approved || by_rule().await? {
+            plans.push(record.plan);
+        }
+    }
+    Ok(plans)
+}
+
+/// Delivers one plan, under the send law. A plan that was delivered already gives its account again and sends nothing.
+///
+/// # Errors
+/// Where the plan is not approved, was changed, has expired, or people's present state is not known.
+pub async fn deliver(house: &House, plan: &PlanId, options: Options) -> Result<Account, Failure> {
+    let frozen = FrozenPlan::open(house.project.root(), &house.ledger, house.project.keys(), plan).await?;
+    let delivery = Arc::new(post::delivery(frozen)?);
+    let account = delivery::deliver(&house.post(), &delivery, options).await?;
+    for (state, count) in
+        [("accepted", account.this_run.accepted), ("rejected", account.this_run.rejected), ("unknown", account.this_run.unknown)]
+    {
+        metrics::counter!("perennial_messages_total", "state" => state).increment(count);
+    }
+    Ok(account)
+}
+
+/// What `tidy` removed.
+#[derive(Debug, Default, Serialize)]
+pub struct Tidied {
+    /// Files of the lake that no kept version needs.
+    pub lake_files: u64,
+    /// Their bytes.
+    pub lake_bytes: u64,
+    /// Folders of plans that are over.
+    pub plans: u64,
+    /// Messages in the outbox.
+    pub outbox_files: u64,
+    /// Replays.
+    pub scratch: u64,
+}
+
+/// Removes what is older than it is kept: versions of tables, folders of plans that are over, outbox files, replays. The ledger keeps
+/// every promise and outcome for ever.
+///
+/// # Errors
+/// Where a folder cannot be read or a file cannot be removed.
+pub async fn tidy(house: &House) -> Result<Tidied, Failure> {
+    let _lease = house.lake.write_lease()?;
+    let now = house.project.clock().now();
+    let deployment = house.project.deployment();
+    let keep_lake = crate::config::Period::days(deployment.lake.keep_days);
+    house.ledger.forget_builds(now - keep_lake.delta()).await?;
+    let pinned = house.ledger.pinned_versions(now - keep_lake.delta()).await?;
+    let expired = house.lake.expire(keep_lake, now, &pinned).await?;
+    let before = now - deployment.review.keep.delta();
+    let mut tidied = Tidied { lake_files: expired.files, lake_bytes: expired.bytes, ..Tidied::default() };
+    for record in house.ledger.plans(None).await? {
+        let open = matches!(record.status, PlanStatus::Draft | PlanStatus::Approved | PlanStatus::Delivering | PlanStatus::Held);
+        if !open && record.expires_at < before {
+            tidied.plans += remove_folder(&house.project.plans().join(record.plan.as_str()))?;
+        }
+    }
+    let data = house.project.root().join("data");
+    let oldest = SystemTime::from(before);
+    for file in older_than(&data.join("outbox"), oldest)? {
+        fs::remove_file(&file).map_err(|error| unremovable(&file, &error))?;
+        tidied.outbox_files += 1;
+    }
+    for folder in older_than(&data.join("scratch"), SystemTime::from(now - keep_lake.delta()))? {
+        tidied.scratch += remove_folder(&folder)?;
+    }
+    Ok(tidied)
+}
+
+fn older_than(folder: &Path, oldest: SystemTime) -> Result<Vec<PathBuf>, Failure> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| unremovable(folder, &error))?,
+    };
+    let mut old = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unremovable(folder, &error))?;
+        let modified = entry.metadata().and_then(|meta| meta.modified()).map_err(|error| unremovable(&entry.path(), &error))?;
+        if modified < oldest {
+            old.push(entry.path());
+        }
+    }
+    Ok(old)
+}
+
+fn remove_folder(folder: &Path) -> Result<u64, Failure> {
+    match fs::remove_dir_all(folder) {
+        Ok(()) => Ok(1),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(unremovable(folder, &error)),
+    }
+}
+
+fn unremovable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(
+        Diagnosis::new("tidy", format!("cannot be removed: {error}")).in_file(path).hint("let the program's user write to the data folder"),
+    )
+}

@@ -1,0 +1,61 @@
+//! A ledger for tests: plans and people without the rooms that make them.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Ledger, LedgerSettings, micros};
+
+/// A ledger in the project folder `root`.
+pub(crate) async fn open(root: &std::path::Path) -> Ledger {
+    Ledger::open(root, &LedgerSettings::default()).await.unwrap()
+}
+
+/// An approved plan of `planned` people of the segment `lapsed`.
+pub(crate) async fn approved(ledger: &Ledger, plan: &str, kind: &str, planned: usize, as_of: DateTime<Utc>, expires_at: DateTime<Utc>) {
+    sqlx::query(
+        "insert into plans (plan, campaign, kind, channel, segment, as_of, replay, hash, status, in_segment, planned, excluded, created_at, expires_at)
+         values (?, 'win-back', ?, 'email', 'lapsed', ?, 0, 'h', 'approved', ?, ?, '{}', ?, ?)",
+    )
+    .bind(plan)
+    .bind(kind)
+    .bind(micros(as_of))
+    .bind(planned as i64)
+    .bind(planned as i64)
+    .bind(micros(as_of))
+    .bind(micros(expires_at))
+    .execute(ledger.pool())
+    .await
+    .unwrap();
+}
+
+/// People `p0` to `p<count>` who agreed to everything, are in the segment `lapsed`, and whose state was published at `now`.
+pub(crate) async fn people(ledger: &Ledger, count: usize, now: DateTime<Utc>) {
+    let mut write = ledger.begin().await.unwrap();
+    for number in 0..count {
+        sqlx::query(
+            "insert or replace into contact_state
+             values (?, 'granted', 'granted', 0, ?, null, 'Europe/Berlin', 0, '[\"lapsed\"]')",
+        )
+        .bind(format!("p{number}"))
+        .bind(micros(now - TimeDelta::days(200)))
+        .execute(&mut *write)
+        .await
+        .unwrap();
+    }
+    sqlx::query("insert or replace into contact_state_published values (1, ?, ?)")
+        .bind(micros(now))
+        .bind(micros(now))
+        .execute(&mut *write)
+        .await
+        .unwrap();
+    write.commit().await.unwrap();
+}
+
+/// Any statement.
+pub(crate) async fn run(ledger: &Ledger, sql: &str) -> u64 {
+    sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(ledger.pool()).await.unwrap().rows_affected()
+}
+
+/// One number.
+pub(crate) async fn number(ledger: &Ledger, sql: &str) -> i64 {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(ledger.pool()).await.unwrap()
+}

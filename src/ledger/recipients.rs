@@ -1,0 +1,1056 @@
+//! The account of every message of a plan: who waits, who is being written to, what became of each.
+//!
+//! All writes of a running delivery go through [`Ledger::turn`]: one synced transaction that records what came back, commits the next
+//! messages and reserves the ones after them. So durability costs one sync a group, not one a message.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::{Row as _, Sqlite, Transaction};
+
+use super::{
+    CustomerId, Ledger, LedgerError, MessageId, PlanId, instant, micros,
+    suppressions::{Event, NewSuppression, Scope, insert_event, insert_suppression},
+};
+
+/// How many rows one statement writes or asks about.
+const CHUNK: usize = 2_000;
+
+/// Where a planned message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Not tried yet, or tried and certainly not sent; will be.
+    Waiting,
+    /// Claimed by a running delivery; no byte has left.
+    Reserved,
+    /// Bytes that could deliver may be leaving.
+    Committing,
+    /// The other side took it.
+    Accepted,
+    /// The other side refused it for good.
+    Rejected,
+    /// The other side said "not now"; will be tried again.
+    Deferred,
+    /// Nobody can know whether it arrived; never sent again by itself.
+    Unknown,
+    /// Dropped out before anything was sent, with a reason.
+    Cancelled,
+    /// The plan's time ran out before it was sent.
+    Expired,
+}
+
+impl State {
+    /// All states, in the order of the account.
+    pub const ALL: [Self; 9] = [
+        Self::Waiting,
+        Self::Reserved,
+        Self::Committing,
+        Self::Accepted,
+        Self::Rejected,
+        Self::Deferred,
+        Self::Unknown,
+        Self::Cancelled,
+        Self::Expired,
+    ];
+
+    /// As the ledger writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Reserved => "reserved",
+            Self::Committing => "committing",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Deferred => "deferred",
+            Self::Unknown => "unknown",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, LedgerError> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| LedgerError::Value { value: text.to_owned(), expected: "state of a message" })
+    }
+}
+
+/// What a person agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Yes.
+    Granted,
+    /// No.
+    Denied,
+    /// Never asked, or not recorded.
+    Unknown,
+}
+
+impl Consent {
+    fn read(text: &str) -> Self {
+        match text {
+            "granted" => Self::Granted,
+            "denied" => Self::Denied,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What a plan is, as the delivery of it sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// `approved`, `delivering`, `held`, …
+    pub status: String,
+    /// After this nothing of it is sent.
+    pub expires_at: DateTime<Utc>,
+    /// How many messages it promises.
+    pub planned: u64,
+    /// Whether it was made for another time than the live slot.
+    pub replay: bool,
+}
+
+/// One planned message, as it enters the account.
+#[derive(Debug, Clone)]
+pub(crate) struct Enlisted {
+    /// The person.
+    pub customer_id: CustomerId,
+    /// The message's id for ever.
+    pub message_id: MessageId,
+    /// Not before this.
+    pub send_after: Option<DateTime<Utc>>,
+}
+
+/// What a delivery is about; the same for all its messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Errand {
+    /// The plan.
+    pub plan: PlanId,
+    /// The campaign.
+    pub campaign: String,
+    /// `marketing`, `service` or `internal`.
+    pub kind: String,
+    /// `email` or `webhook`.
+    pub channel: String,
+    /// The segment its people are in.
+    pub segment: String,
+    /// `outbox`, `smtp` or `http`.
+    pub transport: &'static str,
+    /// Messages since this long count against the cap.
+    pub cap_window: TimeDelta,
+}
+
+/// One message about to be reserved.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    /// The person.
+    pub customer_id: CustomerId,
+    /// The message's id for ever.
+    pub message_id: MessageId,
+    /// The keyed hash of the address, for email.
+    pub address_hash: Option<String>,
+    /// What it is about.
+    pub occasion: String,
+    /// 1, or a later letter about the same occasion.
+    pub step: u32,
+    /// The variant the person was given.
+    pub variant: Option<String>,
+}
+
+/// A person's present state and history, as it stands inside the transaction that reserves.
+#[derive(Debug, Clone)]
+pub(crate) struct Present {
+    /// How often it was tried before.
+    pub attempt: u32,
+    /// Not before this.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// Whether the last build knows the person.
+    pub known: bool,
+    /// Whether the person has been deleted at the source.
+    pub deleted: bool,
+    /// Consent to marketing by email.
+    pub marketing: Consent,
+    /// Consent to service mail.
+    pub service: Consent,
+    /// Whether a complaint is open.
+    pub open_complaint: bool,
+    /// The last order.
+    pub last_order_at: Option<DateTime<Utc>>,
+    /// The last complaint.
+    pub last_complaint_at: Option<DateTime<Utc>>,
+    /// The person's time zone, IANA.
+    pub timezone: Option<String>,
+    /// Whether the person is in the plan's segment today.
+    pub in_segment: bool,
+    /// Why nothing may be sent, where a suppression holds.
+    pub suppressed: Option<String>,
+    /// Whether another plan has told, may have told or promised this occasion.
+    pub told: bool,
+    /// Whether the same plan has written to the same address.
+    pub address_taken: bool,
+    /// Messages within the cap's window, this one aside.
+    pub messages: u32,
+    /// The last message of ours.
+    pub last_message_at: Option<DateTime<Utc>>,
+}
+
+/// What the policy says about one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Send it now.
+    Send,
+    /// Never send it in this plan, for this reason.
+    Drop(&'static str),
+    /// Not before this.
+    Wait(DateTime<Utc>),
+}
+
+/// A message some group is named by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// The person.
+    pub customer_id: CustomerId,
+    /// The message.
+    pub message_id: MessageId,
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// The message.
+    pub message: Named,
+    /// Its new state.
+    pub state: State,
+    /// Why, in one word, where there is a why.
+    pub reason: Option<&'static str>,
+    /// What the other side answered, without addresses.
+    pub reply: Option<String>,
+    /// For `waiting` and `deferred`: not before this.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// The keyed hash of an address the other side called dead; it is suppressed in the same transaction.
+    pub bounced: Option<String>,
+}
+
+/// One step of a running delivery.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// What came back since the last step.
+    pub settle: Vec<Settled>,
+    /// Reserved messages that are ready to leave.
+    pub commit: Vec<Named>,
+    /// Messages to look at next.
+    pub reserve: Vec<Candidate>,
+}
+
+/// What one step did.
+#[derive(Debug, Default)]
+pub(crate) struct Turned {
+    /// The plan's status; when it is no longer `delivering`, nothing was committed or reserved.
+    pub status: String,
+    /// Messages that may leave now.
+    pub committed: Vec<Named>,
+    /// Reserved messages with how often each was tried before.
+    pub reserved: Vec<(Named, u32)>,
+    /// People dropped in this step.
+    pub dropped: u64,
+    /// How many of the candidates the account holds as due.
+    pub looked_at: u64,
+}
+
+/// A message found in flight when no delivery runs: its process died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stranded {
+    /// The plan.
+    pub plan: PlanId,
+    /// The message.
+    pub message: Named,
+    /// `reserved` or `committing`.
+    pub state: State,
+    /// By which transport it was leaving.
+    pub transport: Option<String>,
+}
+
+/// A message nobody can know the fate of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unknown {
+    /// The plan.
+    pub plan: PlanId,
+    /// The person.
+    pub customer_id: CustomerId,
+    /// The message.
+    pub message_id: MessageId,
+}
+
+/// How a person settles an unknown message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It arrived.
+    Accepted,
+    /// It did not; the occasion may be told again.
+    NotSent,
+}
+
+/// The account of a plan. `planned` is the sum of the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// All messages the plan promised.
+    pub planned: u64,
+    /// The other side took them.
+    pub accepted: u64,
+    /// The other side refused them for good.
+    pub rejected: u64,
+    /// Will be tried again.
+    pub deferred: u64,
+    /// Not tried yet, or just leaving.
+    pub waiting: u64,
+    /// Nobody can know; not sent again.
+    pub unknown: u64,
+    /// Dropped out, each with a reason.
+    pub cancelled: u64,
+    /// Too late.
+    pub expired: u64,
+}
+
+impl Tally {
+    /// Counts `count` messages in `state`.
+    pub fn add(&mut self, state: State, count: u64) {
+        self.planned += count;
+        *match state {
+            State::Waiting | State::Reserved | State::Committing => &mut self.waiting,
+            State::Accepted => &mut self.accepted,
+            State::Rejected => &mut self.rejected,
+            State::Deferred => &mut self.deferred,
+            State::Unknown => &mut self.unknown,
+            State::Cancelled => &mut self.cancelled,
+            State::Expired => &mut self.expired,
+        } += count;
+    }
+}
+
+const PRESENT: &str = "
+select j.key, r.attempt, r.next_try_at,
+  c.customer_id is not null, coalesce(c.deleted, 0), coalesce(c.marketing_email, 'unknown'), coalesce(c.service_email, 'unknown'),
+  coalesce(c.open_complaint, 0), c.last_order_at, c.last_complaint_at, c.timezone,
+  exists (select 1 from json_each(c.segments) s where s.value = ?3),
+  (select min(s.reason) from suppressions s
+   where s.lifted_at is null and s.channel = ?4 and (s.scope = 'all' or ?5)
+     and (s.customer_id = r.customer_id or s.address_hash = j.value ->> 2)),
+  exists (select 1 from messages m
+          where m.message_id = r.message_id and m.plan <> r.plan and m.state not in ('rejected', 'cancelled', 'expired')),
+  exists (select 1 from messages d
+          where d.address_hash = j.value ->> 2 and d.plan = r.plan and d.message_id <> r.message_id
+            and d.state not in ('rejected', 'cancelled', 'expired')),
+  (select count(*) from messages w
+   where w.customer_id = r.customer_id and w.at >= ?6 and w.kind <> 'internal' and w.message_id <> r.message_id
+     and w.state in ('accepted', 'unknown', 'reserved', 'committing')),
+  (select max(w.at) from messages w
+   where w.customer_id = r.customer_id and w.kind <> 'internal' and w.message_id <> r.message_id
+     and w.state in ('accepted', 'unknown', 'reserved', 'committing'))
+from json_each(?1) j
+join recipients r on r.plan = ?2 and r.customer_id = j.value ->> 0 and r.message_id = j.value ->> 1
+left join contact_state c on c.customer_id = r.customer_id
+where r.state in ('waiting', 'deferred')
+order by j.key";
+
+impl Ledger {
+    /// What a plan is, where the ledger knows it.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn plan_standing(&self, plan: &PlanId) -> Result<Option<Standing>, LedgerError> {
+        let row: Option<(String, i64, i64, bool)> = sqlx::query_as("select status, expires_at, planned, replay from plans where plan = ?")
+            .bind(plan.as_str())
+            .fetch_optional(self.pool())
+            .await?;
+        row.map(|(status, expires_at, planned, replay)| {
+            Ok(Standing { status, expires_at: instant(expires_at)?, planned: planned.unsigned_abs(), replay })
+        })
+        .transpose()
+    }
+
+    /// When each person's present state was last published.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub(crate) async fn present_since(&self) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        let row: Option<(i64,)> = sqlx::query_as("select published_at from contact_state_published").fetch_optional(self.pool()).await?;
+        row.map(|(at,)| instant(at)).transpose()
+    }
+
+    /// Opens the account of an approved plan: all its people enter as `waiting` in one transaction, or none does.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub(crate) async fn enlist(&self, plan: &PlanId, now: DateTime<Utc>) -> Result<Enlisting, LedgerError> {
+        Ok(Enlisting { write: self.begin().await?, plan: plan.clone(), now })
+    }
+
+    /// Whether anybody of the plan can be written to now.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub(crate) async fn anyone_due(&self, plan: &PlanId, now: DateTime<Utc>) -> Result<bool, LedgerError> {
+        let (due,): (bool,) = sqlx::query_as(
+            "select exists (select 1 from recipients
+             where plan = ? and state in ('waiting', 'deferred') and (next_try_at is null or next_try_at <= ?))",
+        )
+        .bind(plan.as_str())
+        .bind(micros(now))
+        .fetch_one(self.pool())
+        .await?;
+        Ok(due)
+    }
+
+    /// Who of these people can be written to now.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub(crate) async fn due_among(
+        &self,
+        plan: &PlanId,
+        people: &[&CustomerId],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<CustomerId>, LedgerError> {
+        let asked = Value::Array(people.iter().map(|id| json!(id.as_str())).collect());
+        let rows: Vec<(String,)> = sqlx::query_as(
+            "select r.customer_id from json_each(?1) j
+             join recipients r on r.plan = ?2 and r.customer_id = j.value
+             where r.state in ('waiting', 'deferred') and (r.next_try_at is null or r.next_try_at <= ?3)",
+        )
+        .bind(asked.to_string())
+        .bind(plan.as_str())
+        .bind(micros(now))
+        .fetch_all(self.pool())
+        .await?;
+        Ok(rows.into_iter().map(|(id,)| CustomerId::new(id)).collect())
+    }
+
+    /// One step of a running delivery, in one synced transaction: what came back is recorded; then, while the plan is `delivering`,
+    /// messages that are ready are committed (a person suppressed since the reservation drops out) and the next are reserved, each after
+    /// `decide` has looked at the person's present state.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written; then nothing of the step stands, and nothing may be sent.
+    pub(crate) async fn turn(
+        &self,
+        errand: &Errand,
+        turn: &Turn,
+        now: DateTime<Utc>,
+        decide: &(dyn Fn(&Candidate, &Present) -> Decision + Send + Sync),
+    ) -> Result<Turned, LedgerError> {
+        let mut write = self.begin().await?;
+        settle(&mut write, &errand.plan, Some(errand), &turn.settle, now).await?;
+        let (status,): (String,) =
+            sqlx::query_as("select status from plans where plan = ?").bind(errand.plan.as_str()).fetch_one(&mut *write).await?;
+        let mut turned = Turned { status, ..Turned::default() };
+        if turned.status == "delivering" {
+            commit(&mut write, errand, &turn.commit, now, &mut turned).await?;
+            reserve(&mut write, errand, &turn.reserve, now, decide, &mut turned).await?;
+        }
+        write.commit().await?;
+        Ok(turned)
+    }
+
+    /// Messages in flight in any plan. While a process holds the delivery lock these are its own; otherwise their process died.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub(crate) async fn stranded(&self) -> Result<Vec<Stranded>, LedgerError> {
+        let rows = sqlx::query(
+            "select plan, customer_id, message_id, state, transport from recipients
+             where state in ('reserved', 'committing') order by plan, customer_id",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Stranded {
+                    plan: PlanId::new(row.try_get::<String, _>(0)?),
+                    message: Named {
+                        customer_id: CustomerId::new(row.try_get::<String, _>(1)?),
+                        message_id: MessageId::new(row.try_get::<String, _>(2)?),
+                    },
+                    state: State::read(row.try_get(3)?)?,
+                    transport: row.try_get(4)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Records what became of messages whose process died.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub(crate) async fn settle_stranded(&self, plan: &PlanId, settled: &[Settled], now: DateTime<Utc>) -> Result<(), LedgerError> {
+        let mut write = self.begin().await?;
+        settle(&mut write, plan, None, settled, now).await?;
+        close_stopped(&mut write, plan, now).await?;
+        write.commit().await?;
+        Ok(())
+    }
+
+    /// Closes what cannot go on: past its expiry whoever still waits is `expired`, and a plan in which nobody waits is `delivered`.
+    /// Returns how many expired.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn close_plan(&self, plan: &PlanId, now: DateTime<Utc>) -> Result<u64, LedgerError> {
+        let mut write = self.begin().await?;
+        let expired = close(&mut write, plan, now).await?;
+        write.commit().await?;
+        Ok(expired)
+    }
+
+    /// Closes every approved, delivering or held plan whose time has run out; returns their ids.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn close_expired(&self, now: DateTime<Utc>) -> Result<Vec<PlanId>, LedgerError> {
+        let mut write = self.begin().await?;
+        let late: Vec<(String,)> =
+            sqlx::query_as("select plan from plans where status in ('approved', 'delivering', 'held') and expires_at <= ? order by plan")
+                .bind(micros(now))
+                .fetch_all(&mut *write)
+                .await?;
+        let late: Vec<PlanId> = late.into_iter().map(|(plan,)| PlanId::new(plan)).collect();
+        for plan in &late {
+            close(&mut write, plan, now).await?;
+        }
+        write.commit().await?;
+        Ok(late)
+    }
+
+    /// Stops a plan for good: it becomes `stopped`, and whoever has not been written to is `cancelled`. A delivery that is running sees
+    /// it before its next group; what is already on the wire is finished and recorded.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn stop_plan(&self, plan: &PlanId, by: Option<&str>, now: DateTime<Utc>) -> Result<u64, LedgerError> {
+        let mut write = self.begin().await?;
+        let stopped = sqlx::query(
+            "update plans set status = 'stopped', held_from = null where plan = ? and status in ('approved', 'delivering', 'held')",
+        )
+        .bind(plan.as_str())
+        .execute(&mut *write)
+        .await?
+        .rows_affected();
+        if stopped > 0 {
+            plan_event(&mut write, plan, "cancelled", by, now).await?;
+        }
+        let cancelled = close_stopped(&mut write, plan, now).await?;
+        write.commit().await?;
+        Ok(cancelled)
+    }
+
+    /// The account of a plan; one that was never delivered is all `waiting`, `cancelled` or `expired`, as its status says.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn tally(&self, plan: &PlanId) -> Result<Tally, LedgerError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as("select state, count(*) from recipients where plan = ? group by state")
+            .bind(plan.as_str())
+            .fetch_all(self.pool())
+            .await?;
+        let mut tally = Tally::default();
+        for (state, count) in rows {
+            tally.add(State::read(&state)?, count.unsigned_abs());
+        }
+        if tally.planned == 0
+            && let Some(standing) = self.plan_standing(plan).await?
+        {
+            let state = match standing.status.as_str() {
+                "stopped" | "rejected" | "superseded" => State::Cancelled,
+                "expired" => State::Expired,
+                _ => State::Waiting,
+            };
+            tally.add(state, standing.planned);
+        }
+        Ok(tally)
+    }
+
+    /// Why people of a plan dropped out or were refused: reason → count.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn reasons(&self, plan: &PlanId) -> Result<BTreeMap<String, u64>, LedgerError> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("select reason, count(*) from recipients where plan = ? and reason is not null group by reason")
+                .bind(plan.as_str())
+                .fetch_all(self.pool())
+                .await?;
+        Ok(rows.into_iter().map(|(reason, count)| (reason, count.unsigned_abs())).collect())
+    }
+
+    /// Where one person's message of a plan stands, with the reason.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn recipient(&self, plan: &PlanId, customer: &CustomerId) -> Result<Option<(State, Option<String>)>, LedgerError> {
+        let row: Option<(String, Option<String>)> =
+            sqlx::query_as("select state, reason from recipients where plan = ? and customer_id = ?")
+                .bind(plan.as_str())
+                .bind(customer.as_str())
+                .fetch_optional(self.pool())
+                .await?;
+        row.map(|(state, reason)| Ok((State::read(&state)?, reason))).transpose()
+    }
+
+    /// All messages nobody can know the fate of.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn unknowns(&self) -> Result<Vec<Unknown>, LedgerError> {
+        let rows: Vec<(String, String, String)> =
+            sqlx::query_as("select plan, customer_id, message_id from recipients where state = 'unknown' order by plan, customer_id")
+                .fetch_all(self.pool())
+                .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(plan, customer, message)| Unknown {
+                plan: PlanId::new(plan),
+                customer_id: CustomerId::new(customer),
+                message_id: MessageId::new(message),
+            })
+            .collect())
+    }
+
+    /// Settles an unknown message by hand. `NotSent` puts it back among the waiting while its plan can still be delivered; otherwise it
+    /// is cancelled, and a later plan may tell the occasion. `None` where no unknown message has that id.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn resolve_unknown(
+        &self,
+        message: &MessageId,
+        verdict: Verdict,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<State>, LedgerError> {
+        let mut write = self.begin().await?;
+        let found: Option<(String, String, String, i64, String)> = sqlx::query_as(
+            "select r.plan, r.customer_id, p.status, p.expires_at, p.campaign from recipients r join plans p on p.plan = r.plan
+             where r.message_id = ? and r.state = 'unknown'",
+        )
+        .bind(message.as_str())
+        .fetch_optional(&mut *write)
+        .await?;
+        let Some((plan, customer, status, expires_at, campaign)) = found else { return Ok(None) };
+        let open = matches!(status.as_str(), "delivering" | "held") && expires_at > micros(now);
+        let (state, reason) = match verdict {
+            Verdict::Accepted => (State::Accepted, "resolved_accepted"),
+            Verdict::NotSent if open => (State::Waiting, "resolved_not_sent"),
+            Verdict::NotSent => (State::Cancelled, "resolved_not_sent"),
+        };
+        let plan = PlanId::new(plan);
+        let named = Named { customer_id: CustomerId::new(&customer), message_id: message.clone() };
+        let settled = Settled { message: named, state, reason: Some(reason), reply: None, next_try_at: None, bounced: None };
+        settle(&mut write, &plan, None, &[settled], now).await?;
+        let event = Event {
+            event_id: format!("resolved:{message}:{}", micros(now)),
+            at: now,
+            kind: "resolved".to_owned(),
+            customer_id: Some(customer),
+            campaign: Some(campaign),
+            plan: Some(plan.as_str().to_owned()),
+            message_id: Some(message.as_str().to_owned()),
+            detail: Some(format!("{reason} by {by}")),
+        };
+        insert_event(&mut write, &event).await?;
+        write.commit().await?;
+        Ok(Some(state))
+    }
+}
+
+/// The opening of a plan's account, not yet visible to anybody.
+pub(crate) struct Enlisting {
+    write: Transaction<'static, Sqlite>,
+    plan: PlanId,
+    now: DateTime<Utc>,
+}
+
+impl Enlisting {
+    /// Adds people; whoever stands in the account already stays as they are.
+    pub(crate) async fn add(&mut self, people: &[Enlisted]) -> Result<(), LedgerError> {
+        for chunk in people.chunks(CHUNK) {
+            let rows = Value::Array(
+                chunk.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str(), one.send_after.map(micros)])).collect(),
+            );
+            sqlx::query(
+                "insert into recipients (plan, customer_id, message_id, state, next_try_at, updated_at)
+                 select ?2, value ->> 0, value ->> 1, 'waiting', value ->> 2, ?3 from json_each(?1) where true
+                 on conflict (plan, customer_id) do nothing",
+            )
+            .bind(rows.to_string())
+            .bind(self.plan.as_str())
+            .bind(micros(self.now))
+            .execute(&mut *self.write)
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the account stand and the plan `delivering`, if it holds exactly as many people as the plan promised; otherwise nothing
+    /// stands, and the count found is returned.
+    pub(crate) async fn finish(mut self, planned: u64) -> Result<Result<(), u64>, LedgerError> {
+        let (count,): (i64,) =
+            sqlx::query_as("select count(*) from recipients where plan = ?").bind(self.plan.as_str()).fetch_one(&mut *self.write).await?;
+        if count.unsigned_abs() != planned {
+            self.write.rollback().await?;
+            return Ok(Err(count.unsigned_abs()));
+        }
+        let changed = sqlx::query("update plans set status = 'delivering' where plan = ? and status = 'approved'")
+            .bind(self.plan.as_str())
+            .execute(&mut *self.write)
+            .await?;
+        if changed.rows_affected() > 0 {
+            plan_event(&mut self.write, &self.plan, "delivering", None, self.now).await?;
+        }
+        self.write.commit().await?;
+        Ok(Ok(()))
+    }
+}
+
+/// Records what became of messages. Their rows in `messages` follow.
+async fn settle(
+    write: &mut Transaction<'static, Sqlite>,
+    plan: &PlanId,
+    errand: Option<&Errand>,
+    settled: &[Settled],
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    for chunk in settled.chunks(CHUNK) {
+        let rows = Value::Array(
+            chunk
+                .iter()
+                .map(|one| {
+                    json!([
+                        one.message.customer_id.as_str(),
+                        one.message.message_id.as_str(),
+                        one.state.as_str(),
+                        one.reason,
+                        one.reply,
+                        one.next_try_at.map(micros)
+                    ])
+                })
+                .collect(),
+        );
+        move_states(write, plan, &rows.to_string(), now).await?;
+    }
+    for one in settled {
+        let (Some(hash), Some(errand)) = (&one.bounced, errand) else { continue };
+        let suppression = NewSuppression {
+            customer_id: None,
+            address_hash: Some(hash.clone()),
+            address: None,
+            channel: errand.channel.clone(),
+            scope: Scope::All,
+            reason: "hard_bounce".to_owned(),
+            by: None,
+        };
+        insert_suppression(write, &suppression, now).await?;
+        let event = Event {
+            event_id: format!("bounced:{}", one.message.message_id),
+            at: now,
+            kind: "bounced".to_owned(),
+            customer_id: Some(one.message.customer_id.as_str().to_owned()),
+            campaign: Some(errand.campaign.clone()),
+            plan: Some(plan.as_str().to_owned()),
+            message_id: Some(one.message.message_id.as_str().to_owned()),
+            detail: one.reply.clone(),
+        };
+        insert_event(write, &event).await?;
+    }
+    Ok(())
+}
+
+/// Moves rows `[customer, message, state, reason, reply, next_try_at]` to their new states, in the account and in `messages`.
+async fn move_states(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, rows: &str, now: DateTime<Utc>) -> Result<(), LedgerError> {
+    sqlx::query(
+        "update recipients set state = j.value ->> 2, reason = j.value ->> 3, reply = coalesce(j.value ->> 4, reply),
+           next_try_at = j.value ->> 5, updated_at = ?3
+         from json_each(?1) j
+         where plan = ?2 and customer_id = j.value ->> 0 and message_id = j.value ->> 1",
+    )
+    .bind(rows)
+    .bind(plan.as_str())
+    .bind(micros(now))
+    .execute(&mut **write)
+    .await?;
+    sqlx::query(
+        "update messages set state = j.value ->> 2, at = ?3 from json_each(?1) j where messages.message_id = j.value ->> 1 and plan = ?2",
+    )
+    .bind(rows)
+    .bind(plan.as_str())
+    .bind(micros(now))
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+/// Reserved messages become `committing`; from the end of this transaction on their bytes may leave.
+async fn commit(
+    write: &mut Transaction<'static, Sqlite>,
+    errand: &Errand,
+    ready: &[Named],
+    now: DateTime<Utc>,
+    turned: &mut Turned,
+) -> Result<(), LedgerError> {
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let rows = Value::Array(ready.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str()])).collect()).to_string();
+    let silenced: Vec<(i64,)> = sqlx::query_as(
+        "select j.key from json_each(?1) j
+         join messages m on m.message_id = j.value ->> 1
+         where exists (select 1 from suppressions s
+           where s.lifted_at is null and s.channel = ?2 and (s.scope = 'all' or ?3)
+             and (s.customer_id = m.customer_id or s.address_hash = m.address_hash))",
+    )
+    .bind(&rows)
+    .bind(&errand.channel)
+    .bind(errand.kind == "marketing")
+    .fetch_all(&mut **write)
+    .await?;
+    let silenced: HashSet<usize> = silenced.into_iter().filter_map(|(key,)| usize::try_from(key).ok()).collect();
+    let (mut moves, mut dropped) = (Vec::new(), Vec::new());
+    for (position, one) in ready.iter().enumerate() {
+        let internal = errand.kind == "internal";
+        if silenced.contains(&position) && !internal {
+            dropped.push(json!([one.customer_id.as_str(), one.message_id.as_str(), "cancelled", "suppressed", null, null]));
+        } else {
+            moves.push(json!([one.customer_id.as_str(), one.message_id.as_str(), "committing", null, null, null]));
+            turned.committed.push(one.clone());
+        }
+    }
+    if !dropped.is_empty() {
+        turned.dropped += dropped.len() as u64;
+        move_states(write, &errand.plan, &Value::Array(dropped).to_string(), now).await?;
+    }
+    let moves = Value::Array(moves).to_string();
+    move_states(write, &errand.plan, &moves, now).await?;
+    sqlx::query(
+        "update recipients set attempt = attempt + 1, transport = ?3 from json_each(?1) j where plan = ?2 and customer_id = j.value ->> 0",
+    )
+    .bind(&moves)
+    .bind(errand.plan.as_str())
+    .bind(errand.transport)
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+/// Looks at each candidate's present state and claims the messages that may be sent.
+async fn reserve(
+    write: &mut Transaction<'static, Sqlite>,
+    errand: &Errand,
+    candidates: &[Candidate],
+    now: DateTime<Utc>,
+    decide: &(dyn Fn(&Candidate, &Present) -> Decision + Send + Sync),
+    turned: &mut Turned,
+) -> Result<(), LedgerError> {
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let asked =
+        Value::Array(candidates.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str(), one.address_hash])).collect());
+    let rows = sqlx::query(PRESENT)
+        .bind(asked.to_string())
+        .bind(errand.plan.as_str())
+        .bind(&errand.segment)
+        .bind(&errand.channel)
+        .bind(errand.kind == "marketing")
+        .bind(micros(now - errand.cap_window))
+        .fetch_all(&mut **write)
+        .await?;
+    turned.looked_at = rows.len() as u64;
+    let mut addresses = HashSet::new();
+    let (mut claims, mut drops, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+    for row in &rows {
+        let Some(candidate) = usize::try_from(row.try_get::<i64, _>(0)?).ok().and_then(|key| candidates.get(key)) else { continue };
+        let mut present = read_present(row)?;
+        present.address_taken |= candidate.address_hash.as_ref().is_some_and(|hash| addresses.contains(hash));
+        let (customer, message) = (candidate.customer_id.as_str(), candidate.message_id.as_str());
+        match decide(candidate, &present) {
+            Decision::Send => {
+                addresses.extend(candidate.address_hash.clone());
+                claims.push(json!([
+                    customer,
+                    message,
+                    "reserved",
+                    null,
+                    null,
+                    null,
+                    candidate.occasion,
+                    candidate.step,
+                    candidate.variant,
+                    candidate.address_hash
+                ]));
+                let named = Named { customer_id: candidate.customer_id.clone(), message_id: candidate.message_id.clone() };
+                turned.reserved.push((named, present.attempt));
+            }
+            Decision::Drop(reason) => drops.push(json!([customer, message, "cancelled", reason, null, null])),
+            Decision::Wait(until) => waits.push(json!([customer, micros(until)])),
+        }
+    }
+    turned.dropped += drops.len() as u64;
+    if !drops.is_empty() {
+        move_states(write, &errand.plan, &Value::Array(drops).to_string(), now).await?;
+    }
+    if !waits.is_empty() {
+        sqlx::query(
+            "update recipients set next_try_at = j.value ->> 1 from json_each(?1) j where plan = ?2 and customer_id = j.value ->> 0",
+        )
+        .bind(Value::Array(waits).to_string())
+        .bind(errand.plan.as_str())
+        .execute(&mut **write)
+        .await?;
+    }
+    if !claims.is_empty() {
+        let claims = Value::Array(claims).to_string();
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
+             select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 6, value ->> 7, value ->> 8, value ->> 9, 'reserved', ?6
+             from json_each(?1) where true
+             on conflict (message_id) do update set plan = excluded.plan, campaign = excluded.campaign, kind = excluded.kind,
+               channel = excluded.channel, customer_id = excluded.customer_id, occasion = excluded.occasion, step = excluded.step,
+               variant = excluded.variant, address_hash = excluded.address_hash",
+        )
+        .bind(&claims)
+        .bind(errand.plan.as_str())
+        .bind(&errand.campaign)
+        .bind(&errand.kind)
+        .bind(&errand.channel)
+        .bind(micros(now))
+        .execute(&mut **write)
+        .await?;
+        move_states(write, &errand.plan, &claims, now).await?;
+    }
+    Ok(())
+}
+
+fn read_present(row: &sqlx::sqlite::SqliteRow) -> Result<Present, LedgerError> {
+    let moment =
+        |column: usize| -> Result<Option<DateTime<Utc>>, LedgerError> { row.try_get::<Option<i64>, _>(column)?.map(instant).transpose() };
+    Ok(Present {
+        attempt: row.try_get(1)?,
+        next_try_at: moment(2)?,
+        known: row.try_get(3)?,
+        deleted: row.try_get(4)?,
+        marketing: Consent::read(row.try_get(5)?),
+        service: Consent::read(row.try_get(6)?),
+        open_complaint: row.try_get(7)?,
+        last_order_at: moment(8)?,
+        last_complaint_at: moment(9)?,
+        timezone: row.try_get(10)?,
+        in_segment: row.try_get(11)?,
+        suppressed: row.try_get(12)?,
+        told: row.try_get(13)?,
+        address_taken: row.try_get(14)?,
+        messages: row.try_get(15)?,
+        last_message_at: moment(16)?,
+    })
+}
+
+/// Expires whoever waits in a plan past its time, and closes a plan nobody waits in.
+async fn close(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: DateTime<Utc>) -> Result<u64, LedgerError> {
+    let expired = sqlx::query(
+        "update recipients set state = 'expired', reason = null, next_try_at = null, updated_at = ?2
+         where plan = ?1 and state in ('waiting', 'deferred')
+           and exists (select 1 from plans p where p.plan = ?1 and p.expires_at <= ?2)",
+    )
+    .bind(plan.as_str())
+    .bind(micros(now))
+    .execute(&mut **write)
+    .await?
+    .rows_affected();
+    if expired > 0 {
+        follow(write, plan, "expired", now).await?;
+    }
+    close_stopped(write, plan, now).await?;
+    let delivered = sqlx::query(
+        "update plans set status = 'delivered', held_from = null
+         where plan = ?1 and (status = 'delivering' or (status = 'held' and expires_at <= ?2))
+           and exists (select 1 from recipients where plan = ?1)
+           and not exists (select 1 from recipients where plan = ?1 and state in ('waiting', 'reserved', 'committing', 'deferred'))",
+    )
+    .bind(plan.as_str())
+    .bind(micros(now))
+    .execute(&mut **write)
+    .await?
+    .rows_affected();
+    if delivered > 0 {
+        plan_event(write, plan, "delivered", None, now).await?;
+    }
+    let late = sqlx::query(
+        "update plans set status = 'expired', held_from = null
+         where plan = ?1 and status in ('approved', 'held') and expires_at <= ?2
+           and not exists (select 1 from recipients where plan = ?1)",
+    )
+    .bind(plan.as_str())
+    .bind(micros(now))
+    .execute(&mut **write)
+    .await?
+    .rows_affected();
+    if late > 0 {
+        plan_event(write, plan, "expired", None, now).await?;
+    }
+    Ok(expired)
+}
+
+/// Cancels whoever waits in a plan that was stopped; returns how many.
+async fn close_stopped(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: DateTime<Utc>) -> Result<u64, LedgerError> {
+    let cancelled = sqlx::query(
+        "update recipients set state = 'cancelled', reason = 'plan_cancelled', next_try_at = null, updated_at = ?2
+         where plan = ?1 and state in ('waiting', 'deferred')
+           and exists (select 1 from plans p where p.plan = ?1 and p.status = 'stopped')",
+    )
+    .bind(plan.as_str())
+    .bind(micros(now))
+    .execute(&mut **write)
+    .await?
+    .rows_affected();
+    if cancelled > 0 {
+        follow(write, plan, "cancelled", now).await?;
+    }
+    Ok(cancelled)
+}
+
+/// Lets the claims in `messages` follow people who have just been moved to a closing state.
+async fn follow(
+    write: &mut Transaction<'static, Sqlite>,
+    plan: &PlanId,
+    state: &'static str,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    sqlx::query(
+        "update messages set state = ?2, at = ?3 where plan = ?1 and state in ('waiting', 'deferred', 'reserved')
+         and exists (select 1 from recipients r where r.message_id = messages.message_id and r.plan = ?1 and r.state = ?2)",
+    )
+    .bind(plan.as_str())
+    .bind(state)
+    .bind(micros(now))
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+async fn plan_event(
+    write: &mut Transaction<'static, Sqlite>,
+    plan: &PlanId,
+    what: &'static str,
+    by: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    sqlx::query("insert into plan_events (plan, at, what, by) values (?, ?, ?, ?)")
+        .bind(plan.as_str())
+        .bind(micros(now))
+        .bind(what)
+        .bind(by)
+        .execute(&mut **write)
+        .await?;
+    Ok(())
+}

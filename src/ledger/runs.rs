@@ -1,0 +1,437 @@
+//! Which jobs ran, what they pulled, and which slots of their schedules are taken.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{Row, sqlite::SqliteRow};
+
+use super::{Ledger, LedgerError, instant, micros};
+
+/// How a run ended, or that it has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// It has not ended; or its process was killed.
+    Running,
+    /// It did all it had to.
+    Done,
+    /// It failed; running it again is safe.
+    Failed,
+}
+
+impl RunStatus {
+    /// As the ledger writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, LedgerError> {
+        match text {
+            "running" => Ok(Self::Running),
+            "done" => Ok(Self::Done),
+            "failed" => Ok(Self::Failed),
+            other => Err(LedgerError::Value { value: other.to_owned(), expected: "status of a run" }),
+        }
+    }
+}
+
+/// One run of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunRecord {
+    /// Its name.
+    pub run: String,
+    /// The job.
+    pub job: String,
+    /// Its logical time.
+    pub as_of: DateTime<Utc>,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How it ended.
+    pub status: RunStatus,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// What it did, as the JSON of `run --format json`.
+    pub summary: Option<String>,
+}
+
+/// One stream of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PullRecord {
+    /// The run.
+    pub run: String,
+    /// The source.
+    pub source: String,
+    /// The stream.
+    pub stream: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; none while it runs, or where its process was killed.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Rows that came.
+    pub rows: u64,
+    /// Rows set aside because they did not fit.
+    pub quarantined: u64,
+    /// Requests sent, or files read.
+    pub requests: u64,
+    /// Requests among them that were repeated.
+    pub retries: u64,
+    /// Where the next pull begins, as the source writes it.
+    pub cursor: Option<String>,
+    /// Why it failed; never holds a value of a row.
+    pub error: Option<String>,
+}
+
+impl PullRecord {
+    /// A stream that has just begun.
+    #[must_use]
+    pub fn begin(run: &str, source: &str, stream: &str, now: DateTime<Utc>) -> Self {
+        Self {
+            run: run.to_owned(),
+            source: source.to_owned(),
+            stream: stream.to_owned(),
+            started_at: now,
+            finished_at: None,
+            rows: 0,
+            quarantined: 0,
+            requests: 0,
+            retries: 0,
+            cursor: None,
+            error: None,
+        }
+    }
+}
+
+/// What became of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotStatus {
+    /// Taken; its run has not ended, or was killed.
+    Claimed,
+    /// Its run did all it had to.
+    Done,
+    /// Its run failed.
+    Failed,
+    /// It passed while nobody was there, and was not caught up.
+    Missed,
+}
+
+impl SlotStatus {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Missed => "missed",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, LedgerError> {
+        match text {
+            "claimed" => Ok(Self::Claimed),
+            "done" => Ok(Self::Done),
+            "failed" => Ok(Self::Failed),
+            "missed" => Ok(Self::Missed),
+            other => Err(LedgerError::Value { value: other.to_owned(), expected: "status of a slot" }),
+        }
+    }
+}
+
+/// One slot of a job's schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    /// The job.
+    pub job: String,
+    /// When it was due.
+    pub slot: DateTime<Utc>,
+    /// When it was taken.
+    pub claimed_at: DateTime<Utc>,
+    /// The run that took it.
+    pub run: Option<String>,
+    /// What became of it.
+    pub status: SlotStatus,
+}
+
+impl Ledger {
+    /// Records that a run has begun.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written, or the run has begun before.
+    pub async fn begin_run(&self, run: &str, job: &str, as_of: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), LedgerError> {
+        sqlx::query("insert into runs (run, job, as_of, started_at, status) values (?, ?, ?, ?, 'running')")
+            .bind(run)
+            .bind(job)
+            .bind(micros(as_of))
+            .bind(micros(now))
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// Records how a run ended.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn finish_run(
+        &self,
+        run: &str,
+        status: RunStatus,
+        error: Option<&str>,
+        summary: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        sqlx::query("update runs set status = ?, error = ?, summary = ?, finished_at = ? where run = ?")
+            .bind(status.as_str())
+            .bind(error)
+            .bind(summary)
+            .bind(micros(now))
+            .bind(run)
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// The last `n` runs of all jobs, the newest first.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn runs(&self, n: u32) -> Result<Vec<RunRecord>, LedgerError> {
+        let rows = sqlx::query("select * from runs order by started_at desc, run desc limit ?").bind(n).fetch_all(self.pool()).await?;
+        rows.iter().map(run).collect()
+    }
+
+    /// Records how far a stream of a run is; the later record of the same stream and run replaces the earlier.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn record_pull(&self, pull: &PullRecord) -> Result<(), LedgerError> {
+        sqlx::query(
+            "insert or replace into pulls
+             (run, source, stream, started_at, finished_at, rows, quarantined, requests, retries, cursor, error)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&pull.run)
+        .bind(&pull.source)
+        .bind(&pull.stream)
+        .bind(micros(pull.started_at))
+        .bind(pull.finished_at.map(micros))
+        .bind(signed(pull.rows))
+        .bind(signed(pull.quarantined))
+        .bind(signed(pull.requests))
+        .bind(signed(pull.retries))
+        .bind(&pull.cursor)
+        .bind(&pull.error)
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// The newest record of every stream ever pulled, by source and stream.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn last_pulls(&self) -> Result<Vec<PullRecord>, LedgerError> {
+        let rows = sqlx::query(
+            "select * from (
+               select *, row_number() over (partition by source, stream order by started_at desc, rowid desc) as nth from pulls
+             ) where nth = 1 order by source, stream",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter().map(pull).collect()
+    }
+
+    /// The streams (source, stream) whose newest pull that went well brought rows.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn streams_with_rows(&self) -> Result<BTreeSet<(String, String)>, LedgerError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "select source, stream from (
+               select source, stream, rows, row_number() over (partition by source, stream order by started_at desc, rowid desc) as nth
+               from pulls where error is null and finished_at is not null
+             ) where nth = 1 and rows > 0",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Takes a slot of a job's schedule; false where it is taken already. Two processes that ask at once get one yes between them.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn claim_slot(&self, job: &str, slot: DateTime<Utc>, now: DateTime<Utc>) -> Result<bool, LedgerError> {
+        let done = sqlx::query("insert or ignore into slots (job, slot, claimed_at, status) values (?, ?, ?, 'claimed')")
+            .bind(job)
+            .bind(micros(slot))
+            .bind(micros(now))
+            .execute(self.pool())
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Records what became of a slot, also of one that nobody had taken. What is done stays done.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn slot_done(
+        &self,
+        job: &str,
+        slot: DateTime<Utc>,
+        run: Option<&str>,
+        status: SlotStatus,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            "insert into slots (job, slot, claimed_at, run, status) values (?, ?, ?, ?, ?)
+             on conflict (job, slot) do update set run = coalesce(excluded.run, run), status = excluded.status where status <> 'done'",
+        )
+        .bind(job)
+        .bind(micros(slot))
+        .bind(micros(now))
+        .bind(run)
+        .bind(status.text())
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// The latest slot of a job that was taken or passed over.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn last_slot(&self, job: &str) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        let (slot,): (Option<i64>,) = sqlx::query_as("select max(slot) from slots where job = ?").bind(job).fetch_one(self.pool()).await?;
+        slot.map(instant).transpose()
+    }
+
+    /// All slots of a job on record, the latest first.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn slots(&self, job: &str) -> Result<Vec<Slot>, LedgerError> {
+        let rows = sqlx::query("select * from slots where job = ? order by slot desc").bind(job).fetch_all(self.pool()).await?;
+        rows.iter().map(slot).collect()
+    }
+}
+
+fn run(row: &SqliteRow) -> Result<RunRecord, LedgerError> {
+    Ok(RunRecord {
+        run: row.try_get("run")?,
+        job: row.try_get("job")?,
+        as_of: instant(row.try_get("as_of")?)?,
+        started_at: instant(row.try_get("started_at")?)?,
+        finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(instant).transpose()?,
+        status: RunStatus::read(row.try_get("status")?)?,
+        error: row.try_get("error")?,
+        summary: row.try_get("summary")?,
+    })
+}
+
+fn pull(row: &SqliteRow) -> Result<PullRecord, LedgerError> {
+    let count = |name: &str| -> Result<u64, LedgerError> { Ok(u64::try_from(row.try_get::<i64, _>(name)?).unwrap_or(0)) };
+    Ok(PullRecord {
+        run: row.try_get("run")?,
+        source: row.try_get("source")?,
+        stream: row.try_get("stream")?,
+        started_at: instant(row.try_get("started_at")?)?,
+        finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(instant).transpose()?,
+        rows: count("rows")?,
+        quarantined: count("quarantined")?,
+        requests: count("requests")?,
+        retries: count("retries")?,
+        cursor: row.try_get("cursor")?,
+        error: row.try_get("error")?,
+    })
+}
+
+fn slot(row: &SqliteRow) -> Result<Slot, LedgerError> {
+    Ok(Slot {
+        job: row.try_get("job")?,
+        slot: instant(row.try_get("slot")?)?,
+        claimed_at: instant(row.try_get("claimed_at")?)?,
+        run: row.try_get("run")?,
+        status: SlotStatus::read(row.try_get("status")?)?,
+    })
+}
+
+/// SQLite counts with a sign.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::LedgerSettings;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    async fn ledger() -> (tempfile::TempDir, Ledger) {
+        let root = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
+        (root, ledger)
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_taken_once_however_many_ask() {
+        let (_root, ledger) = ledger().await;
+        let (slot, now) = (at("2026-11-22T01:00:00Z"), at("2026-11-22T01:00:03Z"));
+        let asks = (0..8).map(|_| ledger.claim_slot("nightly", slot, now));
+        let yes = futures::future::join_all(asks).await.into_iter().filter(|claimed| matches!(claimed, Ok(true))).count();
+        assert_eq!(yes, 1);
+        assert!(ledger.claim_slot("weekly", slot, now).await.unwrap(), "another job has slots of its own");
+        assert_eq!(ledger.last_slot("nightly").await.unwrap(), Some(slot));
+        assert_eq!(ledger.last_slot("never").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_done_stays_done() {
+        let (_root, ledger) = ledger().await;
+        let (first, second, now) = (at("2026-11-22T01:00:00Z"), at("2026-11-23T01:00:00Z"), at("2026-11-23T02:00:00Z"));
+        ledger.claim_slot("nightly", first, now).await.unwrap();
+        ledger.slot_done("nightly", first, Some("r1"), SlotStatus::Failed, now).await.unwrap();
+        ledger.slot_done("nightly", first, Some("r2"), SlotStatus::Done, now).await.unwrap();
+        ledger.slot_done("nightly", first, Some("r3"), SlotStatus::Failed, now).await.unwrap();
+        ledger.slot_done("nightly", second, None, SlotStatus::Missed, now).await.unwrap();
+        let slots = ledger.slots("nightly").await.unwrap();
+        let told: Vec<_> = slots.iter().map(|slot| (slot.slot, slot.run.as_deref(), slot.status)).collect();
+        assert_eq!(told, [(second, None, SlotStatus::Missed), (first, Some("r2"), SlotStatus::Done)]);
+    }
+
+    #[tokio::test]
+    async fn runs_and_pulls_are_read_back_newest_first() {
+        let (_root, ledger) = ledger().await;
+        let (as_of, first, second) = (at("2026-11-22T01:00:00Z"), at("2026-11-22T01:00:01Z"), at("2026-11-22T02:00:00Z"));
+        ledger.begin_run("r1", "nightly", as_of, first).await.unwrap();
+        ledger.begin_run("r2", "nightly", as_of, second).await.unwrap();
+        ledger.finish_run("r1", RunStatus::Failed, Some("no"), None, second).await.unwrap();
+        let runs = ledger.runs(5).await.unwrap();
+        assert_eq!(
+            runs.iter().map(|run| (run.run.as_str(), run.status)).collect::<Vec<_>>(),
+            [("r2", RunStatus::Running), ("r1", RunStatus::Failed)]
+        );
+        let mut pull = PullRecord::begin("r1", "shop", "orders", first);
+        ledger.record_pull(&pull).await.unwrap();
+        assert!(ledger.streams_with_rows().await.unwrap().is_empty(), "it has not ended");
+        pull.finished_at = Some(second);
+        pull.rows = 7;
+        ledger.record_pull(&pull).await.unwrap();
+        let mut failed = PullRecord::begin("r2", "shop", "orders", second);
+        failed.finished_at = Some(second);
+        failed.error = Some("gone".to_owned());
+        ledger.record_pull(&failed).await.unwrap();
+        assert_eq!(ledger.last_pulls().await.unwrap(), [failed]);
+        assert!(ledger.streams_with_rows().await.unwrap().contains(&("shop".to_owned(), "orders".to_owned())));
+    }
+}

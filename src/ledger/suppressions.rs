@@ -1,0 +1,440 @@
+//! Who must not be written to, and what came back.
+//!
+//! A suppression names a person, an address (by its keyed hash) or both, on one channel. It is lifted, never deleted. Every opt-out,
+//! bounce and complaint is also a row of `events`, so that SQL can count it.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::Row as _;
+
+use super::{CustomerId, Ledger, LedgerError, instant, micros};
+use crate::secret::Keys;
+
+/// How many people one statement asks about.
+const CHUNK: usize = 2_000;
+
+/// The keyed hash an address is known by where the address itself may not stand: hex HMAC of the trimmed, lower-case text.
+#[must_use]
+pub fn address_hash(keys: &Keys, address: &str) -> String {
+    hex::encode(keys.mac("address", &[address.trim().to_lowercase().as_bytes()]))
+}
+
+/// What a suppression covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Every message to a person: a dead address, a complaint, a person who wants no mail at all.
+    All,
+    /// Marketing only; a note about a person's own order still arrives.
+    Marketing,
+}
+
+impl Scope {
+    /// As the ledger writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Marketing => "marketing",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, LedgerError> {
+        match text {
+            "all" => Ok(Self::All),
+            "marketing" => Ok(Self::Marketing),
+            _ => Err(LedgerError::Value { value: text.to_owned(), expected: "suppression scope" }),
+        }
+    }
+}
+
+/// A suppression to be written. At least one of person and address hash is set.
+#[derive(Debug, Clone)]
+pub struct NewSuppression {
+    /// The person, where known.
+    pub customer_id: Option<CustomerId>,
+    /// The address's keyed hash, where known.
+    pub address_hash: Option<String>,
+    /// The address itself, where a person entered it by hand; shown in the list, emptied when the person is erased.
+    pub address: Option<String>,
+    /// `email` or `webhook`.
+    pub channel: String,
+    /// What it covers.
+    pub scope: Scope,
+    /// `unsubscribed`, `complaint`, `hard_bounce`, `manual` or `imported`.
+    pub reason: String,
+    /// Who entered it, where a person did.
+    pub by: Option<String>,
+}
+
+/// A suppression as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Suppression {
+    /// Its number; ever growing.
+    pub id: i64,
+    /// The person, where known.
+    pub customer_id: Option<String>,
+    /// The address's keyed hash, where known.
+    pub address_hash: Option<String>,
+    /// The address itself, where a person entered it by hand.
+    pub address: Option<String>,
+    /// `email` or `webhook`.
+    pub channel: String,
+    /// What it covers.
+    pub scope: Scope,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub at: DateTime<Utc>,
+    /// Who entered it.
+    pub by: Option<String>,
+    /// When it was lifted; none while it holds.
+    pub lifted_at: Option<DateTime<Utc>>,
+}
+
+/// A person a suppression may cover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// The person.
+    pub customer_id: CustomerId,
+    /// The keyed hash of the address a message would go to.
+    pub address_hash: Option<String>,
+}
+
+/// Something that came back: an opt-out, a bounce, a complaint, an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Unique; the same event recorded twice stands once.
+    pub event_id: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// `unsubscribed`, `bounced`, `complained`, …
+    pub kind: String,
+    /// Whom it concerns, where known.
+    pub customer_id: Option<String>,
+    /// The campaign it answers.
+    pub campaign: Option<String>,
+    /// The plan it answers.
+    pub plan: Option<String>,
+    /// The message it answers.
+    pub message_id: Option<String>,
+    /// What was said, without addresses.
+    pub detail: Option<String>,
+}
+
+/// An opt-out as its link or its button brings it.
+#[derive(Debug, Clone)]
+pub struct OptOut {
+    /// The person.
+    pub customer_id: CustomerId,
+    /// The campaign whose message carried the link.
+    pub campaign: String,
+    /// The message that carried the link.
+    pub message_id: String,
+    /// The channel to be silent on.
+    pub channel: String,
+}
+
+impl Ledger {
+    /// Suppresses a person or an address. `false` where an equal suppression already holds.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn suppress(&self, new: &NewSuppression, now: DateTime<Utc>) -> Result<bool, LedgerError> {
+        Ok(self.suppress_all(std::slice::from_ref(new), now).await? > 0)
+    }
+
+    /// Suppresses many in one transaction; returns how many were new.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written; then none of them stands.
+    pub async fn suppress_all(&self, new: &[NewSuppression], now: DateTime<Utc>) -> Result<usize, LedgerError> {
+        let mut write = self.begin().await?;
+        let mut written = 0;
+        for suppression in new {
+            written += usize::from(insert_suppression(&mut write, suppression, now).await?);
+        }
+        write.commit().await?;
+        Ok(written)
+    }
+
+    /// Lifts every suppression of a person or an address on a channel; returns how many were lifted.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn lift(
+        &self,
+        customer_id: Option<&CustomerId>,
+        address_hash: Option<&str>,
+        channel: &str,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<u64, LedgerError> {
+        let lifted = sqlx::query(
+            "update suppressions set lifted_at = ?, lifted_by = ?
+             where lifted_at is null and channel = ? and (customer_id = ? or address_hash = ?)",
+        )
+        .bind(micros(now))
+        .bind(by)
+        .bind(channel)
+        .bind(customer_id.map(CustomerId::as_str))
+        .bind(address_hash)
+        .execute(self.pool())
+        .await?;
+        Ok(lifted.rows_affected())
+    }
+
+    /// Suppressions in the order they were entered, `limit` of them after the number `after`; lifted ones too.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn suppressions(&self, after: i64, limit: u32) -> Result<Vec<Suppression>, LedgerError> {
+        let rows = sqlx::query(
+            "select id, customer_id, address_hash, address, channel, scope, reason, at, by, lifted_at
+             from suppressions where id > ? order by id limit ?",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Suppression {
+                    id: row.try_get(0)?,
+                    customer_id: row.try_get(1)?,
+                    address_hash: row.try_get(2)?,
+                    address: row.try_get(3)?,
+                    channel: row.try_get(4)?,
+                    scope: Scope::read(row.try_get(5)?)?,
+                    reason: row.try_get(6)?,
+                    at: instant(row.try_get(7)?)?,
+                    by: row.try_get(8)?,
+                    lifted_at: row.try_get::<Option<i64>, _>(9)?.map(instant).transpose()?,
+                })
+            })
+            .collect()
+    }
+
+    /// Which of these people may not be written to on a channel now, with the reason. Marketing also obeys the suppressions that cover
+    /// marketing only.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn suppressed(&self, people: &[Contact], channel: &str, marketing: bool) -> Result<HashMap<CustomerId, String>, LedgerError> {
+        let mut found = HashMap::new();
+        for chunk in people.chunks(CHUNK) {
+            let asked = serde_json::Value::Array(
+                chunk.iter().map(|person| serde_json::json!([person.customer_id.as_str(), person.address_hash])).collect(),
+            );
+            let rows: Vec<(String, String)> = sqlx::query_as(
+                "select p.value ->> 0, min(s.reason)
+                 from json_each(?1) p
+                 join suppressions s on s.customer_id = p.value ->> 0 or s.address_hash = p.value ->> 1
+                 where s.lifted_at is null and s.channel = ?2 and (s.scope = 'all' or ?3)
+                 group by p.value ->> 0",
+            )
+            .bind(asked.to_string())
+            .bind(channel)
+            .bind(marketing)
+            .fetch_all(self.pool())
+            .await?;
+            found.extend(rows.into_iter().map(|(customer, reason)| (CustomerId::new(customer), reason)));
+        }
+        Ok(found)
+    }
+
+    /// Records an opt-out: the person and the address the message went to get no more marketing on the channel, from the next
+    /// reservation on, also in a delivery already running. `false` where the person had opted out before.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written; then the person must be told that it did not work.
+    pub async fn opt_out(&self, out: &OptOut, now: DateTime<Utc>) -> Result<bool, LedgerError> {
+        let mut write = self.begin().await?;
+        let sent: Option<(Option<String>, String)> = sqlx::query_as("select address_hash, plan from messages where message_id = ?")
+            .bind(&out.message_id)
+            .fetch_optional(&mut *write)
+            .await?;
+        let (address_hash, plan) = sent.map_or((None, None), |(hash, plan)| (hash, Some(plan)));
+        let suppression = NewSuppression {
+            customer_id: Some(out.customer_id.clone()),
+            address_hash,
+            address: None,
+            channel: out.channel.clone(),
+            scope: Scope::Marketing,
+            reason: "unsubscribed".to_owned(),
+            by: None,
+        };
+        let new = insert_suppression(&mut write, &suppression, now).await?;
+        if new {
+            let event = Event {
+                event_id: format!("unsubscribed:{}:{}", out.message_id, micros(now)),
+                at: now,
+                kind: "unsubscribed".to_owned(),
+                customer_id: Some(out.customer_id.as_str().to_owned()),
+                campaign: Some(out.campaign.clone()),
+                plan,
+                message_id: Some(out.message_id.clone()),
+                detail: None,
+            };
+            insert_event(&mut write, &event).await?;
+        }
+        write.commit().await?;
+        Ok(new)
+    }
+
+    /// Records what came back; `false` where it had been recorded before.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn record_event(&self, event: &Event) -> Result<bool, LedgerError> {
+        let mut write = self.begin().await?;
+        let new = insert_event(&mut write, event).await?;
+        write.commit().await?;
+        Ok(new)
+    }
+
+    /// What came back, by time and id, `limit` rows after the given place.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn events(&self, after: Option<(DateTime<Utc>, &str)>, limit: u32) -> Result<Vec<Event>, LedgerError> {
+        let (at, id) = after.map_or((i64::MIN, ""), |(at, id)| (micros(at), id));
+        let rows = sqlx::query(
+            "select event_id, at, kind, customer_id, campaign, plan, message_id, detail
+             from events where (at, event_id) > (?, ?) order by at, event_id limit ?",
+        )
+        .bind(at)
+        .bind(id)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Event {
+                    event_id: row.try_get(0)?,
+                    at: instant(row.try_get(1)?)?,
+                    kind: row.try_get(2)?,
+                    customer_id: row.try_get(3)?,
+                    campaign: row.try_get(4)?,
+                    plan: row.try_get(5)?,
+                    message_id: row.try_get(6)?,
+                    detail: row.try_get(7)?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Writes a suppression inside the caller's transaction; `false` where one that covers as much already holds.
+pub(in crate::ledger) async fn insert_suppression(
+    write: &mut sqlx::SqliteConnection,
+    new: &NewSuppression,
+    now: DateTime<Utc>,
+) -> Result<bool, LedgerError> {
+    let written = sqlx::query(
+        "insert into suppressions (customer_id, address_hash, address, channel, scope, reason, at, by)
+         select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+         where not exists (
+           select 1 from suppressions
+           where lifted_at is null and channel = ?4 and scope in ('all', ?5)
+             and (?1 is null or customer_id = ?1) and (?2 is null or address_hash = ?2))",
+    )
+    .bind(new.customer_id.as_ref().map(CustomerId::as_str))
+    .bind(&new.address_hash)
+    .bind(&new.address)
+    .bind(&new.channel)
+    .bind(new.scope.as_str())
+    .bind(&new.reason)
+    .bind(micros(now))
+    .bind(&new.by)
+    .execute(write)
+    .await?;
+    Ok(written.rows_affected() > 0)
+}
+
+/// Writes an event inside the caller's transaction; `false` where it stands already.
+pub(in crate::ledger) async fn insert_event(write: &mut sqlx::SqliteConnection, event: &Event) -> Result<bool, LedgerError> {
+    let written = sqlx::query(
+        "insert into events (event_id, at, kind, customer_id, campaign, plan, message_id, detail)
+         values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (event_id) do nothing",
+    )
+    .bind(&event.event_id)
+    .bind(micros(event.at))
+    .bind(&event.kind)
+    .bind(&event.customer_id)
+    .bind(&event.campaign)
+    .bind(&event.plan)
+    .bind(&event.message_id)
+    .bind(&event.detail)
+    .execute(write)
+    .await?;
+    Ok(written.rows_affected() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ledger::LedgerSettings, secret::Secret};
+
+    async fn ledger() -> (tempfile::TempDir, Ledger) {
+        let root = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
+        (root, ledger)
+    }
+
+    fn at(hour: u32) -> DateTime<Utc> {
+        use chrono::TimeZone;
+        Utc.with_ymd_and_hms(2026, 11, 22, hour, 0, 0).unwrap()
+    }
+
+    fn person(id: &str, hash: &str) -> Contact {
+        Contact { customer_id: CustomerId::new(id), address_hash: Some(hash.to_owned()) }
+    }
+
+    #[test]
+    fn an_address_has_one_hash_however_it_is_written() {
+        let keys = Keys::new(Secret::new("k"));
+        assert_eq!(address_hash(&keys, " Ann@Example.COM "), address_hash(&keys, "ann@example.com"));
+        assert_ne!(address_hash(&keys, "ann@example.com"), address_hash(&Keys::new(Secret::new("other")), "ann@example.com"));
+    }
+
+    #[tokio::test]
+    async fn a_suppression_covers_the_person_and_the_address_until_it_is_lifted() {
+        let (_root, ledger) = ledger().await;
+        let new = NewSuppression {
+            customer_id: None,
+            address_hash: Some("h1".into()),
+            address: None,
+            channel: "email".into(),
+            scope: Scope::All,
+            reason: "hard_bounce".into(),
+            by: None,
+        };
+        assert!(ledger.suppress(&new, at(1)).await.unwrap());
+        assert!(!ledger.suppress(&new, at(2)).await.unwrap(), "an equal suppression stands once");
+        let asked = [person("a", "h1"), person("b", "h2")];
+        let found = ledger.suppressed(&asked, "email", false).await.unwrap();
+        assert_eq!(found, HashMap::from([(CustomerId::new("a"), "hard_bounce".to_owned())]));
+        assert!(ledger.suppressed(&asked, "webhook", true).await.unwrap().is_empty());
+        assert_eq!(ledger.lift(None, Some("h1"), "email", "Mara", at(3)).await.unwrap(), 1);
+        assert!(ledger.suppressed(&asked, "email", true).await.unwrap().is_empty());
+        assert_eq!(ledger.suppressions(0, 10).await.unwrap()[0].lifted_at, Some(at(3)));
+    }
+
+    #[tokio::test]
+    async fn an_opt_out_silences_marketing_once_and_leaves_an_event() {
+        let (_root, ledger) = ledger().await;
+        let out =
+            OptOut { customer_id: CustomerId::new("a"), campaign: "win-back".into(), message_id: "m@x".into(), channel: "email".into() };
+        assert!(ledger.opt_out(&out, at(1)).await.unwrap());
+        assert!(!ledger.opt_out(&out, at(2)).await.unwrap());
+        let asked = [person("a", "h1")];
+        assert_eq!(ledger.suppressed(&asked, "email", true).await.unwrap().len(), 1);
+        assert!(ledger.suppressed(&asked, "email", false).await.unwrap().is_empty(), "a note about an order still arrives");
+        let events = ledger.events(None, 10).await.unwrap();
+        assert_eq!(events.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>(), ["unsubscribed"]);
+        assert!(ledger.events(Some((events[0].at, &events[0].event_id)), 10).await.unwrap().is_empty());
+    }
+}

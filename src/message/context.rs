@@ -1,0 +1,301 @@
+//! A person's row as the values a template works with.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
+use chrono_tz::Tz;
+use minijinja::{
+    State, Value,
+    value::{Enumerator, Object, ObjectRepr},
+};
+
+use super::{
+    Brand, Channel, Envelope, Field, Row,
+    locale::{Digits, Habits},
+    person::Person,
+};
+
+/// Notes the first null that was turned into text.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Holes(Arc<Mutex<Option<String>>>);
+
+impl Holes {
+    fn note(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| name.to_owned());
+    }
+
+    pub(super) fn first(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A null that knows its name. It is false, it has no length, and whoever makes text of it is noted; so a letter can never say "None",
+/// whichever way the null took.
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub(super) name: String,
+    holes: Holes,
+}
+
+impl Missing {
+    pub(super) fn value(name: impl Into<String>, holes: &Holes) -> Value {
+        Value::from_object(Self { name: name.into(), holes: holes.clone() })
+    }
+
+    pub(super) fn of(value: &Value) -> Option<&Self> {
+        value.downcast_object_ref()
+    }
+}
+
+impl Object for Missing {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Iterable
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        false
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        Some(Self::value(format!("{}.{key}", self.name), &self.holes))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        self.holes.note(&self.name);
+        Enumerator::Empty
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        self.holes.note(&self.name);
+        Some(0)
+    }
+
+    fn render(self: &Arc<Self>, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.holes.note(&self.name);
+        Ok(())
+    }
+}
+
+/// A calendar day.
+#[derive(Debug)]
+pub(super) struct Day(pub(super) NaiveDate);
+
+impl Object for Day {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// An instant; what people see of it depends on their zone.
+#[derive(Debug)]
+pub(super) struct Moment(pub(super) DateTime<Utc>);
+
+impl Object for Moment {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Secs, true))
+    }
+}
+
+/// The name the reader stands under in a template's context; no template can write it.
+const READER: &str = "\u{1}reader";
+
+/// Who reads: how they write dates and numbers, and what day it is where they are.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) habits: Habits,
+    pub(super) zone: Tz,
+    /// The year in which the letter is sent.
+    pub(super) year: i32,
+    /// The person's locale, by whose custom they are named.
+    pub(super) locale: String,
+    pub(super) currency: String,
+}
+
+impl Object for Reader {}
+
+impl Reader {
+    /// The reader of the letter being written.
+    pub(super) fn of(state: &State<'_, '_>) -> Option<Arc<Self>> {
+        state.lookup(READER).and_then(|value| value.downcast_object::<Self>())
+    }
+
+    /// The calendar day of a value, where it is one.
+    pub(super) fn day(&self, value: &Value) -> Option<NaiveDate> {
+        if let Some(day) = value.downcast_object_ref::<Day>() {
+            return Some(day.0);
+        }
+        value.downcast_object_ref::<Moment>().map(|moment| moment.0.with_timezone(&self.zone).date_naive())
+    }
+}
+
+/// The names a template can use beside its row's columns.
+pub(super) const BESIDE: [&str; 16] = [
+    "brand",
+    "campaign",
+    "language",
+    "message_id",
+    "offer",
+    "plan",
+    "practice",
+    "preview",
+    "reply_to",
+    "sent_on",
+    "step",
+    "subject",
+    "to",
+    "unsubscribe_url",
+    "variant",
+    "as_of",
+];
+
+/// What one template sees of one person.
+#[derive(Debug, Clone)]
+pub(super) struct Context {
+    values: BTreeMap<String, Value>,
+    pub(super) holes: Holes,
+}
+
+impl Context {
+    /// The row, overlaid with what stands round the message.
+    pub(super) fn new(row: &Row, envelope: &Envelope, brand: &Brand, language: &str, channel: Channel) -> Self {
+        let holes = Holes::default();
+        let mut values: BTreeMap<String, Value> = row.iter().map(|(name, field)| (name.clone(), value(name, field, &holes))).collect();
+        let text = |name: &str| match row.get(name) {
+            Some(Field::Text(text)) if !text.trim().is_empty() => Some(text.as_str()),
+            _ => None,
+        };
+        let locale = text("locale").unwrap_or(&brand.locale).to_owned();
+        // A letter is read by the person, a webhook by the shop's own people.
+        let reads = if channel == Channel::Email { locale.as_str() } else { brand.locale.as_str() };
+        let theirs = text("timezone").filter(|_| channel == Channel::Email);
+        let zone = theirs.and_then(|zone| zone.parse().ok()).or_else(|| brand.timezone.parse().ok()).unwrap_or(Tz::UTC);
+        let today = envelope.date.with_timezone(&zone).date_naive();
+        let optional = |name: &str, text: Option<&String>| text.map_or_else(|| Missing::value(name, &holes), Value::from);
+        let offer = envelope.offer.as_ref().map_or_else(
+            || Missing::value("offer", &holes),
+            |offer| {
+                Value::from(BTreeMap::from([
+                    ("text", Value::from(clean(&offer.text))),
+                    ("code", Value::from(clean(&offer.code))),
+                    ("valid_until", Value::from_object(Day(offer.valid_until))),
+                ]))
+            },
+        );
+        let mut set = |name: &str, value: Value| {
+            values.insert(name.to_owned(), value);
+        };
+        set("as_of", Value::from_object(Moment(envelope.as_of)));
+        set("campaign", Value::from(envelope.campaign.as_str()));
+        set("language", Value::from(language));
+        set("message_id", Value::from(envelope.message_id.as_str()));
+        set("offer", offer);
+        set("plan", Value::from(envelope.plan.as_str()));
+        set("reply_to", Value::from(envelope.reply_to.as_str()));
+        set("sent_on", Value::from_object(Day(today)));
+        set("step", Value::from(envelope.step));
+        set("to", Value::from(envelope.to.as_str()));
+        set("unsubscribe_url", optional("unsubscribe_url", envelope.unsubscribe_url.as_ref()));
+        set("variant", optional("variant", envelope.variant.as_ref()));
+        let reader = Reader {
+            habits: Habits::new(reads, if super::locale::language(&brand.locale) == language { &brand.locale } else { language }),
+            zone,
+            year: today.year(),
+            locale,
+            currency: brand.currency.clone(),
+        };
+        set(READER, Value::from_object(reader));
+        Self { values, holes }
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: Value) {
+        self.values.insert(name.to_owned(), value);
+    }
+
+    pub(super) fn value(&self) -> Value {
+        Value::from(self.values.clone())
+    }
+
+    /// Whether a name is known here and has no value.
+    pub(super) fn is_missing(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|value| Missing::of(value).is_some())
+    }
+
+    /// The person's whole name, where one is known.
+    pub(super) fn full_name(&self) -> Option<String> {
+        let text = |name: &str| self.values.get(name).and_then(Value::as_str);
+        let locale = self.values.get(READER).and_then(|reader| reader.downcast_object::<Reader>());
+        let locale = locale.map(|reader| reader.locale.clone()).unwrap_or_default();
+        Person::new(text("first_name"), text("last_name"), text("honorific"), &locale).full()
+    }
+}
+
+fn value(name: &str, field: &Field, holes: &Holes) -> Value {
+    match field {
+        Field::Null => Missing::value(name, holes),
+        Field::Text(text) => Value::from(clean(text)),
+        Field::Integer(number) => Value::from(*number),
+        Field::Decimal { unscaled, scale } => Value::from(Digits::new(*unscaled, *scale).float()),
+        Field::Float(number) => Value::from(*number),
+        Field::Boolean(flag) => Value::from(*flag),
+        Field::Date(day) => Value::from_object(Day(*day)),
+        Field::Instant(at) => Value::from_object(Moment(*at)),
+        Field::List(list) => list.iter().map(|field| value(name, field, holes)).collect(),
+        Field::Struct(members) => {
+            let member = |(key, field): (&String, &Field)| (key.clone(), value(&format!("{name}.{key}"), field, holes));
+            Value::from(members.iter().map(member).collect::<BTreeMap<String, Value>>())
+        }
+    }
+}
+
+/// Text fit for one line of a letter: runs of white space and control characters become one space, and characters that turn the
+/// direction of what follows (U+202A–E, U+2066–9) are taken out, so that no name can rearrange the sentence round it.
+pub(super) fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut gap = false;
+    for c in text.chars() {
+        if c.is_control() || matches!(c, ' ' | '\u{2028}' | '\u{2029}') {
+            gap = true;
+        } else if !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') {
+            if gap && !out.is_empty() {
+                out.push(' ');
+            }
+            gap = false;
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_one_line_without_tricks() {
+        assert_eq!(clean("  Anna\r\nBcc: x\u{0}\t y "), "Anna Bcc: x y");
+        assert_eq!(clean("gpj.\u{202e}exe\u{2066}"), "gpj.exe");
+        assert_eq!(clean("नेहा\u{200d} \u{a0}O’Brien"), "नेहा\u{200d} \u{a0}O’Brien");
+    }
+
+    #[test]
+    fn a_null_is_false_and_noted_when_shown() {
+        let holes = Holes::default();
+        let missing = Missing::value("tip", &holes);
+        assert!(!missing.is_true());
+        assert_eq!(holes.first(), None);
+        assert_eq!(missing.to_string(), "");
+        assert_eq!(holes.first().as_deref(), Some("tip"));
+    }
+}

@@ -1,0 +1,231 @@
+//! A remote API for tests, with an API's own rules: its filter, its order, its page cap, its ways of paging and of failing.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Query, State},
+    http::{HeaderMap, Response, StatusCode, header},
+    routing::get,
+};
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+/// One answer that is not what it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Fault {
+    /// A status, with `Retry-After`.
+    Status(u16, Option<String>),
+    /// Half a page of JSON, under a whole page's headers.
+    Truncated,
+    /// A web page.
+    Html,
+    /// Whatever body.
+    Body(String),
+    /// A redirect.
+    Redirect(String),
+}
+
+/// One record of the source.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Record {
+    pub(super) value: i64,
+    pub(super) updated_at: i64,
+    pub(super) deleted: bool,
+}
+
+/// What happens at the source between two pages.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    /// A record is written, stamped so many seconds ago.
+    Write { id: u32, value: i64, late: i64 },
+    /// A record is flagged as deleted.
+    Flag { id: u32 },
+    /// A record is gone.
+    Vanish { id: u32 },
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) records: BTreeMap<u32, Record>,
+    /// Seconds since 1970.
+    pub(super) now: i64,
+    /// The most rows a page has, whatever was asked for.
+    pub(super) cap: usize,
+    pub(super) faults: VecDeque<Fault>,
+    /// Whether the last fault lasts for ever.
+    pub(super) for_ever: bool,
+    /// Changes after each page that is served.
+    pub(super) between: VecDeque<Vec<Change>>,
+    /// Every request that came, as its query.
+    pub(super) asked: Vec<String>,
+    /// Whether tokens repeat for ever.
+    pub(super) stuck: bool,
+    pub(super) token: Option<(&'static str, String)>,
+    /// After how many more requests somebody is told.
+    pub(super) tell_at: Option<usize>,
+    /// A row put in place of what the records say.
+    pub(super) rows: Option<Value>,
+}
+
+impl World {
+    pub(super) fn change(&mut self, change: &Change) {
+        self.now += 1;
+        match change {
+            Change::Write { id, value, late } => {
+                let updated_at = (self.now - late).max(self.records.get(id).map_or(0, |record| record.updated_at));
+                self.records.insert(*id, Record { value: *value, updated_at, deleted: false });
+            }
+            Change::Flag { id } => {
+                let now = self.now;
+                if let Some(record) = self.records.get_mut(id) {
+                    *record = Record { deleted: true, updated_at: now, ..record.clone() };
+                }
+            }
+            Change::Vanish { id } => {
+                self.records.remove(id);
+            }
+        }
+    }
+}
+
+/// A fake API on loopback until it is dropped.
+#[derive(Debug)]
+pub(super) struct Fake {
+    pub(super) base: String,
+    pub(super) world: Arc<Mutex<World>>,
+    pub(super) told: Arc<Notify>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+type Shared = (Arc<Mutex<World>>, Arc<Notify>);
+
+pub(super) fn instant(seconds: i64) -> String {
+    DateTime::<Utc>::from_timestamp(seconds, 0).unwrap().format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+impl Fake {
+    pub(super) async fn start(cap: usize) -> Self {
+        let world = World {
+            records: BTreeMap::new(),
+            now: 1_700_000_000,
+            cap,
+            faults: VecDeque::new(),
+            for_ever: false,
+            between: VecDeque::new(),
+            asked: Vec::new(),
+            stuck: false,
+            token: None,
+            tell_at: None,
+            rows: None,
+        };
+        let world = Arc::new(Mutex::new(world));
+        let told = Arc::new(Notify::new());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().route("/orders", get(orders)).with_state((Arc::clone(&world), Arc::clone(&told)));
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { base, world, told, server }
+    }
+}
+
+async fn orders(
+    State((world, told)): State<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+    uri: axum::http::Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let mut world = world.lock().unwrap();
+    world.asked.push(uri.query().unwrap_or_default().to_owned());
+    if let Some(left) = world.tell_at.as_mut() {
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            world.tell_at = None;
+            told.notify_one();
+        }
+    }
+    if let Some((name, value)) = &world.token
+        && headers.get(*name).and_then(|sent| sent.to_str().ok()) != Some(value)
+    {
+        let said = json!({"message": "who are you?"}).to_string();
+        return Response::builder().status(StatusCode::UNAUTHORIZED).body(said.into()).unwrap();
+    }
+    let fault = if world.for_ever { world.faults.front().cloned() } else { world.faults.pop_front() };
+    match fault {
+        Some(Fault::Status(status, retry_after)) => {
+            let mut response = Response::builder().status(status);
+            if let Some(retry_after) = retry_after {
+                response = response.header(header::RETRY_AFTER, retry_after);
+            }
+            return response.body(Body::from("<h1>oops</h1>")).unwrap();
+        }
+        Some(Fault::Html) => {
+            return Response::builder().header(header::CONTENT_TYPE, "text/html").body("<html>log in</html>".into()).unwrap();
+        }
+        Some(Fault::Body(body)) => return Response::builder().body(body.into()).unwrap(),
+        Some(Fault::Redirect(to)) => return Response::builder().status(302).header(header::LOCATION, to).body(Body::empty()).unwrap(),
+        Some(Fault::Truncated) | None => {}
+    }
+    let (status, link, body) = page(&world, &query);
+    let mut text = body.to_string();
+    if fault == Some(Fault::Truncated) {
+        text.truncate(text.len() / 2);
+    } else if let Some(changes) = world.between.pop_front() {
+        for change in &changes {
+            world.change(change);
+        }
+    }
+    let mut response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
+    if let Some(link) = link {
+        response = response.header(header::LINK, link);
+    }
+    response.body(text.into()).unwrap()
+}
+
+fn page(world: &World, query: &HashMap<String, String>) -> (StatusCode, Option<String>, Value) {
+    let since = query.get("since").and_then(|since| since.parse::<DateTime<Utc>>().ok()).map_or(i64::MIN, |since| since.timestamp());
+    let mut records: Vec<(i64, u32, &Record)> =
+        world.records.iter().map(|(id, record)| (record.updated_at, *id, record)).filter(|(at, ..)| *at >= since).collect();
+    records.sort_by_key(|(at, id, _)| (*at, *id));
+    let total = records.len();
+    let asked = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(world.cap);
+    let size = asked.min(world.cap).max(1);
+    let after = query.get("after").map(|token| {
+        let (at, id) = token.split_once('.').unwrap();
+        (at.parse::<i64>().unwrap(), id.parse::<u32>().unwrap())
+    });
+    let number = query.get("page").and_then(|page| page.parse::<usize>().ok()).unwrap_or(1);
+    let offset = query.get("offset").and_then(|offset| offset.parse::<usize>().ok()).unwrap_or((number - 1) * size);
+    let rest: Vec<_> = match after {
+        Some(after) => records.into_iter().filter(|(at, id, _)| (*at, *id) > after).collect(),
+        None => records.into_iter().skip(offset).collect(),
+    };
+    let next = if world.stuck {
+        Some("1.1".to_owned())
+    } else {
+        (rest.len() > size).then(|| format!("{}.{}", rest[size - 1].0, rest[size - 1].1))
+    };
+    let rows: Vec<Value> = rest
+        .into_iter()
+        .take(size)
+        .map(|(at, id, record)| {
+            let deleted_at = record.deleted.then(|| instant(at));
+            json!({"id": id, "value": record.value, "updated_at": instant(at), "deleted_at": deleted_at, "extra": {"left": "out"}})
+        })
+        .collect();
+    let link = next.as_ref().map(|next| format!("</orders?after={next}>; rel=\"next\""));
+    let rows = world.rows.clone().unwrap_or(Value::Array(rows));
+    let body = json!({"orders": rows, "next": next, "total": total, "pages": total.div_ceil(size).max(1)});
+    (StatusCode::OK, link, body)
+}

@@ -1,0 +1,446 @@
+//! How one page leads to the next, and when to stop. Pure: it reads an answer and names the next request.
+//!
+//! | kind | next page | stops |
+//! |---|---|---|
+//! | `link_header = {}` | the `Link` header's `rel="next"`, on the same host | when there is no such link |
+//! | `cursor_token = { param, next }` | the token at `next` goes into `param` | when the token is absent, null or empty |
+//! | `page_number = { param }` | the next number | after `pages` pages where the answer says how many; else after the first empty page |
+//! | `offset = { param, limit_param, limit }` | as many rows further as came | at `total` where the answer says it; else after the first empty page |
+//! | `none` | – | after the one page |
+//!
+//! A token or address that comes twice, and a page with the very rows of an earlier one, are errors: the paging would never end.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+use crate::source::values;
+
+/// `pagination = …`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Pagination {
+    /// Everything is on one page.
+    None,
+    /// The answer's `Link` header.
+    LinkHeader(LinkHeader),
+    /// A token in the answer.
+    CursorToken(CursorToken),
+    /// Numbered pages.
+    PageNumber(PageNumber),
+    /// So many rows from there on.
+    Offset(Offset),
+}
+
+/// Takes no settings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LinkHeader {}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CursorToken {
+    /// The query parameter that takes the token.
+    param: String,
+    /// The dotted path of the token in the answer.
+    next: String,
+    /// The dotted path of a flag that says whether more follows, where there is one.
+    more: Option<String>,
+    /// Whether the other parameters are sent along with a token.
+    #[serde(default = "yes")]
+    keep_params: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PageNumber {
+    /// The query parameter that takes the number.
+    param: String,
+    /// The number of the first page.
+    #[serde(default = "one")]
+    first: u64,
+    /// The dotted path of the number of pages in the answer.
+    pages: Option<String>,
+    /// The dotted path of the number of rows in all pages.
+    total: Option<String>,
+    /// The query parameter that asks for a page size.
+    size_param: Option<String>,
+    /// The page size asked for.
+    size: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Offset {
+    /// The query parameter that takes the offset.
+    param: String,
+    /// The query parameter that takes the number of rows.
+    limit_param: String,
+    /// The number of rows asked for; fewer may come.
+    limit: u32,
+    /// The dotted path of the number of rows in all pages.
+    total: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> u64 {
+    1
+}
+
+impl Pagination {
+    /// The query parameters it uses.
+    pub(crate) fn params(&self) -> Vec<&str> {
+        match self {
+            Self::None | Self::LinkHeader(_) => vec![],
+            Self::CursorToken(CursorToken { param, .. }) => vec![param],
+            Self::PageNumber(PageNumber { param, size_param, .. }) => {
+                [Some(param), size_param.as_ref()].into_iter().flatten().map(String::as_str).collect()
+            }
+            Self::Offset(Offset { param, limit_param, .. }) => vec![param, limit_param],
+        }
+    }
+
+    /// Whether a row that changes while pages are read can push another one from a later page to an earlier one, unseen.
+    pub(crate) fn can_slip(&self) -> bool {
+        matches!(self, Self::PageNumber(_) | Self::Offset(_))
+    }
+
+    /// The dotted path of the number of rows in all pages.
+    pub(crate) fn total(&self) -> Option<&str> {
+        match self {
+            Self::PageNumber(PageNumber { total, .. }) | Self::Offset(Offset { total, .. }) => total.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// What to ask for next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// The stream's path with these parameters beside (or instead of) its own.
+    Params {
+        /// The paging parameters.
+        params: Vec<(String, String)>,
+        /// Whether the stream's own parameters go along.
+        with_own: bool,
+    },
+    /// This address as it stands.
+    Url(Url),
+}
+
+/// What an answer tells about paging.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    /// The address that was asked.
+    pub(crate) url: &'a Url,
+    /// Its `Link` headers, joined by commas.
+    pub(crate) link: &'a str,
+    /// Its body.
+    pub(crate) body: &'a Value,
+    /// How many rows it holds.
+    pub(crate) rows: usize,
+    /// A digest of those rows.
+    pub(crate) digest: u64,
+}
+
+/// Where the paging stands.
+#[derive(Debug)]
+pub(crate) struct Pager {
+    rule: Pagination,
+    max_pages: u32,
+    pages: u32,
+    number: u64,
+    offset: u64,
+    asked: HashSet<String>,
+    digests: HashSet<u64>,
+}
+
+/// Why the paging cannot go on, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// What is wrong.
+    pub(crate) reason: String,
+    /// What to do.
+    pub(crate) hint: &'static str,
+}
+
+const CHECK: &str = "check the stream's `pagination` against the system's own documentation";
+
+fn lost(reason: impl Into<String>) -> Lost {
+    Lost { reason: reason.into(), hint: CHECK }
+}
+
+impl Pager {
+    /// Before the first page.
+    pub(crate) fn new(rule: Pagination, max_pages: u32) -> Self {
+        let number = if let Pagination::PageNumber(PageNumber { first, .. }) = rule { first } else { 0 };
+        Self { rule, max_pages, pages: 0, number, offset: 0, asked: HashSet::new(), digests: HashSet::new() }
+    }
+
+    /// The first request.
+    pub(crate) fn first(&self) -> Ask {
+        Ask::Params { params: self.params(), with_own: true }
+    }
+
+    fn params(&self) -> Vec<(String, String)> {
+        match &self.rule {
+            Pagination::PageNumber(PageNumber { param, size_param, size, .. }) => {
+                let mut params = vec![(param.clone(), self.number.to_string())];
+                if let (Some(param), Some(size)) = (size_param, size) {
+                    params.push((param.clone(), size.to_string()));
+                }
+                params
+            }
+            Pagination::Offset(Offset { param, limit_param, limit, .. }) => {
+                vec![(param.clone(), self.offset.to_string()), (limit_param.clone(), limit.to_string())]
+            }
+            _ => vec![],
+        }
+    }
+
+    /// The number of rows the answer announces for all pages together.
+    pub(crate) fn announced(&self, body: &Value) -> Result<Option<u64>, Lost> {
+        self.rule.total().map(|path| count(body, path)).transpose()
+    }
+
+    /// The next request after an answer; `None` when this was the last.
+    pub(crate) fn next(&mut self, seen: &Seen<'_>) -> Result<Option<Ask>, Lost> {
+        self.pages += 1;
+        if seen.rows > 0 && !self.digests.insert(seen.digest) {
+            return Err(lost("gave a page with the very rows of an earlier one; the paging would never end"));
+        }
+        self.number += 1;
+        self.offset += seen.rows as u64;
+        let ask = match &self.rule {
+            Pagination::None => None,
+            Pagination::LinkHeader(_) => match next_link(seen.link) {
+                Some(link) => Some(self.follow(seen.url, &link)?),
+                None => None,
+            },
+            Pagination::CursorToken(CursorToken { param, next, more, keep_params }) => {
+                let more = more.as_deref().map(|path| flag(seen.body, path)).transpose()?;
+                match (token(seen.body, next)?, more) {
+                    (_, Some(false)) | (None, None) => None,
+                    (None, Some(true)) => return Err(lost(format!("says that more follows, but gives no token at `{next}`"))),
+                    (Some(token), _) => Some(Ask::Params { params: vec![(param.clone(), token)], with_own: *keep_params }),
+                }
+            }
+            Pagination::PageNumber(PageNumber { pages: Some(path), first, .. }) => {
+                let pages = count(seen.body, path)?;
+                (self.number - first < pages).then(|| Ask::Params { params: self.params(), with_own: true })
+            }
+            Pagination::Offset(Offset { total: Some(path), .. }) => {
+                let total = count(seen.body, path)?;
+                (seen.rows > 0 && self.offset < total).then(|| Ask::Params { params: self.params(), with_own: true })
+            }
+            Pagination::PageNumber(_) | Pagination::Offset(_) => {
+                (seen.rows > 0).then(|| Ask::Params { params: self.params(), with_own: true })
+            }
+        };
+        let Some(ask) = ask else { return Ok(None) };
+        let name = match &ask {
+            Ask::Url(url) => url.to_string(),
+            Ask::Params { params, .. } => format!("{params:?}"),
+        };
+        if !self.asked.insert(name) {
+            return Err(lost("gave the same next page twice; the paging would never end"));
+        }
+        if self.pages >= self.max_pages {
+            return Err(Lost {
+                reason: format!("has more than {} pages", self.max_pages),
+                hint: "raise the stream's `max_pages` if it really is that long",
+            });
+        }
+        Ok(Some(ask))
+    }
+
+    fn follow(&self, from: &Url, link: &str) -> Result<Ask, Lost> {
+        let next = from.join(link).map_err(|error| lost(format!("names a next page that is no address: {error}")))?;
+        if next.origin() != from.origin() {
+            return Err(Lost {
+                reason: "names a next page on another host; the credentials are not sent there".to_owned(),
+                hint: "set `base_url` to the host that the links name",
+            });
+        }
+        Ok(Ask::Url(next))
+    }
+}
+
+/// The parts of a dotted path; none for the empty one.
+pub(crate) fn path(dotted: &str) -> Vec<String> {
+    if dotted.is_empty() { vec![] } else { dotted.split('.').map(str::to_owned).collect() }
+}
+
+fn count(body: &Value, dotted: &str) -> Result<u64, Lost> {
+    match values::at(body, &path(dotted)) {
+        Some(Value::Number(number)) if number.is_u64() => Ok(number.as_u64().unwrap_or(0)),
+        Some(Value::String(text)) if text.parse::<u64>().is_ok() => Ok(text.parse().unwrap_or(0)),
+        _ => Err(lost(format!("holds no count at `{dotted}`"))),
+    }
+}
+
+fn flag(body: &Value, dotted: &str) -> Result<bool, Lost> {
+    values::at(body, &path(dotted)).and_then(Value::as_bool).ok_or_else(|| lost(format!("holds neither true nor false at `{dotted}`")))
+}
+
+fn token(body: &Value, dotted: &str) -> Result<Option<String>, Lost> {
+    match values::at(body, &path(dotted)) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(token)) if token.is_empty() => Ok(None),
+        Some(Value::String(token)) => Ok(Some(token.clone())),
+        Some(Value::Number(token)) => Ok(Some(token.to_string())),
+        Some(_) => Err(lost(format!("holds something else than a token at `{dotted}`"))),
+    }
+}
+
+/// The target of `rel="next"` in a `Link` header (RFC 8288). Addresses may hold commas and semicolons; they stand in angle brackets.
+fn next_link(header: &str) -> Option<String> {
+    let mut rest = header;
+    while let Some(start) = rest.find('<') {
+        let end = start + rest[start..].find('>')?;
+        let target = &rest[start + 1..end];
+        let tail = &rest[end + 1..];
+        let stop = tail.find('<').unwrap_or(tail.len());
+        let next = tail[..stop].split([';', ',']).any(|param| {
+            let Some((name, value)) = param.split_once('=') else { return false };
+            let value = value.trim().trim_matches('"');
+            name.trim().eq_ignore_ascii_case("rel") && value.split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
+        });
+        if next {
+            return Some(target.to_owned());
+        }
+        rest = &tail[stop..];
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const URL: &str = "http://127.0.0.1:1/orders?page_info=a";
+
+    fn step(pager: &mut Pager, body: &Value, link: &str, rows: usize, digest: u64) -> Result<Option<Ask>, Lost> {
+        pager.next(&Seen { url: &URL.parse().unwrap(), link, body, rows, digest })
+    }
+
+    fn params(ask: Option<Ask>) -> Option<Vec<(String, String)>> {
+        ask.map(|ask| match ask {
+            Ask::Params { params, .. } => params,
+            Ask::Url(url) => vec![("url".to_owned(), url.to_string())],
+        })
+    }
+
+    fn numbered(pages: Option<&str>) -> Pagination {
+        Pagination::PageNumber(PageNumber {
+            param: "page".to_owned(),
+            first: 1,
+            pages: pages.map(str::to_owned),
+            total: None,
+            size_param: None,
+            size: None,
+        })
+    }
+
+    fn token_rule(more: Option<&str>) -> Pagination {
+        Pagination::CursorToken(CursorToken {
+            param: "after".to_owned(),
+            next: "paging.next".to_owned(),
+            more: more.map(str::to_owned),
+            keep_params: true,
+        })
+    }
+
+    #[test]
+    fn links_are_read_as_rfc_8288_writes_them() {
+        assert_eq!(next_link("<https://a/x?fields=a,b;c>; rel=\"next\""), Some("https://a/x?fields=a,b;c".to_owned()));
+        assert_eq!(next_link("</p?x=1>; rel=\"previous\", </n?x=2>; title=\"a\"; rel=next"), Some("/n?x=2".to_owned()));
+        assert_eq!(next_link("</p>; rel=\"first next\""), Some("/p".to_owned()));
+        assert_eq!(next_link("</p>; rel=\"nextish\""), None);
+        assert_eq!(next_link(""), None);
+    }
+
+    #[test]
+    fn a_link_to_another_host_is_not_followed() {
+        let mut pager = Pager::new(Pagination::LinkHeader(LinkHeader {}), 10);
+        let error = step(&mut pager, &Value::Null, "<https://evil.example/x>; rel=\"next\"", 1, 1).unwrap_err();
+        assert!(error.reason.contains("another host"), "{error:?}");
+        let mut pager = Pager::new(Pagination::LinkHeader(LinkHeader {}), 10);
+        let ask = step(&mut pager, &Value::Null, "</orders?page_info=b>; rel=\"next\"", 1, 1).unwrap();
+        assert_eq!(ask, Some(Ask::Url("http://127.0.0.1:1/orders?page_info=b".parse().unwrap())));
+        assert_eq!(step(&mut pager, &Value::Null, "", 1, 2), Ok(None));
+    }
+
+    #[test]
+    fn a_repeated_token_and_a_repeated_page_are_errors() {
+        let mut pager = Pager::new(token_rule(None), 10);
+        let body = json!({"paging": {"next": "t1"}});
+        assert!(step(&mut pager, &body, "", 2, 1).unwrap().is_some());
+        assert!(step(&mut pager, &body, "", 2, 2).unwrap_err().reason.contains("same next page twice"));
+        let mut pager = Pager::new(numbered(None), 10);
+        assert!(step(&mut pager, &Value::Null, "", 2, 7).unwrap().is_some());
+        assert!(step(&mut pager, &Value::Null, "", 2, 7).unwrap_err().reason.contains("very rows"));
+    }
+
+    #[test]
+    fn a_token_page_may_be_empty_before_the_end_and_a_flag_without_token_is_an_error() {
+        let mut pager = Pager::new(token_rule(Some("more")), 10);
+        assert!(step(&mut pager, &json!({"paging": {"next": 17}, "more": true}), "", 0, 0).unwrap().is_some());
+        assert!(step(&mut pager, &json!({"more": true}), "", 0, 0).unwrap_err().reason.contains("no token"));
+        assert_eq!(step(&mut pager, &json!({"paging": {"next": "x"}, "more": false}), "", 1, 1), Ok(None));
+        assert!(step(&mut pager, &json!({}), "", 1, 2).unwrap_err().reason.contains("neither true nor false"));
+    }
+
+    #[test]
+    fn numbered_pages_stop_at_their_announced_end_or_at_the_first_empty_one() {
+        let mut pager = Pager::new(numbered(Some("pages")), 10);
+        assert_eq!(params(step(&mut pager, &json!({"pages": 3}), "", 0, 0).unwrap()), Some(vec![("page".to_owned(), "2".to_owned())]));
+        assert!(step(&mut pager, &json!({"pages": 3}), "", 2, 1).unwrap().is_some());
+        assert_eq!(step(&mut pager, &json!({"pages": 3}), "", 1, 2), Ok(None));
+        assert!(step(&mut pager, &json!({}), "", 1, 3).unwrap_err().reason.contains("no count at `pages`"));
+        let mut pager = Pager::new(numbered(None), 10);
+        assert!(step(&mut pager, &Value::Null, "", 1, 1).unwrap().is_some(), "a short page is not the end: the source may cap it");
+        assert_eq!(step(&mut pager, &Value::Null, "", 0, 0), Ok(None));
+    }
+
+    #[test]
+    fn too_many_pages_are_an_error_not_an_end() {
+        let mut pager = Pager::new(numbered(None), 2);
+        assert!(step(&mut pager, &Value::Null, "", 1, 1).unwrap().is_some());
+        assert!(step(&mut pager, &Value::Null, "", 1, 2).unwrap_err().reason.contains("more than 2 pages"));
+    }
+
+    proptest! {
+        /// Whatever the source caps its pages at, offsets cover every row exactly once.
+        #[test]
+        fn offsets_cover_every_row(total in 0u64..500, cap in 1u64..60, with_total: bool) {
+            let rule = Pagination::Offset(Offset {
+                param: "offset".to_owned(), limit_param: "limit".to_owned(), limit: 50, total: with_total.then(|| "total".to_owned()),
+            });
+            let mut pager = Pager::new(rule, 1000);
+            let mut ask = Some(pager.first());
+            let mut covered = 0;
+            while let Some(Ask::Params { params, .. }) = ask {
+                let offset: u64 = params[0].1.parse().unwrap();
+                prop_assert_eq!(offset, covered);
+                let rows = cap.min(50).min(total - offset);
+                covered += rows;
+                ask = step(&mut pager, &json!({"total": total}), "", usize::try_from(rows).unwrap(), offset + 1).unwrap();
+            }
+            prop_assert_eq!(covered, total);
+        }
+
+        #[test]
+        fn no_link_header_makes_the_reader_fall_over(header in "[<>;,=\" relnxt/é]{0,60}") {
+            let _ = next_link(&header);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `kind = "http"`: the settings of a source that answers JSON over HTTP.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{auth::Auth, pages::Pagination, retry::Retry};
+use crate::{
+    config::Period,
+    source::{
+        columns::DeclaredColumns,
+        settings::{Deletes, Kind, OnBadValue},
+    },
+};
+
+/// A source over HTTP.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpSettings {
+    #[allow(dead_code)] // Read first, to know which settings to expect.
+    pub(crate) kind: Kind,
+    /// What every path stands below: `https://shop.example/api`, or `practice://shop`.
+    pub(crate) base_url: String,
+    /// How long one answer may take, body included.
+    #[serde(default = "half_a_minute")]
+    pub(crate) timeout: Period,
+    /// How the source knows us.
+    #[serde(default)]
+    pub(crate) auth: Auth,
+    /// Further headers of every request, such as an API version. Not for secrets.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// How patient we are.
+    #[serde(default)]
+    pub(crate) retry: Retry,
+    /// How large one page may be, unpacked, in MiB.
+    #[serde(default = "sixty_four")]
+    pub(crate) max_page_mib: u32,
+    /// What is read from it.
+    pub(crate) streams: BTreeMap<String, HttpStream>,
+}
+
+fn half_a_minute() -> Period {
+    Period::seconds(30)
+}
+
+fn sixty_four() -> u32 {
+    64
+}
+
+/// One stream of a source over HTTP.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpStream {
+    /// The path below `base_url`.
+    pub(crate) path: String,
+    /// The dotted path to the rows in the answer; empty where the answer is the list itself.
+    #[serde(default)]
+    pub(crate) rows: String,
+    /// The columns that name a row.
+    pub(crate) key: Vec<String>,
+    /// Query parameters of every request.
+    #[serde(default)]
+    pub(crate) params: BTreeMap<String, String>,
+    /// How to ask for what changed; absent: everything, every time.
+    pub(crate) cursor: Option<CursorSettings>,
+    /// How one page leads to the next.
+    pub(crate) pagination: Pagination,
+    /// How deleted rows are seen.
+    #[serde(default)]
+    pub(crate) deletes: Deletes,
+    /// What happens to a row that does not fit.
+    #[serde(default)]
+    pub(crate) on_bad_value: OnBadValue,
+    /// More pages than this are a mistake.
+    #[serde(default = "a_hundred_thousand")]
+    pub(crate) max_pages: u32,
+    /// The columns and their types.
+    pub(crate) columns: DeclaredColumns,
+}
+
+fn a_hundred_thousand() -> u32 {
+    100_000
+}
+
+/// `cursor = { field = "updated_at", param = "updated_since" }`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CursorSettings {
+    /// The column that says when a row last changed.
+    pub(crate) field: String,
+    /// The query parameter that asks for rows from then on, that instant included.
+    pub(crate) param: String,
+    /// The query parameter that bounds them above, where the source has one.
+    pub(crate) until_param: Option<String>,
+    /// How far below the cursor the next pull begins; 5 minutes unless set. A change the source shows later than this is missed.
+    pub(crate) overlap: Option<Period>,
+    /// How long before now the cursor stops, for sources whose newest rows are still settling.
+    #[serde(default = "at_once")]
+    pub(crate) settle: Period,
+    /// Where the first pull begins; unless set, at the very beginning.
+    pub(crate) start: Option<String>,
+    /// How instants are written in the parameter.
+    #[serde(default)]
+    pub(crate) format: CursorFormat,
+}
+
+fn at_once() -> Period {
+    Period::seconds(0)
+}
+
+/// How an instant is written in a query parameter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CursorFormat {
+    /// `2026-01-31T09:30:00Z`
+    #[default]
+    Rfc3339,
+    /// Seconds since 1970.
+    Unix,
+    /// Milliseconds since 1970.
+    UnixMs,
+    /// `2026-01-31`
+    Date,
+}

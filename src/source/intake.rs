@@ -1,0 +1,324 @@
+//! Rows go in one by one and come out as record batches: each is checked against its columns, its key and the versions of it seen
+//! before, and the cursor is followed on the way.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use arrow::{array::RecordBatch, error::ArrowError};
+
+use super::{
+    columns::{Origin, Rows, Type},
+    error::SourceError,
+    quarantine::Aside,
+    rows::{Page, PageRows, Row},
+    settings::{OnBadValue, Seeing, Stream, Write},
+    values::{Cell, Misfit},
+};
+
+/// A chunk is merged when it has this many rows …
+pub(crate) const CHUNK_ROWS: usize = 100_000;
+/// … or came from this many bytes.
+const CHUNK_BYTES: usize = 64 << 20;
+/// How many keys are remembered where nothing depends on remembering all of them.
+const REMEMBERED: usize = 1_000_000;
+
+/// The greatest cursor value so far, and the source's own writing of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) at: i64,
+    pub(crate) literal: String,
+}
+
+/// What has come in during one pass over the pages.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    stream: Arc<Stream>,
+    pulled_at: i64,
+    /// The cursor never passes this instant.
+    bound: i64,
+    rows: Rows,
+    bytes: usize,
+    chunk_rows: usize,
+    /// Each key's digest, and the newest version of it by the cursor.
+    versions: HashMap<u128, i64>,
+    remember_all: bool,
+    told_unknown: bool,
+    told_missing: HashSet<usize>,
+    declared: HashSet<String>,
+    /// Rows that came.
+    pub(crate) received: u64,
+    /// Rows that went on into the table.
+    pub(crate) kept: u64,
+    /// Rows whose key could not be read.
+    unkeyed: u64,
+    /// Pages that came.
+    pub(crate) pages: u64,
+    /// The number of rows the first and the last page announced.
+    pub(crate) announced: Option<(u64, u64)>,
+    /// The greatest cursor value that the next pull may begin from.
+    pub(crate) reached: Option<Reached>,
+    /// Whether a row came again because it had changed meanwhile, and may have pushed another one past the reader.
+    pub(crate) moved: bool,
+    /// Rows set aside since the last chunk.
+    pub(crate) aside: Vec<Aside>,
+    /// Rows set aside in all.
+    pub(crate) quarantined: u64,
+}
+
+impl Intake {
+    /// An empty intake. `remember_all`: every key is kept in mind, because missing ones will be counted or marked.
+    pub(crate) fn new(stream: Arc<Stream>, pulled_at: i64, bound: i64, chunk_rows: usize, remember_all: bool) -> Self {
+        let declared = stream.columns.list.iter().filter_map(|column| match &column.origin {
+            Origin::Field(_, path) => path.first().cloned(),
+            _ => None,
+        });
+        Self {
+            declared: declared.collect(),
+            rows: Rows::new(&stream.columns),
+            stream,
+            pulled_at,
+            bound,
+            bytes: 0,
+            chunk_rows,
+            versions: HashMap::new(),
+            remember_all,
+            told_unknown: false,
+            told_missing: HashSet::new(),
+            received: 0,
+            kept: 0,
+            unkeyed: 0,
+            pages: 0,
+            announced: None,
+            reached: None,
+            moved: false,
+            aside: Vec::new(),
+            quarantined: 0,
+        }
+    }
+
+    /// How many different rows came, by key; those whose key cannot be read count each.
+    pub(crate) fn different(&self) -> u64 {
+        self.versions.len() as u64 + self.unkeyed
+    }
+
+    /// Whether a row with this key has come.
+    pub(crate) fn has(&self, key: &[Cell<'_>]) -> bool {
+        self.versions.contains_key(&digest(key.iter()))
+    }
+
+    /// Whether any key has come.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.versions.is_empty()
+    }
+
+    /// Whether the chunk is large enough to be merged.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows.len() + self.aside.len() >= self.chunk_rows || self.bytes >= CHUNK_BYTES
+    }
+
+    /// The rows since the last chunk; `None` where there are none.
+    pub(crate) fn chunk(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        self.bytes = 0;
+        if self.rows.len() == 0 { Ok(None) } else { self.rows.take().map(Some) }
+    }
+
+    /// Takes in a page.
+    ///
+    /// # Errors
+    /// At the first row that does not fit, where the stream does not set such rows aside.
+    pub(crate) fn take(&mut self, page: &Page) -> Result<(), SourceError> {
+        self.pages += 1;
+        self.bytes += page.bytes;
+        if let Some(announced) = page.announced {
+            self.announced = Some((self.announced.map_or(announced, |(first, _)| first), announced));
+        }
+        let stream = Arc::clone(&self.stream);
+        let mut cells: Vec<Cell<'_>> = Vec::with_capacity(stream.columns.list.len() + 2);
+        let mut missing = vec![0usize; stream.columns.list.len()];
+        for position in 0..page.rows.len() {
+            let row = page.rows.row(position);
+            self.received += 1;
+            cells.clear();
+            if let Err((key, misfit)) = self.row(&stream, row, &mut cells, &mut missing) {
+                let key = key.unwrap_or_else(|| row.place(self.received));
+                match stream.on_bad_value {
+                    OnBadValue::Stop => return Err(SourceError::BadValue { at: stream.name.clone(), key, misfit: misfit.into() }),
+                    OnBadValue::Quarantine => {
+                        let Misfit { field, reason, .. } = misfit;
+                        self.quarantined += 1;
+                        self.aside.push(Aside { key, field, reason, row: row.json(&stream.columns.list) });
+                    }
+                }
+            }
+        }
+        self.report(&page.rows, &missing);
+        Ok(())
+    }
+
+    /// Reads one row into `cells` and keeps it; or says whose row it is and what does not fit.
+    fn row<'a>(
+        &mut self,
+        stream: &Stream,
+        row: Row<'a>,
+        cells: &mut Vec<Cell<'a>>,
+        missing: &mut [usize],
+    ) -> Result<(), (Option<String>, Misfit)> {
+        let list = &stream.columns.list;
+        cells.resize(list.len(), Cell::Null);
+        for position in &stream.key {
+            let column = &list[*position];
+            let cell = row.cell(*position, column).map(|cell| cell.unwrap_or(Cell::Null)).and_then(|cell| match cell {
+                Cell::Null => Err(Misfit::new(&column.name, "is missing, and it is part of the key", "null")),
+                cell => Ok(cell),
+            });
+            match cell {
+                Ok(cell) => cells[*position] = cell,
+                Err(misfit) => {
+                    self.unkeyed += 1;
+                    return Err((None, misfit));
+                }
+            }
+        }
+        // Known before the other fields are read: a row with one bad field has come all the same.
+        let seen = (!stream.key.is_empty()).then(|| {
+            let digest = digest(stream.key.iter().map(|position| &cells[*position]));
+            (digest, self.versions.insert(digest, i64::MIN))
+        });
+        for (position, column) in list.iter().enumerate() {
+            if stream.key.contains(&position) {
+                continue;
+            }
+            match row.cell(position, column) {
+                Ok(Some(cell)) => cells[position] = cell,
+                Ok(None) => missing[position] += 1,
+                Err(misfit) => return Err((label(stream, row, cells), misfit)),
+            }
+        }
+        let mut version = i64::MIN + 1;
+        if let Some(cursor) = &stream.cursor {
+            let column = &list[cursor.column];
+            match instant_of(&cells[cursor.column]) {
+                Some(at) => version = at,
+                None => {
+                    let misfit = Misfit::new(&column.name, "is missing, and the cursor follows it", "null");
+                    return Err((label(stream, row, cells), misfit));
+                }
+            }
+            let within = !cursor.timed || version <= self.bound;
+            if within && self.reached.as_ref().is_none_or(|reached| version > reached.at) {
+                let literal = row.literal(cursor.column, column).unwrap_or_else(|| version.to_string());
+                self.reached = Some(Reached { at: version, literal });
+            }
+        }
+        if let Some((digest, earlier)) = seen {
+            self.moved |= earlier.is_some_and(|earlier| version > earlier || stream.cursor.is_none());
+            match earlier {
+                // An older version of a row that has already come: pages are no snapshot.
+                Some(earlier) if earlier > version => {
+                    self.versions.insert(digest, earlier);
+                    return Ok(());
+                }
+                Some(earlier) if stream.write == Write::Replace && earlier > i64::MIN => {
+                    let misfit = Misfit::new(&stream.key_names().join(", "), "is the key of an earlier row too", "");
+                    return Err((label(stream, row, cells), misfit));
+                }
+                _ => {}
+            }
+            self.versions.insert(digest, version);
+            if !self.remember_all && stream.write == Write::Merge && self.versions.len() > REMEMBERED {
+                self.versions.clear();
+            }
+        }
+        let deleted = match stream.deletes {
+            Seeing::Flag(position) => match &cells[position] {
+                Cell::Timestamp(at) => Cell::Timestamp(*at),
+                Cell::Boolean(true) => Cell::Timestamp(self.pulled_at),
+                _ => Cell::Null,
+            },
+            _ => Cell::Null,
+        };
+        cells.push(Cell::Timestamp(self.pulled_at));
+        cells.push(deleted);
+        self.rows.push(cells.iter());
+        self.kept += 1;
+        Ok(())
+    }
+
+    /// Says once which fields nobody declared, and which declared ones no row of a page holds.
+    fn report(&mut self, rows: &PageRows, missing: &[usize]) {
+        if rows.len() == 0 {
+            return;
+        }
+        if !self.told_unknown {
+            let looked = if self.pages == 1 { rows.len() } else { 1 };
+            let unknown: BTreeSet<&str> =
+                (0..looked).flat_map(|position| rows.row(position).names()).filter(|name| !self.declared.contains(*name)).collect();
+            if !unknown.is_empty() {
+                self.told_unknown = true;
+                let fields = unknown.iter().copied().collect::<Vec<_>>().join(", ");
+                tracing::info!(stream = %self.stream.name, count = unknown.len(), fields, "the source holds fields that are not declared; they are left out");
+            }
+        }
+        for (position, missing) in missing.iter().enumerate() {
+            if *missing == rows.len() && self.told_missing.insert(position) {
+                let column = &self.stream.columns.list[position].name;
+                tracing::warn!(stream = %self.stream.name, column, "a declared field is in no row of this page; it stays empty");
+            }
+        }
+    }
+}
+
+/// The value the cursor follows: microseconds for instants and dates, the number itself for integers.
+fn instant_of(cell: &Cell<'_>) -> Option<i64> {
+    match cell {
+        Cell::Timestamp(micros) => Some(*micros),
+        Cell::Date(days) => Some(i64::from(*days) * 86_400_000_000),
+        Cell::Integer(number) => Some(*number),
+        _ => None,
+    }
+}
+
+/// The key as people read it; `None` where the stream has none.
+fn label(stream: &Stream, row: Row<'_>, cells: &[Cell<'_>]) -> Option<String> {
+    if stream.key.is_empty() {
+        return None;
+    }
+    let parts = stream.key.iter().map(|position| {
+        let column = &stream.columns.list[*position];
+        match (&cells[*position], &column.kind) {
+            (Cell::Text(text), _) => text.to_string(),
+            (Cell::Integer(number), _) => number.to_string(),
+            (_, Type::Timestamp | Type::Date | Type::Decimal(..)) => row.literal(*position, column).unwrap_or_default(),
+            (cell, _) => format!("{cell:?}"),
+        }
+    });
+    Some(parts.collect::<Vec<_>>().join("/"))
+}
+
+/// 128 bits of a key: two keys with one digest will not happen.
+fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u128 {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        salt.hash(&mut hasher);
+        for cell in cells.clone() {
+            cell.hash(&mut hasher);
+        }
+        u128::from(hasher.finish())
+    };
+    half(1) << 64 | half(2)
+}
+
+/// A digest of a page's rows by key and cursor, to notice a page that comes twice.
+pub(crate) fn page_digest(stream: &Stream, rows: &[serde_json::Value]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for value in rows {
+        for position in stream.key.iter().copied().chain(stream.cursor.iter().map(|cursor| cursor.column)) {
+            let row = Row::Json { value, line: None };
+            row.literal(position, &stream.columns.list[position]).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}

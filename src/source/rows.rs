@@ -1,0 +1,208 @@
+//! A page of rows in whatever shape its source gives them, read alike.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::array::{Array, ArrayRef};
+use serde_json::{Map, Value};
+
+use super::{
+    columns::{Column, Origin},
+    values::{self, Cell, Misfit},
+};
+
+/// One page.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Its rows.
+    pub(crate) rows: PageRows,
+    /// How many rows all pages together hold, where the source says so.
+    pub(crate) announced: Option<u64>,
+    /// About how much memory it takes.
+    pub(crate) bytes: usize,
+}
+
+/// The rows of a page.
+#[derive(Debug)]
+pub(crate) enum PageRows {
+    /// Objects of an answer.
+    Json(Vec<Value>),
+    /// Lines of a file.
+    Lines(Lines),
+    /// Arrays of a Parquet file, in the types declared.
+    Arrays { file: Arc<str>, rows: usize, columns: Vec<ArrayColumn> },
+}
+
+/// Lines of one text file.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    pub(crate) file: Arc<str>,
+    /// CSV: the names of its fields.
+    pub(crate) header: Arc<Vec<String>>,
+    /// CSV: which field each declared column takes.
+    pub(crate) fields: Arc<Vec<Option<usize>>>,
+    /// CSV: what stands for nothing.
+    pub(crate) nulls: Arc<Vec<String>>,
+    /// Each row and the line it starts on.
+    pub(crate) rows: Vec<(u64, Line)>,
+}
+
+/// One row of a text file.
+#[derive(Debug)]
+pub(crate) enum Line {
+    Csv(csv::StringRecord),
+    Json(Value),
+    /// It cannot be read at all.
+    Broken {
+        reason: String,
+        text: String,
+    },
+}
+
+/// One declared column of a page of Parquet.
+#[derive(Debug)]
+pub(crate) struct ArrayColumn {
+    pub(crate) array: ArrayRef,
+    /// The rows whose value does not fit, and why.
+    pub(crate) misfits: BTreeMap<usize, Misfit>,
+}
+
+impl PageRows {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Json(rows) => rows.len(),
+            Self::Lines(lines) => lines.rows.len(),
+            Self::Arrays { rows, .. } => *rows,
+        }
+    }
+
+    /// One of them, by its position.
+    pub(crate) fn row(&self, position: usize) -> Row<'_> {
+        match self {
+            Self::Json(rows) => Row::Json { value: &rows[position], line: None },
+            Self::Lines(lines) => {
+                let (number, line) = &lines.rows[position];
+                let place = Some((*number, lines.file.as_ref()));
+                match line {
+                    Line::Csv(record) => Row::Csv { record, lines, line: *number },
+                    Line::Json(value) => Row::Json { value, line: place },
+                    Line::Broken { reason, text } => Row::Broken { reason, text, line: *number, file: &lines.file },
+                }
+            }
+            Self::Arrays { columns, file, .. } => Row::Arrays { columns, row: position, file },
+        }
+    }
+}
+
+/// One row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Row<'a> {
+    Json { value: &'a Value, line: Option<(u64, &'a str)> },
+    Csv { record: &'a csv::StringRecord, lines: &'a Lines, line: u64 },
+    Arrays { columns: &'a [ArrayColumn], row: usize, file: &'a str },
+    Broken { reason: &'a str, text: &'a str, line: u64, file: &'a str },
+}
+
+impl<'a> Row<'a> {
+    /// The value of a column; `None` where a JSON row does not hold the field at all.
+    pub(crate) fn cell(self, position: usize, column: &Column) -> Result<Option<Cell<'a>>, Misfit> {
+        let path = match &column.origin {
+            Origin::Line => return Ok(Some(self.line().map_or(Cell::Null, Cell::Integer))),
+            Origin::File => return Ok(Some(self.file().map_or(Cell::Null, |file| Cell::Text(file.into())))),
+            Origin::Field(_, path) => path,
+        };
+        match self {
+            Self::Json { value, .. } => match values::at(value, path) {
+                Some(value) => values::from_json(&column.kind, &column.rules, &column.name, value).map(Some),
+                None if value.is_object() => Ok(None),
+                None => Err(Misfit::new(&column.name, "is missing: the row is not an object", &value.to_string())),
+            },
+            Self::Csv { .. } => match self.text(position) {
+                Some(text) => values::from_text(&column.kind, &column.rules, &column.name, text).map(Some),
+                None => Ok(Some(Cell::Null)),
+            },
+            Self::Arrays { columns, row, .. } => {
+                let Some(column) = columns.get(position) else { return Ok(Some(Cell::Null)) };
+                match column.misfits.get(&row) {
+                    Some(misfit) => Err(misfit.clone()),
+                    None => Ok(Some(values::from_array(&column.array, row))),
+                }
+            }
+            Self::Broken { reason, text, .. } => Err(Misfit::new("the whole row", reason, text)),
+        }
+    }
+
+    /// A CSV field, unless it stands for nothing.
+    fn text(self, position: usize) -> Option<&'a str> {
+        let Self::Csv { record, lines, .. } = self else { return None };
+        let text = lines.fields.get(position).copied().flatten().and_then(|field| record.get(field))?;
+        (!lines.nulls.iter().any(|null| null == text)).then_some(text)
+    }
+
+    /// The source's own writing of a value, letter by letter.
+    pub(crate) fn literal(self, position: usize, column: &Column) -> Option<String> {
+        match (self, &column.origin) {
+            (Self::Json { value, .. }, Origin::Field(_, path)) => match values::at(value, path)? {
+                Value::String(text) => Some(text.clone()),
+                other => Some(other.to_string()),
+            },
+            (Self::Csv { .. }, _) => self.text(position).map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    /// The names of the fields a JSON row holds.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'a str> {
+        let object = if let Self::Json { value: Value::Object(object), .. } = self { Some(object) } else { None };
+        object.into_iter().flat_map(Map::keys).map(String::as_str)
+    }
+
+    fn line(self) -> Option<i64> {
+        let line = match self {
+            Self::Json { line, .. } => line.map(|(line, _)| line),
+            Self::Csv { line, .. } | Self::Broken { line, .. } => Some(line),
+            Self::Arrays { .. } => None,
+        };
+        line.and_then(|line| i64::try_from(line).ok())
+    }
+
+    fn file(self) -> Option<&'a str> {
+        match self {
+            Self::Json { line, .. } => line.map(|(_, file)| file),
+            Self::Csv { lines, .. } => Some(&lines.file),
+            Self::Arrays { file, .. } | Self::Broken { file, .. } => Some(file),
+        }
+    }
+
+    /// Where the row stands, for a row without a key: `line 7 of orders.csv`; `nth` counts the rows of the pull from 1.
+    pub(crate) fn place(self, nth: u64) -> String {
+        match (self.line(), self.file()) {
+            (Some(line), Some(file)) => format!("at line {line} of {file}"),
+            (None, Some(file)) => format!("number {nth} ({file})"),
+            _ => format!("number {nth}"),
+        }
+    }
+
+    /// The whole row as JSON text, for the quarantine.
+    pub(crate) fn json(self, columns: &[Column]) -> String {
+        match self {
+            Self::Json { value, .. } => value.to_string(),
+            Self::Broken { text, .. } => Value::from(text).to_string(),
+            Self::Csv { record, lines, .. } => {
+                let names = lines.header.iter().cloned().chain((lines.header.len()..).map(|position| (position + 1).to_string()));
+                Value::Object(names.zip(record.iter().map(Value::from)).collect()).to_string()
+            }
+            Self::Arrays { columns: arrays, row, .. } => {
+                let fields = columns.iter().zip(arrays).map(|(column, array)| {
+                    let value = match array.misfits.get(&row) {
+                        Some(misfit) => Value::from(misfit.value.clone()),
+                        None if array.array.is_null(row) => Value::Null,
+                        None => arrow::util::display::array_value_to_string(&array.array, row).map_or(Value::Null, Value::from),
+                    };
+                    (column.name.clone(), value)
+                });
+                Value::Object(fields.collect()).to_string()
+            }
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! What the kinds of sources have in common in `config/sources/<source>.toml`, and what is checked before the first request.
+
+use std::{fmt, path::Path};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    columns::{Column, Columns, DeclaredColumns, Format, Origin, Type},
+    error::StreamName,
+    file::settings::{FileStream, Mode},
+    http::{
+        pages::path,
+        settings::{CursorFormat, HttpStream},
+    },
+    values,
+};
+use crate::{
+    config::{ConfigError, Period, locate, nearest},
+    diagnosis::Diagnosis,
+};
+
+/// What a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// JSON over HTTP.
+    Http,
+    /// Files in the project folder.
+    File,
+}
+
+/// Read before anything else.
+#[derive(Debug, Deserialize)]
+pub(crate) struct JustKind {
+    pub(crate) kind: Kind,
+}
+
+/// How deleted rows are seen: `"none"`, `"flag"`, `{ flag = "field" }`, `"reconcile"` or `{ reconcile = { every = "7d" } }`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Deletes {
+    /// They are not.
+    #[default]
+    None,
+    /// A column says so: a time, or true.
+    Flag(String),
+    /// Now and then everything is read, and what no longer comes is marked.
+    Reconcile {
+        /// How much time passes between two such readings; zero: every pull.
+        every: Period,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reconcile {
+    every: Period,
+}
+
+impl<'de> Deserialize<'de> for Deletes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const WAYS: &[&str] = &["none", "flag", "reconcile"];
+        struct Reads;
+        impl<'de> Visitor<'de> for Reads {
+            type Value = Deletes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"none\", \"flag\", { flag = \"deleted_at\" } or \"reconcile\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Deletes, E> {
+                match text {
+                    "none" => Ok(Deletes::None),
+                    "flag" => Ok(Deletes::Flag("deleted_at".to_owned())),
+                    "reconcile" => Ok(Deletes::Reconcile { every: Period::seconds(0) }),
+                    other => Err(E::unknown_variant(other, WAYS)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Deletes, A::Error> {
+                let deletes = match map.next_key::<String>()?.as_deref() {
+                    Some("flag") => Deletes::Flag(map.next_value()?),
+                    Some("reconcile") => Deletes::Reconcile { every: map.next_value::<Reconcile>()?.every },
+                    Some(other) => return Err(de::Error::unknown_field(other, &["flag", "reconcile"])),
+                    None => return Err(de::Error::custom("name one way: { flag = \"deleted_at\" } or { reconcile = { every = \"7d\" } }")),
+                };
+                match map.next_key::<String>()? {
+                    None => Ok(deletes),
+                    Some(_) => Err(de::Error::custom("a stream sees deletes in one way, not two")),
+                }
+            }
+        }
+        deserializer.deserialize_any(Reads)
+    }
+}
+
+/// What happens to a row that does not fit its columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnBadValue {
+    /// The stream fails, and says which row.
+    #[default]
+    Stop,
+    /// The row goes to the quarantine table, and is counted.
+    Quarantine,
+}
+
+/// How rows get into the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// By key.
+    Merge,
+    /// In place of all that was there.
+    Replace,
+}
+
+/// One stream, checked.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) name: StreamName,
+    pub(crate) columns: Columns,
+    /// Positions of the key's columns.
+    pub(crate) key: Vec<usize>,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) deletes: Seeing,
+    pub(crate) on_bad_value: OnBadValue,
+    pub(crate) write: Write,
+    /// What the cursor is true for: with other columns, another path or other parameters it says nothing.
+    pub(crate) fingerprint: String,
+    pub(crate) reads: Reads,
+}
+
+/// What a stream is read from.
+#[derive(Debug)]
+pub(crate) enum Reads {
+    Http(Box<HttpStream>),
+    File(Box<FileStream>),
+}
+
+/// How a stream asks for what changed, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor {
+    /// The position of the column.
+    pub(crate) column: usize,
+    /// Whether it is an instant (or a date); else it is a number that grows.
+    pub(crate) timed: bool,
+    pub(crate) param: String,
+    pub(crate) until_param: Option<String>,
+    pub(crate) overlap: Period,
+    pub(crate) settle: Period,
+    pub(crate) start: Option<String>,
+    pub(crate) format: CursorFormat,
+}
+
+/// How a stream sees deletes, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seeing {
+    Nothing,
+    /// The position of the column that says so.
+    Flag(usize),
+    Reconcile {
+        every: Period,
+    },
+}
+
+impl Stream {
+    /// The key's columns by name.
+    pub(crate) fn key_names(&self) -> Vec<String> {
+        self.key.iter().map(|position| self.columns.list[*position].name.clone()).collect()
+    }
+
+    /// Checks a stream over HTTP.
+    pub(crate) fn http(spot: &Spot<'_>, name: StreamName, settings: HttpStream) -> Result<Self, ConfigError> {
+        let spot = spot.below(&name.stream);
+        let fingerprint = fingerprint(
+            &[&settings.path, &settings.rows, &format!("{:?}", settings.params), &format!("{:?}", settings.key)],
+            &settings.columns,
+        );
+        if !settings.path.starts_with('/') {
+            return Err(spot.wrong(&["path"], "bad_value", format!("the path `{}` does not begin with `/`", settings.path), None));
+        }
+        if settings.max_pages == 0 {
+            return Err(spot.wrong(&["max_pages"], "bad_value", "a stream of no pages reads nothing".to_owned(), None));
+        }
+        let columns = checked(&spot, &settings.columns, Vec::new())?;
+        let key = key(&spot, &columns, &settings.key)?;
+        if key.is_empty() {
+            return Err(spot.wrong(
+                &["key"],
+                "bad_value",
+                "the key is empty; rows are merged by it".to_owned(),
+                Some("name the columns that tell one row from another, such as `key = [\"id\"]`".to_owned()),
+            ));
+        }
+        let cursor = match &settings.cursor {
+            None => None,
+            Some(cursor) => {
+                let column = position(&spot, &columns, &["cursor", "field"], &cursor.field)?;
+                let timed = match columns[column].kind {
+                    Type::Timestamp | Type::Date => true,
+                    Type::Integer => false,
+                    _ => {
+                        let message = format!("the cursor `{}` is neither a timestamp, a date nor an integer", cursor.field);
+                        return Err(spot.wrong(&["cursor", "field"], "bad_cursor", message, None));
+                    }
+                };
+                if !timed && (cursor.overlap.is_some() || cursor.until_param.is_some() || cursor.format != CursorFormat::default()) {
+                    let message = "a cursor that counts has no `overlap`, `until_param` or `format`".to_owned();
+                    return Err(spot.wrong(&["cursor"], "bad_cursor", message, None));
+                }
+                if cursor.until_param.is_some() && settings.pagination.can_slip() && settings.pagination.total().is_none() {
+                    let message =
+                        "rows that change while numbered pages are read leave the window unseen, unless their total is known".to_owned();
+                    let hint = "add the path of the total to `pagination`, such as `total = \"total\"`, or remove `until_param`".to_owned();
+                    return Err(spot.wrong(&["cursor", "until_param"], "bad_cursor", message, Some(hint)));
+                }
+                if let (Some(start), true) = (&cursor.start, timed)
+                    && values::timestamp(start, &columns[column].rules).is_err()
+                    && start.parse::<chrono::NaiveDate>().is_err()
+                {
+                    let message = format!("the start `{start}` is not an instant such as 2024-01-01T00:00:00Z");
+                    return Err(spot.wrong(&["cursor", "start"], "bad_cursor", message, None));
+                }
+                Some(Cursor {
+                    column,
+                    timed,
+                    param: cursor.param.clone(),
+                    until_param: cursor.until_param.clone(),
+                    overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
+                    settle: cursor.settle,
+                    start: cursor.start.clone(),
+                    format: cursor.format,
+                })
+            }
+        };
+        let mut taken: Vec<(&str, &[&str])> =
+            settings.pagination.params().into_iter().map(|param| (param, ["pagination"].as_slice())).collect();
+        if let Some(cursor) = &settings.cursor {
+            taken.push((&cursor.param, &["cursor", "param"]));
+            taken.extend(cursor.until_param.as_deref().map(|param| (param, ["cursor", "until_param"].as_slice())));
+        }
+        for (position, (param, place)) in taken.iter().enumerate() {
+            if settings.params.contains_key(*param) {
+                let message = format!("the parameter `{param}` is also set by `{}`", place[0]);
+                return Err(spot.wrong(&["params", param], "param_clash", message, Some("remove it from `params`".to_owned())));
+            }
+            if taken[..position].iter().any(|(other, _)| other == param) {
+                let message = format!("the parameter `{param}` is used twice, for paging and for the cursor");
+                return Err(spot.wrong(place, "param_clash", message, None));
+            }
+        }
+        let deletes = match &settings.deletes {
+            Deletes::None => Seeing::Nothing,
+            Deletes::Reconcile { every } => Seeing::Reconcile { every: *every },
+            Deletes::Flag(field) => {
+                let column = position(&spot, &columns, &["deletes"], field)?;
+                if !matches!(columns[column].kind, Type::Timestamp | Type::Boolean) {
+                    let message = format!("the column `{field}` that flags deleted rows is neither a timestamp nor a boolean");
+                    return Err(spot.wrong(&["deletes"], "bad_value", message, None));
+                }
+                Seeing::Flag(column)
+            }
+        };
+        Ok(Self {
+            name,
+            columns: Columns::new(columns, deletes != Seeing::Nothing),
+            key,
+            cursor,
+            deletes,
+            on_bad_value: settings.on_bad_value,
+            write: Write::Merge,
+            fingerprint,
+            reads: Reads::Http(Box::new(settings)),
+        })
+    }
+
+    /// Checks a stream of files.
+    pub(crate) fn file(spot: &Spot<'_>, name: StreamName, settings: FileStream) -> Result<Self, ConfigError> {
+        let spot = spot.below(&name.stream);
+        let fingerprint = fingerprint(&[&settings.path, &format!("{:?}", settings.key)], &settings.columns);
+        settings.check(&spot)?;
+        let mut made = Vec::new();
+        for (setting, name, origin, kind) in [
+            ("row_number", &settings.row_number, Origin::Line, Type::Integer),
+            ("file_name", &settings.file_name, Origin::File, Type::Text),
+        ] {
+            if let Some(name) = name {
+                if settings.columns.0.iter().any(|(declared, _)| declared == name) {
+                    let message = format!("the column `{name}` of `{setting}` is declared among the columns too");
+                    return Err(spot.wrong(&[setting], "bad_value", message, None));
+                }
+                made.push(Column { name: name.clone(), origin, kind, rules: super::columns::Rules::default() });
+            }
+        }
+        let columns = checked(&spot, &settings.columns, made)?;
+        let key = key(&spot, &columns, &settings.key)?;
+        if key.is_empty() && settings.mode == Mode::Merge {
+            let message = "rows are merged by their key, and none is named".to_owned();
+            let hint = "name the columns that tell one row from another, or set `mode = \"replace\"`".to_owned();
+            return Err(spot.wrong(&["mode"], "bad_value", message, Some(hint)));
+        }
+        Ok(Self {
+            name,
+            columns: Columns::new(columns, false),
+            key,
+            cursor: None,
+            deletes: Seeing::Nothing,
+            on_bad_value: settings.on_bad_value,
+            write: if settings.mode == Mode::Merge { Write::Merge } else { Write::Replace },
+            fingerprint,
+            reads: Reads::File(Box::new(settings)),
+        })
+    }
+}
+
+fn checked(spot: &Spot<'_>, declared: &DeclaredColumns, made: Vec<Column>) -> Result<Vec<Column>, ConfigError> {
+    if declared.0.is_empty() {
+        return Err(spot.wrong(&["columns"], "bad_value", "the stream declares no columns".to_owned(), None));
+    }
+    let mut columns: Vec<Column> = Vec::new();
+    for (name, declared) in &declared.0 {
+        let place = ["columns", name.as_str()];
+        if name.starts_with('_') {
+            let message = format!("the column `{name}` begins with `_`, as only the program's own do");
+            let hint = format!("give it another name: {} = {{ from = \"{name}\", type = … }}", name.trim_start_matches('_'));
+            return Err(spot.wrong(&place, "bad_value", message, Some(hint)));
+        }
+        if columns.iter().any(|other| other.name.eq_ignore_ascii_case(name)) {
+            let message = format!("the column `{name}` differs from another one only in upper and lower case; SQL cannot tell them apart");
+            return Err(spot.wrong(&place, "bad_value", message, None));
+        }
+        let rules = &declared.rules;
+        if (rules.zone.is_some() && declared.kind != Type::Timestamp)
+            || (rules.round && !matches!(declared.kind, Type::Decimal(..)))
+            || (rules.format.is_some() && !matches!(declared.kind, Type::Timestamp | Type::Date))
+        {
+            let message = format!("the column `{name}` is of type {}, which takes no such option", declared.kind);
+            let hint = "`timestamp_format` goes with timestamps and dates, `zone` with timestamps, `round` with decimals".to_owned();
+            return Err(spot.wrong(&place, "bad_value", message, Some(hint)));
+        }
+        if let (Type::Timestamp, Some(Format::Pattern(pattern)), None) = (&declared.kind, &rules.format, rules.zone)
+            && !["%z", "%:z", "%#z", "%+", "%::z"].iter().any(|offset| pattern.contains(offset))
+        {
+            let message = format!("the times of `{name}` name no zone, and none is declared");
+            let hint = format!("add the zone they are meant in: {name} = {{ …, zone = \"Europe/Berlin\" }}");
+            return Err(spot.wrong(&place, "no_zone", message, Some(hint)));
+        }
+        let field = declared.from.clone().unwrap_or_else(|| name.clone());
+        let steps = path(&field);
+        columns.push(Column { name: name.clone(), origin: Origin::Field(field, steps), kind: declared.kind.clone(), rules: rules.clone() });
+    }
+    columns.extend(made);
+    Ok(columns)
+}
+
+fn position(spot: &Spot<'_>, columns: &[Column], place: &[&str], name: &str) -> Result<usize, ConfigError> {
+    columns.iter().position(|column| column.name == name).ok_or_else(|| {
+        let names = columns.iter().map(|column| column.name.as_str());
+        let hint = match nearest(name, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("declare it under `columns`, such as {name} = \"text\""),
+        };
+        spot.wrong(place, "unknown_column", format!("there is no column `{name}` in this stream"), Some(hint))
+    })
+}
+
+fn key(spot: &Spot<'_>, columns: &[Column], names: &[String]) -> Result<Vec<usize>, ConfigError> {
+    let mut key = Vec::new();
+    for name in names {
+        let column = position(spot, columns, &["key"], name)?;
+        if matches!(columns[column].kind, Type::List(_) | Type::Struct(_) | Type::Json | Type::Float) {
+            let message = format!("the column `{name}` is of type {}, which no key can be made of", columns[column].kind);
+            return Err(spot.wrong(&["key"], "bad_key", message, None));
+        }
+        if key.contains(&column) {
+            return Err(spot.wrong(&["key"], "bad_key", format!("the key names `{name}` twice"), None));
+        }
+        key.push(column);
+    }
+    Ok(key)
+}
+
+fn fingerprint(parts: &[&str], columns: &DeclaredColumns) -> String {
+    let mut columns: Vec<String> =
+        columns.0.iter().map(|(name, declared)| format!("{name}{:?}{}{:?}", declared.from, declared.kind, declared.rules)).collect();
+    columns.sort();
+    let mut digest = Sha256::new();
+    for part in parts.iter().copied().chain(columns.iter().map(String::as_str)) {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    hex::encode(&digest.finalize()[..8])
+}
+
+/// A place in a settings file, to say where a mistake stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Spot<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) text: &'a str,
+    above: Vec<String>,
+}
+
+impl<'a> Spot<'a> {
+    /// The top of a file.
+    pub(crate) fn top(file: &'a Path, text: &'a str) -> Self {
+        Self { file, text, above: Vec::new() }
+    }
+
+    fn below(&self, stream: &str) -> Self {
+        Self { above: vec!["streams".to_owned(), stream.to_owned()], ..self.clone() }
+    }
+
+    /// A mistake at a place below.
+    pub(crate) fn wrong(&self, place: &[&str], code: &str, message: String, hint: Option<String>) -> ConfigError {
+        let whole: Vec<&str> = self.above.iter().map(String::as_str).chain(place.iter().copied()).collect();
+        let diagnosis =
+            Diagnosis::new(code, message).in_file(self.file).hint(hint.unwrap_or_else(|| "correct the value on this line".to_owned()));
+        ConfigError(match locate(self.text, &whole) {
+            Some((line, column)) => diagnosis.at(line, column),
+            None => diagnosis,
+        })
+    }
+}
+
+/// Whether a source or a stream may be called so: what it is called becomes the name of a table.
+pub(crate) fn check_name(spot: &Spot<'_>, place: &[&str], what: &str, name: &str) -> Result<(), ConfigError> {
+    let plain = name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !name.contains("__")
+        && !name.ends_with('_')
+        && name != "quarantine";
+    if plain {
+        return Ok(());
+    }
+    let message = format!("a {what} cannot be called `{name}`");
+    let hint = "use small letters, digits and single underscores, as in `order_lines`; the table is named after it".to_owned();
+    Err(spot.wrong(place, "bad_name", message, Some(hint)))
+}

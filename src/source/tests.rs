@@ -1,0 +1,784 @@
+//! The pull law against a real HTTP server and a real lake, and every way a source has of going wrong.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
+};
+use chrono::{DateTime, Utc};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{
+    fake::{Change, Fake, Fault, Record},
+    *,
+};
+use crate::{clock::ManualClock, diagnosis::Exit, lake::LakeSettings, ledger::LedgerSettings};
+
+/// A project with one source, its lake and its ledger.
+struct Project {
+    folder: tempfile::TempDir,
+    source: Source,
+    lake: Lake,
+    ledger: Ledger,
+    clock: Arc<ManualClock>,
+    runs: std::cell::Cell<u32>,
+}
+
+const NOW: &str = "2026-11-22T01:00:00Z";
+
+impl Project {
+    async fn new(name: &str, settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let source = source(name, settings).unwrap();
+        let lake = Lake::open(folder.path(), &LakeSettings::default()).unwrap();
+        let ledger = Ledger::open(folder.path(), &LedgerSettings::default()).await.unwrap();
+        let clock = Arc::new(ManualClock::at(NOW.parse().unwrap()));
+        Self { folder, source, lake, ledger, clock, runs: std::cell::Cell::new(0) }
+    }
+
+    async fn pull(&self) -> Result<Pulled, SourceError> {
+        self.pull_all(false).await.map(|mut pulled| pulled.remove(0)).map_err(|mut failure| failure.failed.remove(0))
+    }
+
+    async fn pull_all(&self, full: bool) -> Result<Vec<Pulled>, PullFailure> {
+        self.runs.set(self.runs.get() + 1);
+        let run = format!("run-{}", self.runs.get());
+        pull(PullRequest {
+            sources: std::slice::from_ref(&self.source),
+            only: &[],
+            full,
+            lake: &self.lake,
+            ledger: &self.ledger,
+            run: &run,
+            clock: self.clock.clone(),
+            practice: None,
+            root: self.folder.path(),
+            progress: Progress::lines(),
+        })
+        .await
+    }
+
+    /// A pull with chunks so small that most pulls have several.
+    async fn pull_in_chunks(&self, chunk_rows: usize) -> Result<pull::Outcome, SourceError> {
+        let stream = &self.source.inner.streams[0];
+        let (run, full, had_rows) = ("chunks".to_owned(), false, false);
+        let scene = Scene { lake: self.lake.clone(), clock: self.clock.clone(), run, full, chunk_rows, had_rows };
+        let reader = self.source.reader(stream, None, self.folder.path(), self.clock.clone(), "chunks").unwrap();
+        let mut progress = Progress::lines().stream(&stream.name);
+        pull::pull(&scene, stream, reader, &mut progress).await.0
+    }
+
+    async fn rows(&self, table: &str) -> RecordBatch {
+        let batches = self.lake.read(table, None).await.unwrap();
+        let schema = self.lake.schema(table, None).await.unwrap();
+        arrow::compute::concat_batches(&schema, &batches).unwrap()
+    }
+
+    /// The table of orders: id → value, updated at, whether deleted.
+    async fn orders(&self) -> BTreeMap<u32, Record> {
+        let rows = self.rows("shop__orders").await;
+        let text = rows.column_by_name("id").unwrap().as_string::<i32>().clone();
+        let value = rows.column_by_name("value").unwrap().as_primitive::<Int64Type>().clone();
+        let updated = rows.column_by_name("updated_at").unwrap().as_primitive::<TimestampMicrosecondType>().clone();
+        let deleted = rows.column_by_name("_deleted_at");
+        let records = (0..rows.num_rows()).map(|row| {
+            let deleted = deleted.is_some_and(|deleted| !deleted.is_null(row));
+            (text.value(row).parse().unwrap(), Record { value: value.value(row), updated_at: updated.value(row) / 1_000_000, deleted })
+        });
+        let records: Vec<(u32, Record)> = records.collect();
+        let count = records.len();
+        let map: BTreeMap<u32, Record> = records.into_iter().collect();
+        assert_eq!(map.len(), count, "a key stands in the table twice");
+        map
+    }
+
+    fn write(&self, file: &str, bytes: &[u8]) {
+        let path = self.folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+fn source(name: &str, settings: &str) -> Result<Source, Diagnosis> {
+    Source::parse(name, Path::new(&format!("config/sources/{name}.toml")), settings).map_err(|error| error.0)
+}
+
+const COLUMNS: &str = r#"
+[streams.orders.columns]
+id = "text"
+value = "integer"
+updated_at = "timestamp"
+deleted_at = "timestamp"
+"#;
+
+fn shop(base: &str, pagination: &str, more: &str) -> String {
+    format!(
+        r#"
+kind = "http"
+base_url = "{base}"
+retry = {{ attempts = 3, wait = "0s" }}
+[streams.orders]
+path = "/orders"
+rows = "orders"
+key = ["id"]
+pagination = {pagination}
+{more}
+{COLUMNS}"#
+    )
+}
+
+const CURSOR: &str = "cursor = { field = \"updated_at\", param = \"since\" }\ndeletes = \"flag\"";
+const TOKEN: &str = "{ cursor_token = { param = \"after\", next = \"next\" } }";
+const LINK: &str = "{ link_header = {} }";
+const NUMBERS: &str = "{ page_number = { param = \"page\", pages = \"pages\" } }";
+const COUNTED: &str = "{ page_number = { param = \"page\", total = \"total\", pages = \"pages\" } }";
+const OFFSETS: &str = "{ offset = { param = \"offset\", limit_param = \"limit\", limit = 10 } }";
+
+fn write(id: u32, value: i64) -> Change {
+    Change::Write { id, value, late: 0 }
+}
+
+async fn fake(cap: usize, records: u32) -> Fake {
+    let fake = Fake::start(cap).await;
+    {
+        let mut world = fake.world.lock().unwrap();
+        for id in 1..=records {
+            world.change(&write(id, i64::from(id)));
+        }
+    }
+    fake
+}
+
+#[tokio::test]
+async fn every_way_of_paging_brings_every_row() {
+    for pagination in [TOKEN, LINK, NUMBERS, COUNTED, OFFSETS, "{ page_number = { param = \"page\" } }"] {
+        let fake = fake(7, 23).await;
+        let project = Project::new("shop", &shop(&fake.base, pagination, CURSOR)).await;
+        let pulled = project.pull().await.unwrap();
+        assert_eq!((pulled.rows, pulled.inserted, pulled.updated, pulled.retries), (23, 23, 0, 0), "{pagination}");
+        assert_eq!(project.orders().await, fake.world.lock().unwrap().records, "{pagination}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_pull_asks_from_the_cursor_less_the_overlap_and_full_asks_for_everything() {
+    let fake = fake(50, 5).await;
+    let settings =
+        shop(&fake.base, TOKEN, "cursor = { field = \"updated_at\", param = \"since\", overlap = \"2s\" }\nparams = { status = \"any\" }");
+    let project = Project::new("shop", &settings).await;
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().change(&write(2, 99));
+    let pulled = project.pull().await.unwrap();
+    // Cursor at 1700000005; two seconds below it, that second included: 3, 4, 5 and the new version of 2.
+    assert_eq!((pulled.rows, pulled.updated), (4, 4));
+    let pulled = project.pull_all(true).await.unwrap();
+    assert_eq!(pulled[0].rows, 5);
+    assert_eq!(fake.world.lock().unwrap().asked, ["status=any", "status=any&since=2023-11-14T22%3A13%3A23Z", "status=any"]);
+    let record = &project.ledger.last_pulls().await.unwrap()[0];
+    assert_eq!((record.rows, record.cursor.as_deref(), record.error.as_deref()), (5, Some("2023-11-14T22:13:26Z"), None));
+}
+
+#[tokio::test]
+async fn the_cursor_never_passes_the_start_of_the_pull_and_newer_rows_are_kept_all_the_same() {
+    let fake = fake(50, 5).await;
+    let project = Project::new(
+        "shop",
+        &shop(&fake.base, TOKEN, "cursor = { field = \"updated_at\", param = \"since\", overlap = \"0s\", settle = \"1s\" }"),
+    )
+    .await;
+    project.clock.set(DateTime::from_timestamp(1_700_000_004, 0).unwrap());
+    assert_eq!(project.pull().await.unwrap().rows, 5);
+    project.pull().await.unwrap();
+    assert_eq!(fake.world.lock().unwrap().asked[1], "since=2023-11-14T22%3A13%3A23Z", "the source's own writing of 1700000003");
+}
+
+#[tokio::test]
+async fn other_columns_make_the_cursor_say_nothing() {
+    let fake = fake(50, 5).await;
+    let mut project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;
+    project.pull().await.unwrap();
+    project.source = source("shop", &(shop(&fake.base, TOKEN, CURSOR) + "extra = \"json\"\n")).unwrap();
+    project.pull().await.unwrap();
+    assert_eq!(fake.world.lock().unwrap().asked[1], "", "everything is read again, so that old rows have the new column");
+    let rows = project.rows("shop__orders").await;
+    assert_eq!(rows.column_by_name("extra").unwrap().null_count(), 0);
+}
+
+#[tokio::test]
+async fn a_row_pushed_past_the_reader_is_found_by_reading_again() {
+    for pagination in [NUMBERS, OFFSETS, COUNTED] {
+        let fake = fake(5, 10).await;
+        // The first row moves to the end after the first page: the sixth becomes the fifth and is never seen.
+        fake.world.lock().unwrap().between.push_back(vec![write(1, 100)]);
+        let project = Project::new("shop", &shop(&fake.base, pagination, CURSOR)).await;
+        project.pull().await.unwrap();
+        assert_eq!(project.orders().await, fake.world.lock().unwrap().records, "{pagination}");
+    }
+}
+
+#[tokio::test]
+async fn where_rows_never_stand_still_the_cursor_waits_and_a_short_count_fails() {
+    let moving = |fake: &Fake| {
+        let mut world = fake.world.lock().unwrap();
+        world.between = (0..40).map(|nth| if nth % 2 == 0 { vec![write(nth / 2 % 5 + 1, 100 + i64::from(nth))] } else { vec![] }).collect();
+    };
+    let busy = fake(5, 10).await;
+    moving(&busy);
+    let project = Project::new("shop", &shop(&busy.base, NUMBERS, CURSOR)).await;
+    project.pull().await.unwrap();
+    assert_eq!(project.lake.cursor("shop__orders").await.unwrap(), None);
+    busy.world.lock().unwrap().between.clear();
+    project.pull().await.unwrap();
+    assert_eq!(project.orders().await, busy.world.lock().unwrap().records);
+
+    let busy = fake(5, 10).await;
+    moving(&busy);
+    let project = Project::new("shop", &shop(&busy.base, COUNTED, CURSOR)).await;
+    let error = project.pull().await.unwrap_err();
+    assert_eq!(error.to_string(), "shop.orders: the source announced 10 rows and gave 9");
+    assert_eq!(error.diagnosis().code, "short_count");
+    assert_eq!(project.lake.cursor("shop__orders").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn flagged_rows_are_marked_and_reconciling_marks_what_is_gone() {
+    let flagged = fake(3, 6).await;
+    let project = Project::new("shop", &shop(&flagged.base, TOKEN, CURSOR)).await;
+    project.pull().await.unwrap();
+    flagged.world.lock().unwrap().change(&Change::Flag { id: 4 });
+    project.pull().await.unwrap();
+    assert_eq!(project.orders().await.iter().filter(|(_, order)| order.deleted).map(|(id, _)| *id).collect::<Vec<_>>(), [4]);
+
+    let gone = fake(3, 6).await;
+    let settings = "cursor = { field = \"updated_at\", param = \"since\" }\ndeletes = { reconcile = { every = \"1d\" } }";
+    let project = Project::new("shop", &shop(&gone.base, TOKEN, settings)).await;
+    project.pull().await.unwrap();
+    gone.world.lock().unwrap().change(&Change::Vanish { id: 2 });
+    project.pull().await.unwrap();
+    assert_eq!(project.orders().await.values().filter(|order| order.deleted).count(), 0, "not due yet");
+    project.clock.set("2026-11-23T01:00:00Z".parse().unwrap());
+    project.pull().await.unwrap();
+    let orders = project.orders().await;
+    assert_eq!(orders.iter().filter(|(_, order)| order.deleted).map(|(id, _)| *id).collect::<Vec<_>>(), [2]);
+    gone.world.lock().unwrap().change(&write(2, 7));
+    project.pull().await.unwrap();
+    assert!(!project.orders().await[&2].deleted, "what comes back is there again");
+
+    gone.world.lock().unwrap().records.clear();
+    project.clock.set("2026-11-25T01:00:00Z".parse().unwrap());
+    let error = project.pull().await.unwrap_err();
+    assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("emptied", Exit::Failed));
+    assert!(error.to_string().contains("6 would be marked as deleted"), "{error}");
+}
+
+#[tokio::test]
+async fn a_source_that_answers_500_for_ever_fails_and_loses_nothing() {
+    let fake = fake(3, 6).await;
+    let project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;
+    project.pull().await.unwrap();
+    let (before, cursor) = (project.orders().await, project.lake.cursor("shop__orders").await.unwrap());
+    {
+        let mut world = fake.world.lock().unwrap();
+        world.change(&write(1, 50));
+        world.faults.push_back(Fault::Status(500, None));
+        world.for_ever = true;
+    }
+    let failure = project.pull_all(false).await.unwrap_err();
+    assert_eq!(failure.exit(), Exit::Failed);
+    let told = failure.diagnosis();
+    assert_eq!(told.message, "shop.orders: /orders answered 500, 3 times in a row");
+    assert!(told.hint.as_deref().unwrap().contains("run the command again"), "{told:?}");
+    assert_eq!((project.orders().await, project.lake.cursor("shop__orders").await.unwrap()), (before, cursor));
+    let record = &project.ledger.last_pulls().await.unwrap()[0];
+    assert_eq!(
+        (record.requests, record.retries, record.error.as_deref()),
+        (3, 2, Some("shop.orders: /orders answered 500, 3 times in a row"))
+    );
+    fake.world.lock().unwrap().for_ever = false;
+    fake.world.lock().unwrap().faults.clear();
+    project.pull().await.unwrap();
+    assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
+}
+
+#[tokio::test]
+async fn passing_faults_are_waited_out() {
+    let fake = fake(3, 6).await;
+    fake.world.lock().unwrap().faults = [Fault::Status(429, Some("0.01".to_owned())), Fault::Truncated]
+        .into_iter()
+        .chain([Fault::Status(503, Some("0".to_owned()))])
+        .collect();
+    let project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR).replace("attempts = 3", "attempts = 4")).await;
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((pulled.rows, pulled.requests, pulled.retries), (6, 5, 3));
+}
+
+#[tokio::test]
+async fn answers_that_are_not_what_they_should_be_are_told_apart() {
+    let cases = [
+        (Fault::Truncated, true, "gave a page that breaks off or is no JSON"),
+        (Fault::Html, true, "/orders answered with a web page instead of JSON"),
+        (Fault::Status(429, Some("3600".to_owned())), true, "asks to be left alone for 3600 s"),
+        (Fault::Status(404, None), true, "/orders answered 404"),
+        (Fault::Body("{\"items\": []}".to_owned()), true, "holds nothing at `orders`, where the rows should be"),
+        (Fault::Body("{\"orders\": null}".to_owned()), true, "holds no list at `orders`"),
+        (
+            Fault::Redirect("http://elsewhere.example/".to_owned()),
+            true,
+            "redirects to elsewhere.example; the credentials are not sent there",
+        ),
+    ];
+    for (fault, for_ever, words) in cases {
+        let fake = fake(3, 6).await;
+        let project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;
+        {
+            let mut world = fake.world.lock().unwrap();
+            // The first page is whole.
+            world.faults.push_back(fault);
+            world.for_ever = for_ever;
+        }
+        let error = project.pull().await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(error.exit(), Exit::Failed);
+        assert!(project.orders().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_token_is_an_error_and_the_cursor_stays() {
+    let fake = fake(3, 6).await;
+    fake.world.lock().unwrap().stuck = true;
+    let project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;
+    let error = project.pull().await.unwrap_err();
+    assert!(error.to_string().contains("the paging would never end"), "{error}");
+    assert_eq!(project.lake.cursor("shop__orders").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn more_pages_than_allowed_are_an_error() {
+    let fake = fake(1, 6).await;
+    let project = Project::new("shop", &shop(&fake.base, TOKEN, &format!("{CURSOR}\nmax_pages = 3"))).await;
+    assert!(project.pull().await.unwrap_err().to_string().contains("has more than 3 pages"));
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_told_with_what_to_check_and_a_right_one_passes() {
+    let fake = fake(3, 6).await;
+    fake.world.lock().unwrap().token = Some(("x-shop-token", "right".to_owned()));
+    let auth = "auth = { header = { name = \"X-Shop-Token\", value = { file = \"config/token\" } } }\n";
+    let settings = format!("{auth}{}", shop(&fake.base, LINK, CURSOR));
+    let project = Project::new("shop", &settings).await;
+    let error = project.pull().await.unwrap_err();
+    assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("secret", Exit::Wrong));
+    project.write("config/token", b"wrong\n");
+    let error = project.pull().await.unwrap_err();
+    assert_eq!(error.to_string(), "shop.orders: /orders answered 401: who are you?");
+    assert!(error.diagnosis().hint.unwrap().contains("`auth`"));
+    let findings = project.source.probe(None, project.folder.path(), project.clock.clone()).await;
+    assert_eq!(findings[0].diagnosis.code, "source_refused");
+    project.write("config/token", b"right\n");
+    assert_eq!(project.source.probe(None, project.folder.path(), project.clock.clone()).await, []);
+    assert_eq!(project.pull().await.unwrap().rows, 6, "the token goes with every page");
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_fit_stops_the_stream_or_is_set_aside() {
+    let fake = fake(50, 0).await;
+    let good = json!({"id": "a", "value": 1, "updated_at": "2023-11-14T22:13:21Z"});
+    let rows = |bad: Value| json!([good, bad]);
+    let cases = [
+        (
+            json!({"id": "b", "value": "x", "updated_at": "2023-11-14T22:13:21Z"}),
+            "shop.orders: row b: `value` is not a number (it is `\"x\"`)",
+        ),
+        (
+            json!({"id": null, "updated_at": "2023-11-14T22:13:21Z"}),
+            "shop.orders: row number 2: `id` is missing, and it is part of the key (it is `null`)",
+        ),
+        (json!({"id": "b", "updated_at": "2023-11-14 22:13:21"}), "shop.orders: row b: `updated_at` has no time zone"),
+        (json!({"id": "b", "value": 1}), "shop.orders: row b: `updated_at` is missing, and the cursor follows it"),
+        (json!("b"), "shop.orders: row number 2: `id` is missing: the row is not an object"),
+    ];
+    for (bad, words) in cases {
+        fake.world.lock().unwrap().rows = Some(rows(bad.clone()));
+        let project = Project::new("shop", &shop(&fake.base, "\"none\"", CURSOR)).await;
+        let error = project.pull().await.unwrap_err();
+        assert!(error.to_string().starts_with(words), "{error}");
+        assert_eq!(error.exit(), Exit::Failed);
+        assert!(project.orders().await.is_empty(), "nothing of a pull that failed is in the table");
+        let recorded = project.ledger.last_pulls().await.unwrap()[0].error.clone().unwrap();
+        assert!(!recorded.contains("it is `"), "{recorded}");
+
+        let settings = shop(&fake.base, "\"none\"", &format!("{CURSOR}\non_bad_value = \"quarantine\""));
+        let project = Project::new("shop", &settings).await;
+        let pulled = project.pull().await.unwrap();
+        assert_eq!((pulled.rows, pulled.inserted, pulled.quarantined), (2, 1, 1));
+        project.pull().await.unwrap();
+        let aside = project.rows("shop__orders__quarantine").await;
+        assert_eq!(aside.num_rows(), 1, "set aside once, however often it comes");
+        assert_eq!(aside.column_by_name("row").unwrap().as_string::<i32>().value(0), bad.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_does_not_stop_the_others() {
+    let fake = fake(3, 6).await;
+    let settings = shop(&fake.base, TOKEN, CURSOR)
+        + &COLUMNS.replace("orders", "broken")
+        + "[streams.broken]\npath = \"/nowhere\"\nkey = [\"id\"]\npagination = \"none\"\n";
+    let project = Project::new("shop", &settings).await;
+    let failure = project.pull_all(false).await.unwrap_err();
+    assert_eq!(failure.pulled.iter().map(|pulled| (pulled.stream.as_str(), pulled.rows)).collect::<Vec<_>>(), [("orders", 6)]);
+    assert_eq!(failure.diagnosis().message, "shop.broken: /nowhere answered 404");
+    assert_eq!(failure.exit(), Exit::Failed);
+}
+
+#[tokio::test]
+async fn tables_stand_before_the_first_page_even_when_it_never_comes() {
+    let project = Project::new("shop", &shop("http://127.0.0.1:1", TOKEN, CURSOR)).await;
+    let error = project.pull().await.unwrap_err();
+    assert!(error.to_string().contains("/orders cannot be reached"), "{error}");
+    let schema = project.lake.schema("shop__orders", None).await.unwrap();
+    assert_eq!(
+        schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
+        ["id", "value", "updated_at", "deleted_at", "_pulled_at", "_deleted_at"]
+    );
+    assert_eq!(project.source.schemas()["shop__orders"], schema);
+}
+
+#[tokio::test]
+async fn the_practice_shop_is_found_by_the_address_handed_in() {
+    let fake = fake(3, 6).await;
+    let mut project = Project::new("shop", &shop("practice://orders", TOKEN, CURSOR)).await;
+    assert!(project.source.is_practice());
+    assert_eq!(project.pull().await.unwrap_err().diagnosis().code, "no_practice");
+    project.source = source("shop", &shop("practice://orders", TOKEN, CURSOR).replace("\"/orders\"", "\"/\"")).unwrap();
+    let stream = &project.source.inner.streams[0];
+    let base: Url = fake.base.parse().unwrap();
+    let reader = project.source.reader(stream, Some(&base), project.folder.path(), project.clock.clone(), "r");
+    assert!(reader.is_ok());
+    let found = project.source.probe(Some(&base), project.folder.path(), project.clock.clone()).await;
+    // The fake serves `/orders`, the practice address is `/orders/`.
+    assert!(found[0].diagnosis.message.contains("/orders/ answered 404"), "{found:?}");
+}
+
+#[test]
+fn words_select_sources_and_streams() {
+    let shop = source("shop", &shop("https://shop.example", LINK, CURSOR)).unwrap();
+    let words = |words: &[&str]| select(std::slice::from_ref(&shop), &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+    assert_eq!(words(&["shop"]).unwrap(), [StreamName::new("shop", "orders")]);
+    assert_eq!(words(&["shop.orders", "shop"]).unwrap().len(), 1);
+    let error = words(&["shop.order"]).unwrap_err();
+    assert_eq!((error.diagnosis().hint.as_deref(), error.exit()), (Some("did you mean `shop.orders`?"), Exit::Wrong));
+}
+
+#[test]
+fn mistakes_in_the_settings_are_told_with_their_line() {
+    let good = shop("https://shop.example", LINK, CURSOR);
+    let cases = [
+        ("rows = \"orders\"", "row = \"orders\"", "unknown_key", Some("did you mean `rows`?"), 7),
+        ("key = [\"id\"]", "key = [\"idd\"]", "unknown_column", Some("did you mean `id`?"), 8),
+        ("key = [\"id\"]", "key = []", "bad_value", None, 8),
+        ("field = \"updated_at\"", "field = \"updated\"", "unknown_column", Some("did you mean `updated_at`?"), 10),
+        ("field = \"updated_at\"", "field = \"id\"", "bad_cursor", None, 10),
+        ("param = \"since\"", "parm = \"since\"", "unknown_key", Some("did you mean `param`?"), 10),
+        ("value = \"integer\"", "value = \"intger\"", "bad_value", None, 15),
+        ("value = \"integer\"", "_value = \"integer\"", "bad_value", None, 15),
+        ("deletes = \"flag\"", "deletes = \"flags\"", "unknown_value", Some("did you mean `flag`?"), 11),
+        ("deletes = \"flag\"", "deletes = { flag = \"gone\" }", "unknown_column", None, 11),
+        ("{ link_header = {} }", "{ link_headers = {} }", "unknown_value", Some("did you mean `link_header`?"), 9),
+        ("{ link_header = {} }", "{ cursor_token = { param = \"since\", next = \"n\" } }", "param_clash", None, 10),
+        ("{ link_header = {} }", "{ page_number = { parm = \"p\" } }", "unknown_key", Some("did you mean `param`?"), 9),
+        ("deletes = \"flag\"", "params = { since = \"x\" }", "param_clash", Some("remove it from `params`"), 11),
+        ("path = \"/orders\"", "path = \"orders\"", "bad_value", None, 6),
+        ("kind = \"http\"", "kind = \"htp\"", "unknown_value", Some("did you mean `http`?"), 2),
+        ("https://shop.example", "shop.example", "bad_value", None, 3),
+        ("[streams.orders", "[streams.Orders", "bad_name", None, 5),
+    ];
+    for (from, to, code, hint, line) in cases {
+        let error = source("shop", &good.replace(from, to)).unwrap_err();
+        assert_eq!((error.code.as_str(), error.line), (code, Some(line)), "{to}: {error:?}");
+        if let Some(hint) = hint {
+            assert_eq!(error.hint.as_deref(), Some(hint), "{to}");
+        }
+    }
+    assert_eq!(source("Shop", &good).unwrap_err().code, "bad_name");
+    let window = good.replace(LINK, NUMBERS).replace("param = \"since\"", "param = \"since\", until_param = \"until\"");
+    assert_eq!(source("shop", &window).unwrap_err().code, "bad_cursor");
+}
+
+/// One night at the source.
+#[derive(Debug, Clone)]
+struct Night {
+    before: Vec<Change>,
+    between: Vec<Vec<Change>>,
+    faults: Vec<(u8, Fault)>,
+    crash_at: Option<usize>,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        6 => (1u32..40, 0i64..1000, 0i64..200).prop_map(|(id, value, late)| Change::Write { id, value, late }),
+        1 => (1u32..40).prop_map(|id| Change::Flag { id }),
+    ]
+}
+
+fn night() -> impl Strategy<Value = Night> {
+    let fault = prop_oneof![
+        Just(Fault::Status(500, None)),
+        Just(Fault::Status(429, Some("0.001".to_owned()))),
+        Just(Fault::Truncated),
+        Just(Fault::Html),
+    ];
+    (
+        prop::collection::vec(change(), 0..12),
+        prop::collection::vec(prop::collection::vec(change(), 0..3), 0..8),
+        prop::collection::vec((0u8..4, fault), 0..4),
+        prop::option::weighted(0.2, 1usize..6),
+    )
+        .prop_map(|(before, between, faults, crash_at)| Night { before, between, faults, crash_at })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    /// The pull law: after any mix of writes no later than the overlap, writes between pages, page failures and crashes, one quiet pull
+    /// makes the table equal its source.
+    #[test]
+    fn after_any_mix_one_quiet_pull_makes_the_table_equal_its_source(
+        nights in prop::collection::vec(night(), 1..5), cap in 1usize..9, chunk in 1usize..12, paging in 0usize..5,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let pagination = [TOKEN, LINK, NUMBERS, COUNTED, OFFSETS][paging];
+            let fake = Fake::start(cap).await;
+            let project = Project::new("shop", &shop(&fake.base, pagination, CURSOR)).await;
+            for night in nights {
+                {
+                    let mut world = fake.world.lock().unwrap();
+                    world.now += 3600;
+                    night.before.iter().for_each(|change| world.change(change));
+                    world.between = night.between.into();
+                    world.faults = night.faults.into_iter().flat_map(|(times, fault)| vec![fault; times.into()]).collect();
+                    world.tell_at = night.crash_at;
+                    project.clock.set(DateTime::from_timestamp(world.now, 0).unwrap());
+                }
+                let crash = async {
+                    if night.crash_at.is_some() { fake.told.notified().await } else { std::future::pending().await }
+                };
+                tokio::select! {
+                    _ = project.pull_in_chunks(chunk) => {}
+                    () = crash => {}
+                }
+            }
+            {
+                let mut world = fake.world.lock().unwrap();
+                (world.now, world.tell_at) = (world.now + 3600, None);
+                world.between.clear();
+                world.faults.clear();
+                project.clock.set(DateTime::from_timestamp(world.now, 0).unwrap());
+            }
+            project.pull_in_chunks(chunk).await.unwrap();
+            assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
+        });
+    }
+}
+
+// Files.
+
+fn files(stream: &str, columns: &str) -> String {
+    format!("kind = \"file\"\n[streams.orders]\n{stream}\n[streams.orders.columns]\n{columns}\n")
+}
+
+fn texts(rows: &RecordBatch, column: &str) -> Vec<Option<String>> {
+    rows.column_by_name(column).unwrap().as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
+}
+
+fn some(texts: &[&str]) -> Vec<Option<String>> {
+    texts.iter().map(|text| Some((*text).to_owned())).collect()
+}
+
+const CSV: &str =
+    "id;name;price;at\n1;\"Müller; \"\"Söhne\"\"\";19.90;01.12.2010 08:26\n\n2;;NA;01.07.2011 08:26\n3;\"two\nlines\";3;01.07.2011 08:26\n";
+const CSV_STREAM: &str =
+    "path = \"in/*.csv*\"\ndelimiter = \";\"\nnull_values = [\"\", \"NA\"]\nrow_number = \"line\"\nfile_name = \"file\"";
+const CSV_COLUMNS: &str = "id = \"text\"\nname = \"text\"\namount = { from = \"price\", type = \"decimal(18,4)\" }\nat = { type = \"timestamp\", timestamp_format = \"%d.%m.%Y %H:%M\", zone = \"Europe/London\" }";
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+#[tokio::test]
+async fn csv_files_are_read_whole_however_they_are_packed() {
+    let project = Project::new("till", &files(CSV_STREAM, CSV_COLUMNS)).await;
+    project.write("in/a.csv", &[b"\xef\xbb\xbf", CSV.as_bytes()].concat());
+    project.write("in/b.csv.gz", &gz(CSV.as_bytes()));
+    project.write("in/c.csv.zst", &zstd::encode_all(CSV.as_bytes(), 1).unwrap());
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((pulled.rows, pulled.inserted, pulled.requests), (9, 9, 3));
+    let rows = project.rows("till__orders").await;
+    assert_eq!(texts(&rows, "id"), some(&["1", "2", "3"].repeat(3)));
+    assert_eq!(texts(&rows, "name")[..3], [Some("Müller; \"Söhne\"".to_owned()), None, Some("two\nlines".to_owned())]);
+    assert_eq!(texts(&rows, "file")[2..4], some(&["a.csv", "b.csv.gz"]));
+    assert_eq!(
+        rows.column_by_name("line").unwrap().as_primitive::<Int64Type>().values()[..3],
+        [2, 3, 5],
+        "an empty line before a row is taken for its beginning"
+    );
+    let amount = rows.column_by_name("amount").unwrap().as_primitive::<Decimal128Type>();
+    assert_eq!((amount.value(0), amount.is_null(1), amount.value(2)), (199_000, true, 30_000));
+    let at = rows.column_by_name("at").unwrap().as_primitive::<TimestampMicrosecondType>();
+    assert_eq!(at.value(1), "2011-07-01T07:26:00Z".parse::<DateTime<Utc>>().unwrap().timestamp_micros());
+
+    project.write("in/a.csv", b"id;name;price;at\n9;;;\n");
+    std::fs::remove_file(project.folder.path().join("in/b.csv.gz")).unwrap();
+    std::fs::remove_file(project.folder.path().join("in/c.csv.zst")).unwrap();
+    project.pull().await.unwrap();
+    assert_eq!(texts(&project.rows("till__orders").await, "id"), some(&["9"]), "the files are the table");
+    project.write("in/a.csv", b"id;name;price;at\n");
+    let error = project.pull().await.unwrap_err();
+    assert_eq!(error.to_string(), "till.orders: the files hold no rows, and the table would be emptied");
+    assert_eq!(project.rows("till__orders").await.num_rows(), 1);
+}
+
+#[tokio::test]
+async fn dirt_in_csv_is_named_with_its_line_or_set_aside() {
+    let cases: [(&[u8], &str); 6] = [
+        (b"id;name;price;at\n1;a;1\n", "till.orders: row at line 2 of a.csv: `the whole row` holds 3 values, where 4 are expected"),
+        (b"id;name;price;at\n1;a;1;\n2;b;cheap;\n", "till.orders: row 2: `amount` is not a number (it is `cheap`)"),
+        (b"id;name;price;at\n;b;1;\n", "till.orders: row at line 2 of a.csv: `id` is missing"),
+        (b"id;name;price;at\n1;a;1;\n1;b;1;\n", "till.orders: row 1: `id` is the key of an earlier row too"),
+        (b"id;name;price;at\n1;M\xfcller;1;\n", "till.orders: row at line 2 of a.csv: `the whole row` holds characters that are not UTF-8"),
+        (b"id;name;price;at\n1;a;1;2011-07-01 08:26:00\n", "till.orders: row 1: `at` is not a time written as"),
+    ];
+    let stream = CSV_STREAM.to_owned() + "\nkey = [\"id\"]";
+    for (dirt, words) in cases {
+        let project = Project::new("till", &files(&stream, CSV_COLUMNS)).await;
+        project.write("in/a.csv", dirt);
+        let error = project.pull().await.unwrap_err();
+        assert!(error.to_string().starts_with(words), "{error}");
+        assert_eq!(project.rows("till__orders").await.num_rows(), 0);
+        let project = Project::new("till", &files(&(stream.clone() + "\non_bad_value = \"quarantine\""), CSV_COLUMNS)).await;
+        project.write("in/a.csv", &[dirt, b"7;good;1;\n"].concat());
+        let pulled = project.pull().await.unwrap();
+        assert_eq!((pulled.quarantined, pulled.rows - pulled.inserted), (1, 1));
+        assert_eq!(project.rows("till__orders__quarantine").await.num_rows(), 1);
+    }
+    let project = Project::new("till", &files(&(stream + "\nencoding = \"latin1\""), CSV_COLUMNS)).await;
+    project.write("in/a.csv", b"id;name;price;at\n1;M\xfcller;1;\n");
+    project.pull().await.unwrap();
+    assert_eq!(texts(&project.rows("till__orders").await, "name"), some(&["Müller"]));
+}
+
+#[tokio::test]
+async fn files_that_are_missing_broken_or_otherwise_named_say_what_to_do() {
+    let project = Project::new("till", &files(CSV_STREAM, CSV_COLUMNS)).await;
+    let error = project.pull().await.unwrap_err();
+    assert_eq!(error.to_string(), "till.orders: there is no file `in/*.csv*`");
+    assert_eq!(project.source.check(project.folder.path())[0].diagnosis.code, "source_file");
+    let told = |bytes: &[u8], name: &str| {
+        project.write(name, bytes);
+        let project = &project;
+        let name = name.to_owned();
+        async move {
+            let told = project.pull().await.unwrap_err().diagnosis();
+            std::fs::remove_file(project.folder.path().join(name)).unwrap();
+            told
+        }
+    };
+    let missing = told(b"id;name;prise;at\n", "in/a.csv").await;
+    assert_eq!((missing.file.clone(), missing.line), (Some(PathBuf::from("in/a.csv")), Some(1)));
+    assert!(missing.message.contains("the header does not name `price`"), "{missing:?}");
+    assert!(missing.hint.unwrap().contains("did you mean `prise`?"));
+    assert!(told(b"id;name;price;at;price\n1;a;1;;2\n", "in/a.csv").await.message.contains("the header names `price` twice"));
+    assert!(told(b"", "in/a.csv").await.message.contains("the file is empty"));
+    let whole = gz(&CSV.repeat(50).into_bytes());
+    assert!(told(&whole[..whole.len() / 2], "in/a.csv.gz").await.message.contains("the file cannot be read"));
+}
+
+#[tokio::test]
+async fn ndjson_merges_by_key_and_names_broken_lines() {
+    let stream = "path = \"in/o.ndjson\"\nmode = \"merge\"\nkey = [\"id\"]\nrow_number = \"line\"";
+    let columns = "id = \"text\"\ncity = { from = \"address.city\", type = \"text\" }\ntags = [\"text\"]";
+    let project = Project::new("till", &files(stream, columns)).await;
+    project.write("in/o.ndjson", b"{\"id\": 1, \"address\": {\"city\": \"K\xc3\xb6ln\"}, \"tags\": [\"a\"]}\n\n{\"id\": 2}\n");
+    project.pull().await.unwrap();
+    project.write("in/o.ndjson", b"{\"id\": 2, \"address\": {\"city\": \"Ulm\"}}\n{\"id\": 3}");
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((pulled.inserted, pulled.updated), (1, 1));
+    let rows = project.rows("till__orders").await;
+    let cities: BTreeMap<_, _> = texts(&rows, "id").into_iter().zip(texts(&rows, "city")).collect();
+    assert_eq!(cities.into_values().collect::<Vec<_>>(), [Some("Köln".to_owned()), Some("Ulm".to_owned()), None]);
+    project.write("in/o.ndjson", b"{\"id\": 4}\n{\"id\": ");
+    let error = project.pull().await.unwrap_err();
+    assert!(error.to_string().starts_with("till.orders: row at line 2 of o.ndjson: `the whole row` is no JSON"), "{error}");
+}
+
+#[tokio::test]
+async fn parquet_is_cast_to_what_is_declared() {
+    use arrow::array::{Float64Array, Int32Array, StringArray, TimestampSecondArray};
+    let columns =
+        "id = \"text\"\nprice = { type = \"decimal(18,4)\" }\nday = \"date\"\nat = { type = \"timestamp\", zone = \"Europe/Berlin\" }";
+    let settings = files("path = \"in/o.parquet\"\nkey = [\"id\"]\non_bad_value = \"quarantine\"", columns);
+    let project = Project::new("till", &settings).await;
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int32Array::from(vec![1, 2, 3])) as arrow::array::ArrayRef),
+        ("price", Arc::new(Float64Array::from(vec![Some(1.5), None, Some(1e20)]))),
+        ("day", Arc::new(StringArray::from(vec!["2026-01-02", "1970-01-02", "x"]))),
+        ("at", Arc::new(TimestampSecondArray::from(vec![0, 0, 0]))),
+    ])
+    .unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    project.write("in/o.parquet", &bytes);
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((pulled.rows, pulled.inserted, pulled.quarantined), (3, 2, 1));
+    let rows = project.rows("till__orders").await;
+    assert_eq!(texts(&rows, "id"), some(&["1", "2"]));
+    assert_eq!(rows.column_by_name("price").unwrap().as_primitive::<Decimal128Type>().value(0), 15_000);
+    assert_eq!(rows.column_by_name("at").unwrap().as_primitive::<TimestampMicrosecondType>().value(0), -3_600_000_000);
+    let aside = project.rows("till__orders__quarantine").await;
+    assert_eq!(texts(&aside, "field"), some(&["price"]));
+    let project = Project::new("till", &settings.replace(", zone = \"Europe/Berlin\"", "")).await;
+    project.write("in/o.parquet", &bytes);
+    assert!(project.pull().await.unwrap_err().to_string().contains("name no zone"));
+}
+
+#[test]
+fn mistakes_in_file_settings_are_told_with_their_line() {
+    let good = files(CSV_STREAM, CSV_COLUMNS);
+    let cases = [
+        ("in/*.csv*", "in/orders.xls", "bad_value", 3),
+        ("row_number = \"line\"", "row_number = \"id\"", "bad_value", 6),
+        ("row_number = \"line\"", "mode = \"merge\"", "bad_value", 6),
+        (", zone = \"Europe/London\"", "", "no_zone", 12),
+        ("\"decimal(18,4)\"", "\"decimal(18,4)\", zone = \"Europe/London\"", "bad_value", 11),
+        ("delimiter = \";\"", "delimitr = \";\"", "unknown_key", 4),
+    ];
+    for (from, to, code, line) in cases {
+        let error = source("till", &good.replace(from, to)).unwrap_err();
+        assert_eq!((error.code.as_str(), error.line), (code, Some(line)), "{to}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_without_a_natural_key_has_its_line_for_one() {
+    let stream = "path = \"in/o.csv\"\nrow_number = \"line\"\nkey = [\"line\"]";
+    let columns = "invoice = { from = \"InvoiceNo\", type = \"text\" }\ncustomer = { from = \"CustomerID\", type = \"integer\" }\nat = { from = \"InvoiceDate\", type = \"timestamp\", zone = \"Europe/London\" }";
+    let project = Project::new("till", &files(stream, columns)).await;
+    project.write("in/o.csv", b"InvoiceNo,InvoiceDate,CustomerID\n536365,2010-12-01 08:26:00,17850.0\n536365,2010-12-01 08:26:00,17850.0\nC5,2011-07-01 08:26:00,\n");
+    project.pull().await.unwrap();
+    let rows = project.rows("till__orders").await;
+    let customer = rows.column_by_name("customer").unwrap().as_primitive::<Int64Type>();
+    assert_eq!((rows.num_rows(), customer.value(1), customer.is_null(2)), (3, 17850, true));
+    assert_eq!(rows.column_by_name("line").unwrap().as_primitive::<Int64Type>().values()[..], [2, 3, 4]);
+}
