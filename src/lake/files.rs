@@ -29,8 +29,8 @@ use serde_json::{Map, Value, json};
 
 use super::LakeError;
 
-/// Where a file is closed and the next begun, so that a merge that touches one row rewrites no more than this.
-const TARGET_BYTES: usize = 64 << 20;
+/// Where a file is closed and the next begun: a merge that touches one row rewrites no more than this, and files are its unit of work.
+const TARGET_BYTES: usize = 32 << 20;
 /// Small enough that statistics skip much, large enough that several cores share a file.
 const ROW_GROUP_ROWS: usize = 262_144;
 

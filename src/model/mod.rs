@@ -9,6 +9,7 @@
 //! | `canonical.rs` | the tables every project has, with their columns |
 //! | `staging.rs` | one source's rows into a canonical table: the union by name, ids and money |
 //! | `identities.rs`, `people.rs` | which records are the same person: the rule, and its reading from staging |
+//! | `records.rs` | several records of one person into one row of `customers` |
 //! | `snapshot.rs` | the ledger as tables that SQL can read |
 //! | `build/` | the build: what is new is written, audited and published together |
 //! | `check.rs`, `shape.rs` | what can be known without data; what columns a table will have |
@@ -26,6 +27,7 @@ mod identities;
 mod library;
 mod params;
 mod people;
+mod records;
 mod segment;
 mod shape;
 mod snapshot;

@@ -8,6 +8,7 @@ use super::{
     canonical::{self, Table},
     file::SqlFile,
     library::LEDGER_SOURCE,
+    records::KNOWN,
     shape::{cast, literal, quoted},
 };
 use crate::{config::nearest, diagnosis::Diagnosis};
@@ -45,11 +46,10 @@ pub(crate) fn column_problem(table: &Table, file: &SqlFile, columns: &Schema) ->
     Some(file.place().put(Diagnosis::new("missing_column", message), file.place().line).hint(format!("select it `as {missing}`")))
 }
 
-/// The query that makes a canonical table from its staging views; none where it has no staging files.
+/// The query that makes a canonical table from its staging views; `customers` is made from [`records_query`].
 pub(crate) fn canonical_query(table: &Table, staged: &[Staged<'_>]) -> String {
     match (table.name, staged) {
-        (_, []) if table.name != "customers" => empty_query(table),
-        ("customers", _) => customers_query(table, staged),
+        (_, []) => empty_query(table),
         ("consents", _) => {
             let union = union(table, staged);
             // Two records of one person may answer at one instant, as in a bulk import: the answer that forbids wins.
@@ -159,25 +159,24 @@ pub(crate) fn unpriced_query(table: &Table, staged: &[Staged<'_>]) -> Option<Str
     ))
 }
 
-/// One row a person: of each column the first value that is there, the most recently updated record asked first and records that were
-/// deleted last; the earliest `created_at`; `deleted_at` only where every record is deleted.
-///
-/// Window functions that read forward only: one sort, which may spill, and then a stream.
-fn customers_query(table: &Table, staged: &[Staged<'_>]) -> String {
-    let own = ["customer_id", "locale", "timezone", "created_at", "updated_at", "deleted_at"];
-    let plain: Vec<&str> = table.schema.fields().iter().map(|f| f.name().as_str()).filter(|name| !own.contains(name)).collect();
+/// Every record of every person, in the order [`super::records`] merges them.
+pub(crate) fn records_query(table: &Table, staged: &[Staged<'_>]) -> String {
     let mut records: Vec<String> = staged
         .iter()
         .map(|part| {
             let columns = table.schema.fields().iter().filter(|field| field.name() != "customer_id").map(|field| {
                 let name = field.name();
                 match part.columns.column_with_name(name) {
+                    // What stands for nothing must not hide another record's value.
+                    Some(_) if *field.data_type() == DataType::Utf8 => {
+                        format!("nullif({}, '') as {}", cast(&format!("s.{}", quoted(name)), field.data_type()), quoted(name))
+                    }
                     Some(_) => format!("{} as {}", cast(&format!("s.{}", quoted(name)), field.data_type()), quoted(name)),
                     None => null(name, field.data_type()),
                 }
             });
             format!(
-                "select i.customer_id as customer_id, {} as source, {} as source_id, 1 as known, {} from {} s{}",
+                "select i.customer_id as customer_id, {} as source, {} as source_id, 1 as {KNOWN}, {} from {} s{}",
                 literal(part.source),
                 cast("s.customer_id", &DataType::Utf8),
                 columns.collect::<Vec<_>>().join(", "),
@@ -187,24 +186,8 @@ fn customers_query(table: &Table, staged: &[Staged<'_>]) -> String {
         })
         .collect();
     records.push(bare_records(table, staged));
-    let first = |name: &str| format!("first_value({name}) ignore nulls over w as {name}");
-    let firsts: Vec<String> = plain.iter().map(|name| first(name)).collect();
-    let order =
-        "partition by customer_id order by deleted_at is not null, coalesce(updated_at, created_at) desc nulls last, source, source_id";
-    let columns = table.schema.fields().iter().map(|field| match field.name().as_str() {
-        "locale" => "coalesce(locale, $brand_locale) as locale".to_owned(),
-        "timezone" => "coalesce(timezone, $brand_timezone) as timezone".to_owned(),
-        name => quoted(name),
-    });
     format!(
-        "select {} from (select customer_id, {}, first_value(nullif(locale, '')) ignore nulls over w as locale, \
-         first_value(nullif(timezone, '')) ignore nulls over w as timezone, min(created_at) over w as created_at, \
-         max(updated_at) over w as updated_at, \
-         case when count(deleted_at) over w = sum(known) over w then max(deleted_at) over w end as deleted_at, \
-         lead(1) over ({order}) is null as complete from ({}) window w as ({order} rows between unbounded preceding and current row)) \
-         where complete",
-        columns.collect::<Vec<_>>().join(", "),
-        firsts.join(", "),
+        "select * from ({}) order by customer_id, deleted_at is not null, coalesce(updated_at, created_at) desc nulls last, source, source_id",
         records.join(" union all ")
     )
 }
@@ -224,7 +207,7 @@ fn bare_records(table: &Table, staged: &[Staged<'_>]) -> String {
         true => String::new(),
         false => format!(" left anti join ({}) l on i.source = l.source and i.source_id = l.source_id", listed.join(" union all ")),
     };
-    format!("select i.customer_id, i.source, i.source_id, 0 as known, {columns} from identities i{anti}")
+    format!("select i.customer_id, i.source, i.source_id, 0 as {KNOWN}, {columns} from identities i{anti}")
 }
 
 /// The rate of every day from the first that is known to the last day asked for, so that a join on the day finds the latest rate.

@@ -73,15 +73,21 @@ async fn gather(shop: &Workshop<'_>) -> Result<FreshContactState, Trouble> {
     Ok(fresh)
 }
 
-/// One row a person. Of several answers about one channel the latest counts, and of two at one instant the one that forbids.
+/// One row a person. Of several answers about one channel the latest counts, and of two at one instant the one that forbids; only a plain
+/// yes is consent, and whatever else a source says about a person who was asked is a no.
 fn query(union: &BTreeMap<&str, String>, members: &[String]) -> String {
     let of = |name: &str| union.get(name).map_or("", String::as_str);
+    let latest = |purpose: &str, answer: &str| {
+        format!("max(coalesce(at, timestamp '1970-01-01T00:00:00Z')) filter (where purpose = '{purpose}' and status {answer})")
+    };
+    let latest = |purpose: &str| {
+        let (yes, no) = (latest(purpose, "= 'granted'"), latest(purpose, "not in ('granted', 'unknown', '')"));
+        format!("{yes} as {purpose}_yes, {no} as {purpose}_no")
+    };
     let consent = |purpose: &str| {
         format!(
-            "(select customer_id, status from (select customer_id, status, row_number() over \
-             (partition by customer_id order by at desc nulls last, status) as n from ({}) \
-             where channel = 'email' and purpose = '{purpose}' and customer_id is not null) where n = 1)",
-            of("consents")
+            "case when n.{purpose}_yes is null and n.{purpose}_no is null then 'unknown' \
+             when n.{purpose}_no is null or n.{purpose}_yes > n.{purpose}_no then 'granted' else 'denied' end as {purpose}"
         )
     };
     let members = match members.is_empty() {
@@ -89,20 +95,23 @@ fn query(union: &BTreeMap<&str, String>, members: &[String]) -> String {
         false => members.join(" union all "),
     };
     format!(
-        "select c.customer_id, m.status as marketing, s.status as service, coalesce(t.open, false) as open, o.last_at as ordered, \
-         t.last_at as complained, c.timezone, c.deleted_at is not null as deleted, g.segments \
+        "select c.customer_id, {}, {}, coalesce(t.open, false) as open, o.last_at as ordered, t.last_at as complained, c.timezone, \
+         c.deleted_at is not null as deleted, g.segments \
          from customers c \
-         left join {} m on m.customer_id = c.customer_id \
-         left join {} s on s.customer_id = c.customer_id \
+         left join (select customer_id, {}, {} from ({}) where channel = 'email' and customer_id is not null group by customer_id) n \
+           on n.customer_id = c.customer_id \
          left join (select customer_id, max(ordered_at) as last_at from ({}) \
            where customer_id is not null and coalesce(status, '') <> 'cancelled' group by customer_id) o on o.customer_id = c.customer_id \
          left join (select customer_id, max(opened_at) as last_at, \
            bool_or(coalesce(resolved_at > $as_of, coalesce(status, '') not in ('solved', 'closed', 'resolved'))) as open from ({}) \
            where customer_id is not null and kind = 'complaint' group by customer_id) t on t.customer_id = c.customer_id \
-         left join (select customer_id, string_agg(segment, ',' order by segment) as segments from ({members}) group by customer_id) g \
+         left join (select customer_id, string_agg(segment, ',') as segments from ({members}) group by customer_id) g \
            on g.customer_id = c.customer_id",
         consent("marketing"),
         consent("service"),
+        latest("marketing"),
+        latest("service"),
+        of("consents"),
         of("orders"),
         of("tickets"),
     )
@@ -121,33 +130,20 @@ fn people(batch: &RecordBatch) -> Vec<ContactState> {
     };
     let people = (0..batch.num_rows()).map(|row| ContactState {
         customer_id: CustomerId::new(text(0, row).unwrap_or_default()),
-        marketing_email: answer(text(1, row)).to_owned(),
-        service_email: answer(text(2, row)).to_owned(),
+        marketing_email: text(1, row).unwrap_or("unknown").to_owned(),
+        service_email: text(2, row).unwrap_or("unknown").to_owned(),
         open_complaint: yes(3, row),
         last_order_at: at(4, row),
         last_complaint_at: at(5, row),
         timezone: text(6, row).unwrap_or("UTC").to_owned(),
         deleted: yes(7, row),
-        segments: text(8, row).map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+        segments: sorted(text(8, row)),
     });
     people.collect()
 }
 
-/// Only a plain yes is consent; whatever else a source says about a person who was asked is a no.
-fn answer(status: Option<&str>) -> &'static str {
-    match status {
-        Some("granted") => "granted",
-        None | Some("" | "unknown") => "unknown",
-        Some(_) => "denied",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_plain_yes_is_consent() {
-        assert_eq!([Some("granted"), None, Some("revoked"), Some("denied")].map(answer), ["granted", "unknown", "denied", "denied"]);
-    }
+fn sorted(list: Option<&str>) -> Vec<String> {
+    let mut names: Vec<String> = list.into_iter().flat_map(|list| list.split(',')).map(str::to_owned).collect();
+    names.sort();
+    names
 }

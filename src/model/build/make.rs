@@ -20,6 +20,7 @@ use crate::{
         canonical::{self, Table},
         file::Place,
         people::{self, View},
+        records::one_row_a_person,
         shape::{self, quoted},
         snapshot::{self, LEDGER_ROWS, Snapshot},
         staging::{self, FX_DAYS, Staged},
@@ -74,11 +75,29 @@ impl<'a> Workshop<'a> {
         let views = self.views(name, &self.always).await?;
         let session = self.staging_session(&table, &views).await?;
         let staged = staged(&views);
-        let sql = staging::canonical_query(&table, &staged);
-        let written = self.replace(name, &session, &own_query(&sql, self.always.clone()), NOWHERE).await?;
+        let written = match name {
+            "customers" => self.write_customers(&table, &session, &staged).await?,
+            _ => {
+                let sql = staging::canonical_query(&table, &staged);
+                self.replace(name, &session, &own_query(&sql, self.always.clone()), NOWHERE).await?
+            }
+        };
         self.priced(&table, &session, &staged, written).await?;
         self.audit(name, written, &owned(table.key), &[], None).await?;
         Ok(written)
+    }
+
+    /// One row a person.
+    async fn write_customers(&self, table: &Table, session: &Session, staged: &[Staged<'_>]) -> Result<Written, Trouble> {
+        let sql = staging::records_query(table, staged);
+        let query = own_query(&sql, BTreeMap::new());
+        let records = session.stream(&query).await?;
+        let rows = one_row_a_person(records, Arc::clone(&table.schema), &self.request.brand);
+        let written = self.lake().replace(table.name, Arc::clone(&table.schema), rows, self.commit()).await;
+        written.map_err(|error| match error.source_error() {
+            Some(source) => session.explain(&query, source).into(),
+            None => error.into(),
+        })
     }
 
     /// The staging views of a canonical table; those of `sql/staging` that bind `$as_of` see what had happened by then.

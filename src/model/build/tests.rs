@@ -98,7 +98,12 @@ impl Project {
              select f.customer_id, c.email, f.orders from features f join customers c on c.customer_id = f.customer_id\n\
              where days_between(f.last_order_at, $as_of) > $quiet",
         );
-        project.write("metrics/size", "select count(*) as people from customers");
+        project.write(
+            "metrics/size",
+            "/* ---\nkey = ['name', 'part']\n--- */\nselect 'people' as name, 'all' as part, count(*) as n from customers\n\
+             union all select 'people' as name, country as part, count(*) as n from customers where country is not null group by country\n\
+             union all select 'orders' as name, 'all' as part, count(*) as n from orders",
+        );
         project
     }
 
@@ -328,7 +333,7 @@ async fn a_few_names_build_only_what_they_need() {
     project.people().await;
     let built = project.build_with(0, None, &["size".to_owned()]).await;
     let names: Vec<&str> = built.tables.iter().map(|table| table.name.as_str()).collect();
-    assert_eq!(names, ["identities", "customers", "size"]);
+    assert_eq!(names, ["fx_rates", "identities", "customers", "orders", "size"]);
     assert_eq!(project.ledger.contact_state_published().await.unwrap(), None);
     let unknown = ["siez".to_owned()];
     let request = BuildRequest {
@@ -423,6 +428,32 @@ async fn each_audit_is_kept() {
             assert_eq!((failure.code.as_str(), failure.line), ("audit", Some(3)), "{audit}");
         }
     }
+}
+
+#[tokio::test]
+async fn figures_of_several_kinds_stand_in_one_table() {
+    let project = Project::new().await;
+    project.people().await;
+    let sql = "/* ---\nkey = ['name', 'part', 'unit', 'day']\n--- */\n\
+        select 'people' as name, locale as part, 'a' as unit, date '2026-01-01' as day, count(*) as n from customers group by locale\n\
+        union all select 'orders' as name, 'all' as part, status as unit, cast(ordered_at as date) as day, count(*) as n\n\
+        from orders group by status, cast(ordered_at as date)\n\
+        union all select customer_id as name, 'one' as part, 'b' as unit, date '2026-01-02' as day, 1 as n from customers";
+    project.write("metrics/size", sql);
+    let built = project.build(0).await;
+    assert!(built.failures.is_empty(), "{:?}", built.failures);
+    let rows = project.lake.read("size", Some(built.versions["size"])).await.unwrap();
+    let ordered: Vec<String> = rows
+        .iter()
+        .flat_map(|batch| {
+            let column = |name: &str, row: usize| array_value_to_string(batch.column_by_name(name).unwrap(), row).unwrap();
+            (0..batch.num_rows())
+                .map(|row| format!("{} {} {} {}", column("name", row), column("part", row), column("unit", row), column("day", row)))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(ordered.len(), 7);
+    assert!(ordered.is_sorted(), "{ordered:?}");
 }
 
 #[tokio::test]
