@@ -157,9 +157,9 @@ fn everything_but_one_select_is_refused_with_its_place() {
 
 #[test]
 fn what_may_differ_from_run_to_run_is_found_with_its_place() {
-    let findings = |sql: &str| -> Vec<(String, Severity, Option<(usize, usize)>)> {
+    let findings = |sql: &str| {
         let findings = parse_select(sql, NOWHERE).unwrap().findings;
-        findings.into_iter().map(|f| (f.diagnosis.code, f.severity, f.diagnosis.line.zip(f.diagnosis.column))).collect()
+        findings.into_iter().map(|f| (f.diagnosis.code, f.severity, f.diagnosis.line.zip(f.diagnosis.column))).collect::<Vec<_>>()
     };
     let unordered = |line, column| vec![("sql_unordered".to_owned(), Severity::Error, Some((line, column)))];
     assert_eq!(findings("select array_agg(x) from t"), unordered(1, 8));

@@ -10,12 +10,12 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Expired, LakeError,
-    log::{LOG, Lifetime, Snapshot, lifetimes},
+    log::{LOG, Lifetime, Memory, Snapshot, memory},
 };
 
 /// Removes what is not needed. Blocking.
 pub(super) fn expire(folder: &Path, newest: &Snapshot, cutoff: DateTime<Utc>, pinned: &[i64]) -> Result<Expired, LakeError> {
-    let (files, commits) = lifetimes(folder, newest)?;
+    let Memory { files, commits } = memory(folder, newest)?;
     let needed = needed(&commits, newest.version, cutoff, pinned);
     let mut expired = Expired::default();
     for (path, modified, bytes) in data_files(folder)? {

@@ -270,8 +270,15 @@ pub(super) struct Lifetime {
     pub(super) removed: Option<i64>,
 }
 
-/// Every file the log still knows, with its lifetime, and the instant of every commit.
-pub(super) fn lifetimes(folder: &Path, newest: &Snapshot) -> Result<(HashMap<String, Lifetime>, Vec<(i64, DateTime<Utc>)>), LakeError> {
+/// What the log remembers: every file it still knows, with its lifetime, and the instant of every commit.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) files: HashMap<String, Lifetime>,
+    pub(super) commits: Vec<(i64, DateTime<Utc>)>,
+}
+
+/// Reads the whole log.
+pub(super) fn memory(folder: &Path, newest: &Snapshot) -> Result<Memory, LakeError> {
     let mut files: HashMap<String, Lifetime> = newest.files.iter().map(|file| (file.name.clone(), Lifetime::default())).collect();
     let mut instants = Vec::new();
     for (version, path) in commits(folder)? {
@@ -292,7 +299,7 @@ pub(super) fn lifetimes(folder: &Path, newest: &Snapshot) -> Result<(HashMap<Str
         }
         instants.push((version, instant.unwrap_or_default()));
     }
-    Ok((files, instants))
+    Ok(Memory { files, commits: instants })
 }
 
 #[cfg(test)]
