@@ -199,7 +199,7 @@ fn a_stale_plan_is_not_delivered() {
     let plan = folder.json(&["plans"]);
     let plan = plan.as_array().unwrap().iter().find(|plan| plan["campaign"] == "win-back").unwrap()["plan"].as_str().unwrap().to_owned();
     let error = error(folder.run(&["approve", &plan, "--by", "Mara", "--format", "json"]), 2);
-    assert_eq!(error["code"], "expired", "{error}");
+    assert_eq!(error["code"], "plan_expired", "{error}");
     folder.run(&["deliver", &plan]).ended(2);
     assert!(folder.outbox().is_empty());
 }

@@ -68,7 +68,7 @@ fn two_nights_show_who_entered_and_who_left() {
     assert_ne!(last_night["as_of"], tonight["as_of"]);
     let plan = folder.plan_of("check-in")["plan"].as_str().unwrap().to_owned();
     let page = std::fs::read_to_string(folder.path(&format!("data/plans/{plan}/review.html"))).unwrap();
-    assert!(page.to_lowercase().contains("entered"), "the page says who entered since the last plan");
+    assert!(page.contains("came into the segment") && page.contains("left it"), "the page says who entered and left since the last plan");
     // A replay is never delivered by accident.
     let replay = last_night["plans"][0].as_str().unwrap();
     let answer = folder.run(&["approve", replay, "--by", "Mara"]);

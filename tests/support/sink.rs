@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::{TcpListener, TcpStream},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -25,6 +26,11 @@ impl Sink {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program);
+        // It refuses to work as the superuser; whoever it becomes must be able to write here.
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.args(["-u", "nobody"]);
+        }
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         command.args(extra).arg("-d").arg("%H%M%S.").arg(format!("127.0.0.1:{port}")).arg("1000");
         command.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().unwrap();
