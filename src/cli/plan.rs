@@ -111,7 +111,8 @@ pub(super) async fn list(global: &Global, args: PlansArgs) -> Result<Exit, Failu
 pub(super) async fn approve(global: &Global, args: ApproveArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let summary = find(&house, &args.plan).await?;
-    campaign::approve(house.project.root(), &house.ledger, house.project.keys(), &summary.plan, &args.by, house.project.clock().now()).await?;
+    campaign::approve(house.project.root(), &house.ledger, house.project.keys(), &summary.plan, &args.by, house.project.clock().now())
+        .await?;
     let summary = find(&house, &args.plan).await?;
     let text = format!("Approved for {} people.\nTo send: perennial deliver {}", summary.planned, summary.plan);
     output::print(global, &summary, text);

@@ -34,7 +34,12 @@ async fn metric(global: &Global, house: &House, name: &str) -> Result<Exit, Fail
     let metrics: Vec<&SqlFile> = house.library.files().filter(|file| file.kind == Kind::Metric).collect();
     let Some(file) = metrics.iter().find(|file| file.name == name) else {
         let diagnosis = Diagnosis::new("unknown_report", format!("there is no report `{name}`")).in_file("sql/metrics");
-        return Err(Failure::wrong(diagnosis.hint(format!("there are: {}, campaign NAME", metrics.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ")))));
+        return Err(Failure::wrong(
+            diagnosis.hint(format!(
+                "there are: {}, campaign NAME",
+                metrics.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ")
+            )),
+        ));
     };
     let description = file.front.description.clone().unwrap_or_default();
     let sql = format!("select * from {name} order by 1");

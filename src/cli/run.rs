@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::{global::Global, output};
 use crate::{
     diagnosis::{Diagnosis, Exit, Failure},
-    ledger::PlanStatus,
     job::{self, House, Job, Moment, RunOutcome, Step},
+    ledger::PlanStatus,
 };
 
 #[derive(Debug, clap::Args)]

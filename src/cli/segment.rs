@@ -85,12 +85,12 @@ async fn preview(global: &Global, house: &House, file: &SqlFile) -> Result<Exit,
     let moment = Moment::of(&house.project, None, Step::Build, None)?;
     let published = house.ledger.published().await?;
     let defaults = house.project.brand_defaults();
-    let seen =
-        model::preview(&house.library, &house.engine, &house.lake, &published, &file.name, moment.as_of, &defaults, SAMPLE).await?;
+    let seen = model::preview(&house.library, &house.engine, &house.lake, &published, &file.name, moment.as_of, &defaults, SAMPLE).await?;
     let failed = |error: arrow::error::ArrowError| Failure::failed(Diagnosis::new("output", error.to_string()));
     let mut text = format!("{} people as the file stands now\n", seen.rows);
     if let Some(change) = &seen.change {
-        let _ = writeln!(text, "against the last build: {} enter, {} leave, {} stay", change.entered.len(), change.left.len(), change.stayed);
+        let _ =
+            writeln!(text, "against the last build: {} enter, {} leave, {} stay", change.entered.len(), change.left.len(), change.stayed);
     }
     let _ = writeln!(text, "\n{:<20} {:>7} {:>9}  smallest … largest", "column", "empty", "different");
     for column in &seen.columns {
@@ -113,7 +113,9 @@ async fn diff(global: &Global, house: &House, file: &SqlFile) -> Result<Exit, Fa
     let versions = house.ledger.versions_of(&file.name, 2).await?;
     let [(now, _), (before, at)] = versions[..] else {
         let diagnosis = Diagnosis::new("one_build", format!("`{}` has not been built twice yet", file.name));
-        return Err(Failure::wrong(diagnosis.hint("run `perennial run nightly` on another night, or `perennial segment preview` for what a change would do")));
+        return Err(Failure::wrong(
+            diagnosis.hint("run `perennial run nightly` on another night, or `perennial segment preview` for what a change would do"),
+        ));
     };
     let diff = model::difference(&house.engine, &file.name, (&house.lake, before), (&house.lake, now)).await?;
     let since = at.format("%F %H:%M UTC");

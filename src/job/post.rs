@@ -14,7 +14,10 @@ pub(super) fn delivery(plan: FrozenPlan) -> Result<Delivery, Failure> {
     let plan = Arc::new(plan);
     let (record, settings) = (plan.record().clone(), plan.settings().clone());
     let timezone = plan.brand().timezone.parse().map_err(|_| {
-        Failure::wrong(Diagnosis::new("timezone", format!("`{}` is not a time zone", plan.brand().timezone)).hint("plan again with a zone of the IANA database"))
+        Failure::wrong(
+            Diagnosis::new("timezone", format!("`{}` is not a time zone", plan.brand().timezone))
+                .hint("plan again with a zone of the IANA database"),
+        )
     })?;
     let letters = Letters { plan: Arc::clone(&plan), templates: plan.templates()? };
     Ok(Delivery {

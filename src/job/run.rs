@@ -98,12 +98,21 @@ pub async fn run(house: &House, job: &Job, moment: Moment, deliver: bool, progre
     result.map(|()| outcome)
 }
 
-async fn steps_of(house: &House, job: &Job, moment: Moment, deliver: bool, progress: Progress, outcome: &mut RunOutcome) -> Result<(), Failure> {
+async fn steps_of(
+    house: &House,
+    job: &Job,
+    moment: Moment,
+    deliver: bool,
+    progress: Progress,
+    outcome: &mut RunOutcome,
+) -> Result<(), Failure> {
     let run = outcome.run.clone();
     let mut versions = None;
     for step in &job.steps {
         if house.stop.is_cancelled() {
-            return Err(Failure::failed(Diagnosis::new("stopped", "the run was asked to stop").hint("run it again; it goes on where it stopped")));
+            return Err(Failure::failed(
+                Diagnosis::new("stopped", "the run was asked to stop").hint("run it again; it goes on where it stopped"),
+            ));
         }
         match step {
             Step::Pull => {

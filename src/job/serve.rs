@@ -1,6 +1,5 @@
 //! Every job on its schedule, until told to stop.
 
-use chrono::{DateTime, Utc};
 use super::{House, Job, Moment, run};
 use crate::{
     diagnosis::{Diagnosis, Failure},
@@ -8,6 +7,7 @@ use crate::{
     schedule::Waker,
     source::Progress,
 };
+use chrono::{DateTime, Utc};
 
 /// Runs due slots, each once, one after the other, until the house is asked to stop; a run under way ends at its next step.
 ///

@@ -28,7 +28,14 @@ use crate::{
 ///
 /// # Errors
 /// Where a stream fails; the others are finished first.
-pub async fn pull(house: &House, moment: Moment, only: &[String], full: bool, run: &str, progress: Progress) -> Result<Vec<Pulled>, Failure> {
+pub async fn pull(
+    house: &House,
+    moment: Moment,
+    only: &[String],
+    full: bool,
+    run: &str,
+    progress: Progress,
+) -> Result<Vec<Pulled>, Failure> {
     let only = source::select(&house.sources, only)?;
     let _lease = house.lake.write_lease()?;
     let shop = if house.sources.iter().any(Source::is_practice) {
@@ -205,7 +212,9 @@ async fn deliverable(house: &House, which: Deliverable) -> Result<Vec<PlanId>, F
         }
         let by_rule = || async {
             let events = house.ledger.plan_events(&record.plan).await?;
-            Ok::<bool, Failure>(events.iter().rfind(|event| event.what == "approved").is_some_and(|event| event.by.as_deref() == Some("auto")))
+            Ok::<bool, Failure>(
+                events.iter().rfind(|event| event.what == "approved").is_some_and(|event| event.by.as_deref() == Some("auto")),
+            )
         };
         if which == Deliverable::Approved || by_rule().await? {
             plans.push(record.plan);
@@ -222,7 +231,9 @@ pub async fn deliver(house: &House, plan: &PlanId, options: Options) -> Result<A
     let frozen = FrozenPlan::open(house.project.root(), &house.ledger, house.project.keys(), plan).await?;
     let delivery = Arc::new(post::delivery(frozen)?);
     let account = delivery::deliver(&house.post(), &delivery, options).await?;
-    for (state, count) in [("accepted", account.this_run.accepted), ("rejected", account.this_run.rejected), ("unknown", account.this_run.unknown)] {
+    for (state, count) in
+        [("accepted", account.this_run.accepted), ("rejected", account.this_run.rejected), ("unknown", account.this_run.unknown)]
+    {
         metrics::counter!("perennial_messages_total", "state" => state).increment(count);
     }
     Ok(account)

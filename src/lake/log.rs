@@ -227,13 +227,19 @@ fn link(folder: &Path, table: &str, version: i64, bytes: &[u8]) -> Result<(), La
     };
     write().map_err(LakeError::io(&draft))?;
     let published = log.join(format!("{version:020}.json"));
-    let linked = std::fs::hard_link(&draft, &published);
-    let _ = std::fs::remove_file(&draft);
-    match linked {
-        Ok(()) => sync(&log).map_err(LakeError::io(&log)),
+    let linked = match std::fs::hard_link(&draft, &published) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(LakeError::Conflict(table.to_owned())),
-        Err(error) => Err(LakeError::io(&published)(error)),
+        // Some file systems know no links; there the lease alone keeps a second writer out.
+        Err(_) if !published.exists() => std::fs::rename(&draft, &published).map_err(LakeError::io(&published)),
+        linked => linked.map_err(LakeError::io(&published)),
+    };
+    let _ = std::fs::remove_file(&draft);
+    linked?;
+    if let Err(error) = sync(&log) {
+        // It is published all the same: taking it for a failure would remove the files it names.
+        tracing::warn!(table, version, %error, "a version was published, but not synced to disk");
     }
+    Ok(())
 }
 
 /// Makes the names in a folder durable.

@@ -193,7 +193,7 @@ impl Lake {
             None => columns::storable(table, &schema)?,
         };
         let change = Change { schema: Some(schema), ..Change::default() };
-        self.publish(table, base, change, Commit::default()).await
+        self.publish(table, base, change, Commit::default(), None).await
     }
 
     /// Upserts by key; of two rows with one key the later in `rows` wins. Without rows, commits the cursor alone.
@@ -220,8 +220,7 @@ impl Lake {
         .await?;
         let before = base.as_ref().map_or(0, Snapshot::rows);
         let change = Change { schema: evolved, ..merged.change };
-        let version = self.publish(table, base, change, commit).await?;
-        staging.keep();
+        let version = self.publish(table, base, change, commit, Some(staging)).await?;
         Ok(Written { version, rows: before + merged.inserted, inserted: merged.inserted, updated: merged.updated })
     }
 
@@ -245,8 +244,7 @@ impl Lake {
         })
         .await?;
         let before = base.as_ref().map_or(0, Snapshot::rows);
-        let version = self.publish(table, base, Change { schema: evolved, ..change }, commit).await?;
-        staging.keep();
+        let version = self.publish(table, base, Change { schema: evolved, ..change }, commit, Some(staging)).await?;
         Ok(Written { version, rows: before + inserted, inserted, updated: 0 })
     }
 
@@ -301,8 +299,7 @@ impl Lake {
             None => (Vec::new(), true),
         };
         let change = Change { add, remove, schema: changed.then_some(schema), overwrite: true };
-        let version = self.publish(table, base, change, commit).await?;
-        staging.keep();
+        let version = self.publish(table, base, change, commit, Some(staging)).await?;
         Ok(Written { version, rows: count, inserted: count, updated: 0 })
     }
 
@@ -391,9 +388,24 @@ impl Lake {
         self.find(table, version).await?.ok_or_else(|| LakeError::NoTable(table.to_owned()))
     }
 
-    async fn publish(&self, table: &str, base: Option<Snapshot>, change: Change, commit: Commit) -> Result<i64, LakeError> {
+    async fn publish(
+        &self,
+        table: &str,
+        base: Option<Snapshot>,
+        change: Change,
+        commit: Commit,
+        staging: Option<Arc<Staging>>,
+    ) -> Result<i64, LakeError> {
         let (folder, name) = (self.folder(table)?, table.to_owned());
-        let version = blocking(table, move || log::publish(&folder, &name, base.as_ref(), change, &commit)).await?;
+        let version = blocking(table, move || {
+            let version = log::publish(&folder, &name, base.as_ref(), change, &commit)?;
+            // Here and not in the caller, which may be gone by now: its files belong to the version that names them.
+            if let Some(staging) = staging {
+                staging.keep();
+            }
+            Ok(version)
+        })
+        .await?;
         log::checkpoint(&self.folder(table)?, table, version).await;
         Ok(version)
     }
@@ -403,7 +415,7 @@ impl Lake {
         let base = base.ok_or_else(|| LakeError::NoTable(table.to_owned()))?;
         let (rows, mut version) = (base.rows(), base.version);
         if commit.cursor.is_some() {
-            version = self.publish(table, Some(base), Change::default(), commit).await?;
+            version = self.publish(table, Some(base), Change::default(), commit, None).await?;
         }
         Ok(Written { version, rows, inserted: 0, updated: 0 })
     }

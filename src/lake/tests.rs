@@ -385,6 +385,53 @@ async fn what_no_table_can_hold_is_refused_with_its_column() {
 }
 
 #[tokio::test]
+async fn keys_of_several_columns_nulls_and_long_texts_are_told_apart() {
+    let (_folder, lake) = lake();
+    let key = ["source".to_owned(), "line".to_owned()];
+    // Longer than what Parquet keeps of a value in its statistics.
+    let long = |end: &str| format!("{}{end}", "x".repeat(200));
+    let rows = |value: i64, keys: &[(Option<String>, Option<i64>)]| {
+        batch(vec![
+            ("source", Arc::new(keys.iter().map(|key| key.0.clone()).collect::<StringArray>())),
+            ("line", Arc::new(keys.iter().map(|key| key.1).collect::<Int64Array>())),
+            ("value", Arc::new(Int64Array::from(vec![value; keys.len()]))),
+        ])
+    };
+    let first = rows(1, &[(Some(long("a")), Some(1)), (Some(long("b")), Some(1)), (None, Some(1)), (Some(long("b")), None)]);
+    lake.merge("items", &key, vec![first], Commit::default()).await.unwrap();
+    let second = rows(2, &[(Some(long("b")), Some(1)), (None, Some(1)), (Some(long("c")), Some(1)), (Some(String::new()), Some(1))]);
+    let written = lake.merge("items", &key, vec![second], Commit::default()).await.unwrap();
+    assert_eq!((written.rows, written.inserted, written.updated), (6, 2, 2));
+    assert_eq!(count(&lake, "items", "select sum(value) from items").await, 2 + 2 * 4);
+    // By a number.
+    let by_line = |line: i64| batch(vec![("line", Arc::new(Int64Array::from(vec![line])) as ArrayRef)]);
+    for line in [5, -3, 5, 9] {
+        lake.merge("lines", &key[1..], vec![by_line(line)], Commit::default()).await.unwrap();
+    }
+    assert_eq!(count(&lake, "lines", "select count(*) from lines").await, 3);
+}
+
+#[tokio::test]
+async fn a_merge_leaves_files_without_its_keys_alone_and_keeps_the_order_in_the_others() {
+    let (_folder, lake) = lake();
+    for first in ["a", "m"] {
+        let rows: Vec<(String, i64)> = (0..100).map(|n| (format!("{first}{n:03}"), n)).collect();
+        let rows: Vec<(&str, i64)> = rows.iter().map(|(id, n)| (id.as_str(), *n)).collect();
+        lake.merge("people", &key(), vec![people(&rows)], Commit::default()).await.unwrap();
+    }
+    let names = |snapshot: Snapshot| snapshot.files.into_iter().map(|file| file.name).collect::<Vec<_>>();
+    let before = names(lake.find("people", None).await.unwrap().unwrap());
+    lake.merge("people", &key(), vec![people(&[("m050", -1)])], Commit::default()).await.unwrap();
+    let after = names(lake.find("people", None).await.unwrap().unwrap());
+    assert_eq!(after.len(), 2);
+    assert_eq!(after[0], before[0], "the file of the others is the same");
+    assert_ne!(after[1], before[1]);
+    let rows = lake.read("people", None).await.unwrap();
+    let ids: Vec<_> = rows.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
+    assert!(ids.is_sorted(), "clustered as before");
+}
+
+#[tokio::test]
 async fn two_merges_at_once_both_count() {
     let (_folder, lake) = lake();
     let merge = |id: &'static str| {

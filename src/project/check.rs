@@ -50,7 +50,10 @@ async fn sql_and_templates(project: &Project, sources: &[Source], campaigns: &[C
     let broken_sql = findings.iter().any(|finding| finding.severity == Severity::Error);
     for campaign in campaigns {
         let (brand, segment) = (&project.deployment().brand, &campaign.settings.segment);
-        let Some(templates) = kept(Templates::load(&project.root().join(&campaign.folder), campaign.settings.channel, brand, false).map_err(Failure::from), findings) else {
+        let Some(templates) = kept(
+            Templates::load(&project.root().join(&campaign.folder), campaign.settings.channel, brand, false).map_err(Failure::from),
+            findings,
+        ) else {
             continue;
         };
         if !library.segments().any(|file| file.name == *segment) {

@@ -44,8 +44,7 @@ fn render(shared: &Shared, status: StatusCode, state: &str) -> Response {
     let house = &shared.house;
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::Html);
-    let values =
-        context! { brand => &house.brand.name, color => &house.brand.color, practice => house.practice, state };
+    let values = context! { brand => &house.brand.name, color => &house.brand.color, practice => house.practice, state };
     match environment.render_str(PAGE, values) {
         Ok(html) => (
             status,

@@ -47,6 +47,8 @@ pub(crate) struct Stream {
     line: Vec<u8>,
     replied: bool,
     asked: bool,
+    /// Something was slipped in: not another byte is read or written.
+    spoilt: bool,
 }
 
 impl Stream {
@@ -54,14 +56,15 @@ impl Stream {
     pub(crate) fn new(tcp: TcpStream, gauge: Arc<Gauge>) -> io::Result<Self> {
         // Without this the last packet of every message waits about 40 ms for the other side's acknowledgement.
         tcp.set_nodelay(true)?;
-        Ok(Self { tcp, gauge, line: Vec::new(), replied: false, asked: false })
+        Ok(Self { tcp, gauge, line: Vec::new(), replied: false, asked: false, spoilt: false })
     }
 
     /// Refuses bytes that follow the reply to STARTTLS in the open: they would be taken for replies of the sealed connection.
     fn watch(&mut self, bytes: &[u8]) -> io::Result<()> {
         for byte in bytes {
             if self.replied {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "something was slipped in before the handshake"));
+                self.spoilt = true;
+                return Err(spoilt());
             }
             self.line.push(*byte);
             if *byte == b'\n' {
@@ -73,8 +76,15 @@ impl Stream {
     }
 }
 
+fn spoilt() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "something was slipped in before the handshake")
+}
+
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.spoilt {
+            return Poll::Ready(Err(spoilt()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
         if self.gauge.starting_tls.load(Ordering::Acquire) {
@@ -87,6 +97,9 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.spoilt {
+            return Poll::Ready(Err(spoilt()));
+        }
         let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
         self.gauge.written.fetch_add(written as u64, Ordering::AcqRel);
         if self.gauge.starting_tls.load(Ordering::Acquire) {
