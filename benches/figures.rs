@@ -2,10 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a benchmark")]
 
-use std::{
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use arrow::{
     array::{Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
@@ -48,7 +45,8 @@ fn orders_schema() -> Arc<Schema> {
 fn orders(from: i64, to: i64, step: usize, quantity: i64) -> RecordBatch {
     let ids: Vec<i64> = (from..to).step_by(step).collect();
     let at = TimestampMicrosecondArray::from_iter_values(ids.iter().map(|id| 1_700_000_000_000_000 + id * 1_000_000)).with_timezone("UTC");
-    let totals = Decimal128Array::from_iter_values(ids.iter().map(|id| i128::from(id % 30_000) * 100)).with_precision_and_scale(18, 4).unwrap();
+    let totals =
+        Decimal128Array::from_iter_values(ids.iter().map(|id| i128::from(id % 30_000) * 100)).with_precision_and_scale(18, 4).unwrap();
     RecordBatch::try_new(
         orders_schema(),
         vec![
@@ -77,5 +75,9 @@ async fn merge(rows: i64) {
     let merged = lake.merge("orders", &["order_id".to_owned()], changes, Commit::default()).await.unwrap();
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!((merged.rows, merged.inserted), (u64::try_from(rows).unwrap(), 0));
-    println!("merge: {} scattered changes into {rows} rows in {seconds:.2} s (first write {written:.2} s), peak {} MB", merged.updated, peak());
+    println!(
+        "merge: {} scattered changes into {rows} rows in {seconds:.2} s (first write {written:.2} s), peak {} MB",
+        merged.updated,
+        peak()
+    );
 }

@@ -164,7 +164,11 @@ fn an_unknown_key_names_the_nearest_known_one() {
     let folder = Folder::practice(300);
     folder.edit("jobs/campaigns/win-back/campaign.toml", "occasion =", "ocasion =");
     let error = error(night(&folder), 2);
-    assert_eq!((error["file"].as_str(), error["code"].as_str()), (Some("jobs/campaigns/win-back/campaign.toml"), Some("unknown_key")), "{error}");
+    assert_eq!(
+        (error["file"].as_str(), error["code"].as_str()),
+        (Some("jobs/campaigns/win-back/campaign.toml"), Some("unknown_key")),
+        "{error}"
+    );
     assert!(error["hint"].as_str().unwrap().contains("occasion") && error["line"].as_u64().is_some(), "{error}");
     folder.edit("jobs/campaigns/win-back/campaign.toml", "ocasion =", "occasion =");
     folder.edit("config/perennial.toml", "postal_address", "postal_adress");

@@ -26,7 +26,12 @@ fn fifty_kills_lose_nobody_and_reach_nobody_twice() {
     }
     let mut pause = 17u64;
     for _ in 0..KILLS {
-        let mut delivery = folder.command(&["deliver", "--approved", "-q"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut delivery = folder
+            .command(&["deliver", "--approved", "-q"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         // A small linear congruential sequence: the moments differ from kill to kill and repeat from run to run.
         pause = (pause * 6_364_136_223 + 1_442_695_040) % 1_000_003;
         std::thread::sleep(Duration::from_millis(40 + pause % 700));
@@ -40,7 +45,8 @@ fn fifty_kills_lose_nobody_and_reach_nobody_twice() {
     let twice: Vec<_> = received.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "received twice: {twice:?}");
     let status = folder.json(&["status"]);
-    let unknown: BTreeSet<String> = status["unknown"].as_array().unwrap().iter().map(|one| one["message_id"].as_str().unwrap().to_owned()).collect();
+    let unknown: BTreeSet<String> =
+        status["unknown"].as_array().unwrap().iter().map(|one| one["message_id"].as_str().unwrap().to_owned()).collect();
     let (mut total, mut accepted, mut open) = (0, 0, 0);
     for plan in &plans {
         let account = folder.run(&["deliver", plan, "--format", "json"]).json();
@@ -54,5 +60,9 @@ fn fifty_kills_lose_nobody_and_reach_nobody_twice() {
     assert_eq!((total, open), (planned, 0), "nobody is skipped");
     assert_eq!(accepted + unknown.len() as u64, planned, "accepted or shown as unknown");
     // What was accepted was seen; what was seen is accepted or unknown.
-    assert!(received.len() as u64 >= accepted && received.len() as u64 <= accepted + unknown.len() as u64, "{} seen, {accepted} accepted", received.len());
+    assert!(
+        received.len() as u64 >= accepted && received.len() as u64 <= accepted + unknown.len() as u64,
+        "{} seen, {accepted} accepted",
+        received.len()
+    );
 }

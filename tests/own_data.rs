@@ -15,10 +15,12 @@ fn two_csv_files_become_a_reviewed_plan() {
     folder.run(&["init", &dir, "--preset", "csv"]).ended(2);
 
     let day = |ago: i64| (Utc::now() - Duration::days(ago)).format("%Y-%m-%dT10:00:00Z").to_string();
-    let mut customers = String::from("customer_id,email,first_name,last_name,phone,locale,timezone,country,birthday,created_at,marketing_consent\n");
+    let mut customers =
+        String::from("customer_id,email,first_name,last_name,phone,locale,timezone,country,birthday,created_at,marketing_consent\n");
     let mut orders = String::from("order_id,customer_id,ordered_at,status,currency,total,product,category\n");
     for (index, (name, consent)) in [("Ann", "yes"), ("Zoë", "yes"), ("O'Brien", "yes"), ("No", "no")].iter().enumerate() {
-        let _ = writeln!(customers, "{index},{}@example.org,{name},Doe,,,,GB,,{},{consent}", name.to_lowercase().replace('\'', ""), day(400));
+        let _ =
+            writeln!(customers, "{index},{}@example.org,{name},Doe,,,,GB,,{},{consent}", name.to_lowercase().replace('\'', ""), day(400));
         for (number, ago) in [300, 270, 240, 200].iter().enumerate() {
             let _ = writeln!(orders, "{index}-{number},{index},{},paid,EUR,25.50,\"Coffee, dark\",coffee", day(*ago));
         }

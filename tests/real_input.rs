@@ -142,7 +142,9 @@ fn real_lapsed_customers_are_found_in_real_data() {
 
     // The tables behind the plan, in their scratch folder: figures by figures.
     let built = folder.json(&["build", "--as-of", AS_OF]);
-    let rows = |table: &str| built["tables"].as_array().unwrap().iter().find(|built| built["name"] == table).unwrap()["rows"].as_u64().unwrap() as usize;
+    let rows = |table: &str| {
+        built["tables"].as_array().unwrap().iter().find(|built| built["name"] == table).unwrap()["rows"].as_u64().unwrap() as usize
+    };
     assert_eq!((rows("orders"), rows("customers")), (expected.orders, expected.customers.len()));
     assert!(expected.refunded > 0);
 }

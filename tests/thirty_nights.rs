@@ -104,7 +104,9 @@ async fn nobody_who_bought_since_was_missed(house: &House, sent: &[Sent]) {
     for batch in &orders {
         let text = |name: &str| arrow::array::AsArray::as_string::<i32>(batch.column_by_name(name).unwrap()).clone();
         let (customers, status) = (text("customer_id"), text("status"));
-        let at = arrow::array::AsArray::as_primitive::<arrow::datatypes::TimestampMicrosecondType>(batch.column_by_name("ordered_at").unwrap()).clone();
+        let at =
+            arrow::array::AsArray::as_primitive::<arrow::datatypes::TimestampMicrosecondType>(batch.column_by_name("ordered_at").unwrap())
+                .clone();
         for row in 0..batch.num_rows() {
             if status.value(row) == "paid" {
                 bought.entry(customers.value(row).to_owned()).or_default().push(DateTime::from_timestamp_micros(at.value(row)).unwrap());
