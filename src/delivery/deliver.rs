@@ -81,9 +81,9 @@ pub async fn deliver(context: &Context, delivery: &Arc<Delivery>, options: Optio
     if unsubscribable && context.settings.public_url.is_none() {
         let diagnosis = Diagnosis::new("public_url", "marketing mail needs a link that makes it stop, and `public_url` is not set");
         let hint = "set `public_url` in `[delivery]` to the https address at which `perennial serve` is reached";
-        return Err(DeliveryError::Settings(diagnosis.in_file("config/perennial.toml").hint(hint)));
+        return Err(DeliveryError::Settings(Box::new(diagnosis.in_file("config/perennial.toml").hint(hint))));
     }
-    let published = ledger.present_since().await?.ok_or(DeliveryError::NeverBuilt)?;
+    let (published, _) = ledger.contact_state_published().await?.ok_or(DeliveryError::NeverBuilt)?;
     if started - published > context.settings.max_age.delta() {
         return Err(DeliveryError::Stale(published));
     }
@@ -114,7 +114,7 @@ pub(crate) fn way(context: &Context, channel: Channel, from: &str) -> Result<Way
     let settings = &context.settings;
     let mistakes = mistakes(settings, context.keys.are_practice());
     if let Some((_, diagnosis)) = mistakes.into_iter().find(|(concerned, _)| *concerned == channel) {
-        return Err(DeliveryError::Settings(diagnosis));
+        return Err(DeliveryError::Settings(Box::new(diagnosis)));
     }
     match (channel, settings.email, &settings.smtp, &settings.webhook) {
         (Channel::Email, EmailBy::Smtp, Some(smtp), _) => Ok(Way::Smtp(Arc::new(Relay::new(smtp, &context.root, from)?))),
@@ -150,6 +150,9 @@ async fn enlist(context: &Context, delivery: &Arc<Delivery>, planned: u64, now: 
     while let Some(chunk) = chunks.recv().await {
         account.add(&chunk).await?;
     }
-    reader.await.map_err(|error| DeliveryError::People(Diagnosis::new("people", error.to_string())))?.map_err(DeliveryError::People)?;
+    reader
+        .await
+        .map_err(|error| DeliveryError::People(Box::new(Diagnosis::new("people", error.to_string()))))?
+        .map_err(|diagnosis| DeliveryError::People(Box::new(diagnosis)))?;
     account.finish(planned).await?.map_err(|found| DeliveryError::Mismatch { plan: delivery.plan.clone(), planned, found })
 }

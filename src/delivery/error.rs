@@ -53,7 +53,7 @@ pub enum DeliveryError {
     Stale(DateTime<Utc>),
     /// The settings would make it fail, or leave the house where it must not.
     #[error("{0}")]
-    Settings(Diagnosis),
+    Settings(Box<Diagnosis>),
     /// A secret could not be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -70,7 +70,7 @@ pub enum DeliveryError {
     },
     /// The plan's people could not be read.
     #[error("the plan's people cannot be read: {0}")]
-    People(Diagnosis),
+    People(Box<Diagnosis>),
     /// The other side cannot be reached, or turns every message away.
     #[error("{0}")]
     Transport(TransportError),
@@ -136,13 +136,13 @@ impl Diagnose for DeliveryError {
             }
             Self::NeverBuilt => diagnosis("never_built").hint("run `perennial build`, then deliver again"),
             Self::Stale(_) => diagnosis("stale").hint("run `perennial pull` and `perennial build`, then deliver again"),
-            Self::Settings(diagnosis) => diagnosis.clone(),
+            Self::Settings(diagnosis) => diagnosis.as_ref().clone(),
             Self::Secret(error) => error.diagnosis(),
             Self::Busy => diagnosis("busy").hint("wait until it has finished, or hold its plan"),
             Self::Unwritable { path, .. } => diagnosis("unwritable")
                 .in_file(path)
                 .hint("check that the program's user may write to the data folder, and that the disk is not full"),
-            Self::People(diagnosis) => Diagnosis { message: self.to_string(), ..diagnosis.clone() },
+            Self::People(diagnosis) => Diagnosis { message: self.to_string(), ..diagnosis.as_ref().clone() },
             Self::Transport(error) => diagnosis("transport").hint(match error {
                 TransportError::Unreachable { .. } => {
                     "nobody was skipped: whoever was not written to still waits; deliver again when it can be reached"

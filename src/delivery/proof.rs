@@ -35,7 +35,7 @@ pub async fn send_proof(
     message_id: &MessageId,
     message: &Message,
 ) -> Result<String, DeliveryError> {
-    let wrong = |code: &str, message: String, hint: &str| DeliveryError::Settings(Diagnosis::new(code, message).hint(hint));
+    let wrong = |code: &str, message: String, hint: &str| DeliveryError::Settings(Box::new(Diagnosis::new(code, message).hint(hint)));
     let Message::Email { bytes, .. } = message else {
         return Err(wrong("proof", "a webhook call cannot be sent to a colleague".to_owned(), "`perennial preview` shows its body"));
     };

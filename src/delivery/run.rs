@@ -115,8 +115,9 @@ impl<'a> Run<'a> {
             zone: delivery.timezone,
         };
         let only_to = context.settings.only_to.iter().map(|pattern| glob::Pattern::new(&pattern.to_lowercase()));
-        let only_to =
-            only_to.collect::<Result<_, _>>().map_err(|error| DeliveryError::Settings(Diagnosis::new("only_to", error.to_string())))?;
+        let only_to = only_to
+            .collect::<Result<_, _>>()
+            .map_err(|error| DeliveryError::Settings(Box::new(Diagnosis::new("only_to", error.to_string()))))?;
         Ok(Self {
             context,
             delivery,
@@ -314,7 +315,7 @@ impl<'a> Run<'a> {
             Some(written) = self.writing.join_next() => self.collect(written),
             chunk = self.people.recv(), if hungry => match chunk {
                 Some(Ok(chunk)) => self.admit(chunk).await,
-                Some(Err(diagnosis)) => self.ending = Some(Ending::Failed(DeliveryError::People(diagnosis))),
+                Some(Err(diagnosis)) => self.ending = Some(Ending::Failed(DeliveryError::People(Box::new(diagnosis)))),
                 None => self.read_all = true,
             },
         }
@@ -333,7 +334,7 @@ impl<'a> Run<'a> {
         let Ok(written) = written else {
             // A letter's writing panicked; its group stays reserved and is released at the end.
             let diagnosis = Diagnosis::new("letters", "a group of letters could not be written");
-            self.ending = Some(Ending::Failed(DeliveryError::People(diagnosis)));
+            self.ending = Some(Ending::Failed(DeliveryError::People(Box::new(diagnosis))));
             return;
         };
         for (message, letter) in written {

@@ -127,7 +127,6 @@ mod tests {
         on_the_wire: bool,
         /// The answer the process holds and has not recorded.
         answer: Option<Step>,
-        alive: bool,
     }
 
     #[derive(Debug, Clone, Copy)]
@@ -167,7 +166,7 @@ mod tests {
         #[test]
         fn no_interleaving_sends_twice_or_loses_track(acts in prop::collection::vec(act(), 1..60)) {
             let mut state = State::Waiting;
-            let mut world = World { alive: true, ..World::default() };
+            let mut world = World::default();
             let mut lied = false;
             for act in acts {
                 let step = match act {

@@ -44,7 +44,7 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// The receiver the settings describe.
     pub(crate) fn new(settings: &WebhookSettings, secret: Option<&Secret>, clock: SharedClock) -> Result<Self, DeliveryError> {
-        let wrong = |message: String, hint: &str| DeliveryError::Settings(Diagnosis::new("webhook", message).hint(hint));
+        let wrong = |message: String, hint: &str| DeliveryError::Settings(Box::new(Diagnosis::new("webhook", message).hint(hint)));
         let url =
             Url::parse(&settings.url).map_err(|error| wrong(format!("the webhook's `url`: {error}"), "write it such as `https://…`"))?;
         let signer = match secret {

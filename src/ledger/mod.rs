@@ -7,6 +7,7 @@
 //! | `builds.rs` | which version of each table readers see; each person's present state |
 //! | `plans.rs` | plans, decisions about them, assignments |
 //! | `recipients.rs` | the account of every message of a plan |
+//! | `turn.rs` | one step of a running delivery: record, commit, reserve |
 //! | `messages.rs` | the occasions people have heard about, unique for ever |
 //! | `suppressions.rs` | who must not be written to, and what came back |
 
@@ -27,15 +28,18 @@ mod plans;
 mod recipients;
 mod runs;
 mod suppressions;
+mod turn;
 
 pub use builds::{BuildRecord, ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{RecentSends, Sent};
 pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
-pub(crate) use recipients::{Candidate, Decision, Enlisted, Errand, Named, Present, Settled, Stranded, Turn, Turned};
-pub use recipients::{Consent, Standing, State, Tally, Unknown, Verdict};
+pub(crate) use recipients::{Enlisted, Stranded};
+pub use recipients::{Standing, State, Tally, Unknown, Verdict};
 pub use runs::{PullRecord, RunRecord, RunStatus, Slot, SlotStatus};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
+pub use turn::Consent;
+pub(crate) use turn::{Candidate, Decision, Errand, Named, Present, Settled, Turn, Turned};
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize)]

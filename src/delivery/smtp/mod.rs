@@ -60,7 +60,7 @@ impl std::fmt::Debug for Relay {
 impl Relay {
     /// The relay the settings describe. `from` is the brand's sender.
     pub(crate) fn new(settings: &SmtpSettings, root: &Path, from: &str) -> Result<Self, DeliveryError> {
-        let wrong = |message: String, hint: &str| DeliveryError::Settings(Diagnosis::new("smtp", message).hint(hint));
+        let wrong = |message: String, hint: &str| DeliveryError::Settings(Box::new(Diagnosis::new("smtp", message).hint(hint)));
         let sender = settings.return_path.as_deref().unwrap_or(from);
         let from = sender
             .parse::<Mailbox>()

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use tokio::{
@@ -60,8 +60,6 @@ pub(crate) struct Sink {
     pub(crate) port: u16,
     /// What it has seen.
     pub(crate) seen: Arc<Seen>,
-    /// Set to make it cut every connection before the next message.
-    pub(crate) closed: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -76,18 +74,18 @@ impl Sink {
     pub(crate) async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (seen, closed) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
-        let (noted, shut) = (Arc::clone(&seen), Arc::clone(&closed));
+        let seen = Arc::new(Seen::default());
+        let noted = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                let (noted, shut) = (Arc::clone(&noted), Arc::clone(&shut));
+                let noted = Arc::clone(&noted);
                 noted.connections.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
-                    let _ = session(tcp, script, &noted, &shut).await;
+                    let _ = session(tcp, script, &noted).await;
                 });
             }
         });
-        Self { port, seen, closed, task }
+        Self { port, seen, task }
     }
 
     /// The `Message-ID` of everything that arrived.
@@ -103,14 +101,14 @@ impl Sink {
     }
 }
 
-async fn session(tcp: TcpStream, script: Script, seen: &Seen, shut: &AtomicBool) -> std::io::Result<()> {
+async fn session(tcp: TcpStream, script: Script, seen: &Seen) -> std::io::Result<()> {
     tcp.set_nodelay(true)?;
     let mut stream = BufReader::new(tcp);
     stream.write_all(b"220 sink ready\r\n").await?;
     let (mut to, mut line) = (String::new(), String::new());
     loop {
         line.clear();
-        if stream.read_line(&mut line).await? == 0 || shut.load(Ordering::SeqCst) {
+        if stream.read_line(&mut line).await? == 0 {
             return Ok(());
         }
         let command = line.trim_end().to_owned();

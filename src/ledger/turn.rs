@@ -1,0 +1,469 @@
+//! One step of a running delivery: what came back is recorded, what is ready is committed, who is next is looked at and reserved.
+//!
+//! All three happen in one synced transaction, so durability costs one sync a group, not one a message; and what the policy decides by is
+//! still true when the decision is written.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use sqlx::{Row as _, Sqlite, Transaction};
+
+use super::{
+    CustomerId, Ledger, LedgerError, MessageId, PlanId, State, instant, micros,
+    suppressions::{Event, NewSuppression, Scope, insert_event, insert_suppression},
+};
+
+/// How many rows one statement writes.
+const CHUNK: usize = 2_000;
+
+/// What a person agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Yes.
+    Granted,
+    /// No.
+    Denied,
+    /// Never asked, or not recorded.
+    Unknown,
+}
+
+impl Consent {
+    fn read(text: &str) -> Self {
+        match text {
+            "granted" => Self::Granted,
+            "denied" => Self::Denied,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What a delivery is about; the same for all its messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Errand {
+    /// The plan.
+    pub plan: PlanId,
+    /// The campaign.
+    pub campaign: String,
+    /// `marketing`, `service` or `internal`.
+    pub kind: String,
+    /// `email` or `webhook`.
+    pub channel: String,
+    /// The segment its people are in.
+    pub segment: String,
+    /// `outbox`, `smtp` or `http`.
+    pub transport: &'static str,
+    /// Messages since this long count against the cap.
+    pub cap_window: TimeDelta,
+}
+
+/// One message about to be reserved.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    /// The person.
+    pub customer_id: CustomerId,
+    /// The message's id for ever.
+    pub message_id: MessageId,
+    /// The keyed hash of the address, for email.
+    pub address_hash: Option<String>,
+    /// What it is about.
+    pub occasion: String,
+    /// 1, or a later letter about the same occasion.
+    pub step: u32,
+    /// The variant the person was given.
+    pub variant: Option<String>,
+}
+
+/// A person's present state and history, as it stands inside the transaction that reserves.
+#[derive(Debug, Clone)]
+pub(crate) struct Present {
+    /// How often it was tried before.
+    pub attempt: u32,
+    /// Not before this.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// Whether the last build knows the person.
+    pub known: bool,
+    /// Whether the person has been deleted at the source.
+    pub deleted: bool,
+    /// Consent to marketing by email.
+    pub marketing: Consent,
+    /// Consent to service mail.
+    pub service: Consent,
+    /// Whether a complaint is open.
+    pub open_complaint: bool,
+    /// The last order.
+    pub last_order_at: Option<DateTime<Utc>>,
+    /// The last complaint.
+    pub last_complaint_at: Option<DateTime<Utc>>,
+    /// The person's time zone, IANA.
+    pub timezone: Option<String>,
+    /// Whether the person is in the plan's segment today.
+    pub in_segment: bool,
+    /// Why nothing may be sent, where a suppression holds.
+    pub suppressed: Option<String>,
+    /// Whether another plan has told, may have told or promised this occasion.
+    pub told: bool,
+    /// Whether the same plan has written to the same address.
+    pub address_taken: bool,
+    /// Messages within the cap's window, this one aside.
+    pub messages: u32,
+    /// The last message of ours.
+    pub last_message_at: Option<DateTime<Utc>>,
+}
+
+/// What the policy says about one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Send it now.
+    Send,
+    /// Never send it in this plan, for this reason.
+    Drop(&'static str),
+    /// Not before this.
+    Wait(DateTime<Utc>),
+}
+
+/// A message some group is named by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// The person.
+    pub customer_id: CustomerId,
+    /// The message.
+    pub message_id: MessageId,
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// The message.
+    pub message: Named,
+    /// Its new state.
+    pub state: State,
+    /// Why, in one word, where there is a why.
+    pub reason: Option<&'static str>,
+    /// What the other side answered, without addresses.
+    pub reply: Option<String>,
+    /// For `waiting` and `deferred`: not before this.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// The keyed hash of an address the other side called dead; it is suppressed in the same transaction.
+    pub bounced: Option<String>,
+}
+
+/// One step of a running delivery.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// What came back since the last step.
+    pub settle: Vec<Settled>,
+    /// Reserved messages that are ready to leave.
+    pub commit: Vec<Named>,
+    /// Messages to look at next.
+    pub reserve: Vec<Candidate>,
+}
+
+/// What one step did.
+#[derive(Debug, Default)]
+pub(crate) struct Turned {
+    /// The plan's status; when it is no longer `delivering`, nothing was committed or reserved.
+    pub status: String,
+    /// Messages that may leave now.
+    pub committed: Vec<Named>,
+    /// Reserved messages with how often each was tried before.
+    pub reserved: Vec<(Named, u32)>,
+    /// People dropped in this step.
+    pub dropped: u64,
+    /// How many of the candidates the account holds as due.
+    pub looked_at: u64,
+}
+
+const PRESENT: &str = "
+select j.key, r.attempt, r.next_try_at,
+  c.customer_id is not null, coalesce(c.deleted, 0), coalesce(c.marketing_email, 'unknown'), coalesce(c.service_email, 'unknown'),
+  coalesce(c.open_complaint, 0), c.last_order_at, c.last_complaint_at, c.timezone,
+  exists (select 1 from json_each(c.segments) s where s.value = ?3),
+  (select min(s.reason) from suppressions s
+   where s.lifted_at is null and s.channel = ?4 and (s.scope = 'all' or ?5)
+     and (s.customer_id = r.customer_id or s.address_hash = j.value ->> 2)),
+  exists (select 1 from messages m
+          where m.message_id = r.message_id and m.plan <> r.plan and m.state not in ('rejected', 'cancelled', 'expired')),
+  exists (select 1 from messages d
+          where d.address_hash = j.value ->> 2 and d.plan = r.plan and d.message_id <> r.message_id
+            and d.state not in ('rejected', 'cancelled', 'expired')),
+  (select count(*) from messages w
+   where w.customer_id = r.customer_id and w.at >= ?6 and w.kind <> 'internal' and w.message_id <> r.message_id
+     and w.state in ('accepted', 'unknown', 'reserved', 'committing')),
+  (select max(w.at) from messages w
+   where w.customer_id = r.customer_id and w.kind <> 'internal' and w.message_id <> r.message_id
+     and w.state in ('accepted', 'unknown', 'reserved', 'committing'))
+from json_each(?1) j
+join recipients r on r.plan = ?2 and r.customer_id = j.value ->> 0 and r.message_id = j.value ->> 1
+left join contact_state c on c.customer_id = r.customer_id
+where r.state in ('waiting', 'deferred')
+order by j.key";
+
+impl Ledger {
+    /// One step of a running delivery, in one synced transaction: what came back is recorded; then, while the plan is `delivering`,
+    /// messages that are ready are committed (a person suppressed since the reservation drops out) and the next are reserved, each after
+    /// `decide` has looked at the person's present state.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written; then nothing of the step stands, and nothing may be sent.
+    pub(crate) async fn turn(
+        &self,
+        errand: &Errand,
+        turn: &Turn,
+        now: DateTime<Utc>,
+        decide: &(dyn Fn(&Candidate, &Present) -> Decision + Send + Sync),
+    ) -> Result<Turned, LedgerError> {
+        let mut write = self.begin().await?;
+        settle(&mut write, &errand.plan, Some(errand), &turn.settle, now).await?;
+        let (status,): (String,) =
+            sqlx::query_as("select status from plans where plan = ?").bind(errand.plan.as_str()).fetch_one(&mut *write).await?;
+        let mut turned = Turned { status, ..Turned::default() };
+        if turned.status == "delivering" {
+            commit(&mut write, errand, &turn.commit, now, &mut turned).await?;
+            reserve(&mut write, errand, &turn.reserve, now, decide, &mut turned).await?;
+        }
+        write.commit().await?;
+        Ok(turned)
+    }
+}
+
+/// Records what became of messages. Their rows in `messages` follow.
+pub(in crate::ledger) async fn settle(
+    write: &mut Transaction<'static, Sqlite>,
+    plan: &PlanId,
+    errand: Option<&Errand>,
+    settled: &[Settled],
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    for chunk in settled.chunks(CHUNK) {
+        let rows = Value::Array(
+            chunk
+                .iter()
+                .map(|one| {
+                    json!([
+                        one.message.customer_id.as_str(),
+                        one.message.message_id.as_str(),
+                        one.state.as_str(),
+                        one.reason,
+                        one.reply,
+                        one.next_try_at.map(micros)
+                    ])
+                })
+                .collect(),
+        );
+        move_states(write, plan, &rows.to_string(), now).await?;
+    }
+    for one in settled {
+        let (Some(hash), Some(errand)) = (&one.bounced, errand) else { continue };
+        let suppression = NewSuppression {
+            customer_id: None,
+            address_hash: Some(hash.clone()),
+            address: None,
+            channel: errand.channel.clone(),
+            scope: Scope::All,
+            reason: "hard_bounce".to_owned(),
+            by: None,
+        };
+        insert_suppression(write, &suppression, now).await?;
+        let event = Event {
+            event_id: format!("bounced:{}", one.message.message_id),
+            at: now,
+            kind: "bounced".to_owned(),
+            customer_id: Some(one.message.customer_id.as_str().to_owned()),
+            campaign: Some(errand.campaign.clone()),
+            plan: Some(plan.as_str().to_owned()),
+            message_id: Some(one.message.message_id.as_str().to_owned()),
+            detail: one.reply.clone(),
+        };
+        insert_event(write, &event).await?;
+    }
+    Ok(())
+}
+
+/// Moves rows `[customer, message, state, reason, reply, next_try_at]` to their new states, in the account and in `messages`.
+async fn move_states(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, rows: &str, now: DateTime<Utc>) -> Result<(), LedgerError> {
+    sqlx::query(
+        "update recipients set state = j.value ->> 2, reason = j.value ->> 3, reply = coalesce(j.value ->> 4, reply),
+           next_try_at = j.value ->> 5, updated_at = ?3
+         from json_each(?1) j
+         where plan = ?2 and customer_id = j.value ->> 0 and message_id = j.value ->> 1",
+    )
+    .bind(rows)
+    .bind(plan.as_str())
+    .bind(micros(now))
+    .execute(&mut **write)
+    .await?;
+    sqlx::query(
+        "update messages set state = j.value ->> 2, at = ?3 from json_each(?1) j where messages.message_id = j.value ->> 1 and plan = ?2",
+    )
+    .bind(rows)
+    .bind(plan.as_str())
+    .bind(micros(now))
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+/// Reserved messages become `committing`; from the end of this transaction on their bytes may leave.
+async fn commit(
+    write: &mut Transaction<'static, Sqlite>,
+    errand: &Errand,
+    ready: &[Named],
+    now: DateTime<Utc>,
+    turned: &mut Turned,
+) -> Result<(), LedgerError> {
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let rows = Value::Array(ready.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str()])).collect()).to_string();
+    let silenced: Vec<(i64,)> = sqlx::query_as(
+        "select j.key from json_each(?1) j
+         join messages m on m.message_id = j.value ->> 1
+         where exists (select 1 from suppressions s
+           where s.lifted_at is null and s.channel = ?2 and (s.scope = 'all' or ?3)
+             and (s.customer_id = m.customer_id or s.address_hash = m.address_hash))",
+    )
+    .bind(&rows)
+    .bind(&errand.channel)
+    .bind(errand.kind == "marketing")
+    .fetch_all(&mut **write)
+    .await?;
+    let silenced: HashSet<usize> = silenced.into_iter().filter_map(|(key,)| usize::try_from(key).ok()).collect();
+    let (mut moves, mut dropped) = (Vec::new(), Vec::new());
+    for (position, one) in ready.iter().enumerate() {
+        let internal = errand.kind == "internal";
+        if silenced.contains(&position) && !internal {
+            dropped.push(json!([one.customer_id.as_str(), one.message_id.as_str(), "cancelled", "suppressed", null, null]));
+        } else {
+            moves.push(json!([one.customer_id.as_str(), one.message_id.as_str(), "committing", null, null, null]));
+            turned.committed.push(one.clone());
+        }
+    }
+    if !dropped.is_empty() {
+        turned.dropped += dropped.len() as u64;
+        move_states(write, &errand.plan, &Value::Array(dropped).to_string(), now).await?;
+    }
+    let moves = Value::Array(moves).to_string();
+    move_states(write, &errand.plan, &moves, now).await?;
+    sqlx::query(
+        "update recipients set attempt = attempt + 1, transport = ?3 from json_each(?1) j where plan = ?2 and customer_id = j.value ->> 0",
+    )
+    .bind(&moves)
+    .bind(errand.plan.as_str())
+    .bind(errand.transport)
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+/// Looks at each candidate's present state and claims the messages that may be sent.
+async fn reserve(
+    write: &mut Transaction<'static, Sqlite>,
+    errand: &Errand,
+    candidates: &[Candidate],
+    now: DateTime<Utc>,
+    decide: &(dyn Fn(&Candidate, &Present) -> Decision + Send + Sync),
+    turned: &mut Turned,
+) -> Result<(), LedgerError> {
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let asked =
+        Value::Array(candidates.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str(), one.address_hash])).collect());
+    let rows = sqlx::query(PRESENT)
+        .bind(asked.to_string())
+        .bind(errand.plan.as_str())
+        .bind(&errand.segment)
+        .bind(&errand.channel)
+        .bind(errand.kind == "marketing")
+        .bind(micros(now - errand.cap_window))
+        .fetch_all(&mut **write)
+        .await?;
+    turned.looked_at = rows.len() as u64;
+    let mut addresses = HashSet::new();
+    let (mut claims, mut drops, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+    for row in &rows {
+        let Some(candidate) = usize::try_from(row.try_get::<i64, _>(0)?).ok().and_then(|key| candidates.get(key)) else { continue };
+        let mut present = read_present(row)?;
+        present.address_taken |= candidate.address_hash.as_ref().is_some_and(|hash| addresses.contains(hash));
+        let (customer, message) = (candidate.customer_id.as_str(), candidate.message_id.as_str());
+        match decide(candidate, &present) {
+            Decision::Send => {
+                addresses.extend(candidate.address_hash.clone());
+                claims.push(json!([
+                    customer,
+                    message,
+                    "reserved",
+                    null,
+                    null,
+                    null,
+                    candidate.occasion,
+                    candidate.step,
+                    candidate.variant,
+                    candidate.address_hash
+                ]));
+                let named = Named { customer_id: candidate.customer_id.clone(), message_id: candidate.message_id.clone() };
+                turned.reserved.push((named, present.attempt));
+            }
+            Decision::Drop(reason) => drops.push(json!([customer, message, "cancelled", reason, null, null])),
+            Decision::Wait(until) => waits.push(json!([customer, micros(until)])),
+        }
+    }
+    turned.dropped += drops.len() as u64;
+    if !drops.is_empty() {
+        move_states(write, &errand.plan, &Value::Array(drops).to_string(), now).await?;
+    }
+    if !waits.is_empty() {
+        sqlx::query(
+            "update recipients set next_try_at = j.value ->> 1 from json_each(?1) j where plan = ?2 and customer_id = j.value ->> 0",
+        )
+        .bind(Value::Array(waits).to_string())
+        .bind(errand.plan.as_str())
+        .execute(&mut **write)
+        .await?;
+    }
+    if !claims.is_empty() {
+        let claims = Value::Array(claims).to_string();
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
+             select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 6, value ->> 7, value ->> 8, value ->> 9, 'reserved', ?6
+             from json_each(?1) where true
+             on conflict (message_id) do update set plan = excluded.plan, campaign = excluded.campaign, kind = excluded.kind,
+               channel = excluded.channel, customer_id = excluded.customer_id, occasion = excluded.occasion, step = excluded.step,
+               variant = excluded.variant, address_hash = excluded.address_hash",
+        )
+        .bind(&claims)
+        .bind(errand.plan.as_str())
+        .bind(&errand.campaign)
+        .bind(&errand.kind)
+        .bind(&errand.channel)
+        .bind(micros(now))
+        .execute(&mut **write)
+        .await?;
+        move_states(write, &errand.plan, &claims, now).await?;
+    }
+    Ok(())
+}
+
+fn read_present(row: &sqlx::sqlite::SqliteRow) -> Result<Present, LedgerError> {
+    let moment =
+        |column: usize| -> Result<Option<DateTime<Utc>>, LedgerError> { row.try_get::<Option<i64>, _>(column)?.map(instant).transpose() };
+    Ok(Present {
+        attempt: row.try_get(1)?,
+        next_try_at: moment(2)?,
+        known: row.try_get(3)?,
+        deleted: row.try_get(4)?,
+        marketing: Consent::read(row.try_get(5)?),
+        service: Consent::read(row.try_get(6)?),
+        open_complaint: row.try_get(7)?,
+        last_order_at: moment(8)?,
+        last_complaint_at: moment(9)?,
+        timezone: row.try_get(10)?,
+        in_segment: row.try_get(11)?,
+        suppressed: row.try_get(12)?,
+        told: row.try_get(13)?,
+        address_taken: row.try_get(14)?,
+        messages: row.try_get(15)?,
+        last_message_at: moment(16)?,
+    })
+}
