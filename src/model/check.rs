@@ -133,11 +133,11 @@ impl<'a> Planner<'a> {
                     let query = Query { sql, origin, params: file.bound(&self.always) };
                     session.schema(&query).await.map_err(|error| error.diagnosis())?;
                 }
-                Audit::Relationship { table, other, .. } => {
-                    if self.known.get(table).is_some_and(|schema| schema.column_with_name(other).is_none()) {
-                        let message = format!("the audit `{}` names `{other}`, which `{table}` does not have", placed.text);
-                        return Err(file.place().put(Diagnosis::new("unknown_column", message), placed.line));
-                    }
+                Audit::Relationship { table, other, .. }
+                    if self.known.get(table).is_some_and(|schema| schema.column_with_name(other).is_none()) =>
+                {
+                    let message = format!("the audit `{}` names `{other}`, which `{table}` does not have", placed.text);
+                    return Err(file.place().put(Diagnosis::new("unknown_column", message), placed.line));
                 }
                 _ => {}
             }

@@ -114,7 +114,7 @@ impl SqlFile {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let mut problems = Vec::new();
         let front = front_matter::read(&sql, &path).unwrap_or_else(|problem| {
-            problems.push(problem);
+            problems.push(*problem);
             FrontMatter::default()
         });
         let parsed = parse_select(&sql, Origin { file: Some(&path), line: 1 }).map_err(|error| problems.push(error.diagnosis())).ok();

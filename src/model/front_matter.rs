@@ -69,7 +69,7 @@ struct Input {
 ///
 /// # Errors
 /// With the line in the SQL file.
-pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Diagnosis> {
+pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Box<Diagnosis>> {
     let Some(body) = body(text, file)? else {
         return Ok(FrontMatter { description: leading_comment(text), ..FrontMatter::default() });
     };
@@ -84,7 +84,7 @@ pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Diagnosis> {
     for (name, value) in &written.params {
         let refused = |message: String| place(&["params", name], Diagnosis::new("parameter", message));
         if params::ALWAYS.contains(&name.as_str()) {
-            return Err(refused(format!("`{name}` is bound by the program and cannot be a parameter")).hint("give it another name"));
+            return Err(refused(format!("`{name}` is bound by the program and cannot be a parameter")).hint("give it another name").into());
         }
         let value = params::from_toml(value).map_err(|why| refused(format!("the parameter `{name}` cannot be bound: {why}")))?;
         bound.insert(name.clone(), value);
@@ -111,7 +111,7 @@ pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Diagnosis> {
 }
 
 /// Where the TOML stands in the text.
-fn body(text: &str, file: &Path) -> Result<Option<std::ops::Range<usize>>, Diagnosis> {
+fn body(text: &str, file: &Path) -> Result<Option<std::ops::Range<usize>>, Box<Diagnosis>> {
     let start = text.len() - text.trim_start().len();
     let Some(comment) = text[start..].strip_prefix("/*") else { return Ok(None) };
     let inner = comment.trim_start_matches([' ', '\t']);
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> Diagnosis {
-        read(text, Path::new("sql/segments/lapsed.sql")).unwrap_err()
+        *read(text, Path::new("sql/segments/lapsed.sql")).unwrap_err()
     }
 
     #[test]

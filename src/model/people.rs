@@ -65,7 +65,7 @@ async fn records(engine: &Engine, view: &View<'_>, resolver: &mut Resolver) -> R
     let texts = ["customer_id", "email", "link_source", "link_id"].map(|name| column(name, &DataType::Utf8));
     let sql = format!("select {}, {} from {}", texts.join(", "), column("created_at", &instant()), quoted(&view.file.name));
     let mut nameless = 0_usize;
-    for_each(&session(engine, [view])?, &sql, view.file, |batch| {
+    for_each(&session(engine, [view]).map_err(|told| *told)?, &sql, view.file, |batch| {
         let [id, email, link_source, link_id] = [0, 1, 2, 3].map(|column| batch.column(column).as_string::<i32>());
         let created = batch.column(4).as_primitive::<TimestampMicrosecondType>();
         for row in 0..batch.num_rows() {
@@ -98,7 +98,7 @@ async fn strangers(engine: &Engine, view: &View<'_>, listed: &[&View<'_>], resol
         sql = format!("select a.id from ({sql}) a left anti join (select {id} as id from {}) b on a.id = b.id", quoted(&list.file.name));
     }
     let views = listed.iter().copied().chain([view]);
-    for_each(&session(engine, views)?, &sql, view.file, |batch| {
+    for_each(&session(engine, views).map_err(|told| *told)?, &sql, view.file, |batch| {
         let ids = batch.column(0).as_string::<i32>();
         for id in ids.iter().flatten() {
             resolver.add(view.source, id, None, None, None);
@@ -107,9 +107,9 @@ async fn strangers(engine: &Engine, view: &View<'_>, listed: &[&View<'_>], resol
     .await
 }
 
-fn session<'v>(engine: &Engine, views: impl IntoIterator<Item = &'v View<'v>>) -> Result<Session, Diagnosis> {
+fn session<'v>(engine: &Engine, views: impl IntoIterator<Item = &'v View<'v>>) -> Result<Session, Box<Diagnosis>> {
     let tables: BTreeMap<_, _> = views.into_iter().map(|view| (view.file.name.clone(), Arc::clone(&view.provider))).collect();
-    engine.session(tables).map_err(|error| error.diagnosis())
+    engine.session(tables).map_err(|error| Box::new(error.diagnosis()))
 }
 
 async fn for_each(session: &Session, sql: &str, file: &SqlFile, mut take: impl FnMut(&RecordBatch)) -> Result<(), Diagnosis> {

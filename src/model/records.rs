@@ -129,10 +129,12 @@ mod tests {
     use super::*;
     use crate::model::canonical::canonical;
 
-    /// Records as (person, e-mail, created, deleted, known), in batches of one, two, three … rows.
-    async fn merge(records: &[(&str, Option<&str>, Option<i64>, Option<i64>, i64)], size: usize) -> Vec<String> {
+    /// Person, e-mail, created, deleted, known.
+    type Given<'a> = (&'a str, Option<&'a str>, Option<i64>, Option<i64>, i64);
+
+    async fn merge(records: &[Given<'_>], size: usize) -> Vec<String> {
         let schema = canonical("customers").unwrap().schema;
-        let batch = |rows: &[(&str, Option<&str>, Option<i64>, Option<i64>, i64)]| {
+        let batch = |rows: &[Given<'_>]| {
             let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
             fields.push(Arc::new(arrow::datatypes::Field::new(KNOWN, arrow::datatypes::DataType::Int64, false)));
             let columns = fields.iter().map(|field| -> ArrayRef {

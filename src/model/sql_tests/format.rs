@@ -94,12 +94,15 @@ impl File {
 }
 
 /// Reads a test file.
-pub(super) fn read(text: &str, path: &Path) -> Result<File, Diagnosis> {
+pub(super) fn read(text: &str, path: &Path) -> Result<File, Box<Diagnosis>> {
     let written: Written = config::parse(text, path).map_err(|error| error.0)?;
     let problem = |message: String| Diagnosis::new("test", message).in_file(path);
     let named = written.file.as_ref().and_then(|file| file.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
     let Some(test) = written.test.or(named) else {
-        return Err(problem("it does not say which SQL file it tests".to_owned()).at(1, 1).hint("begin with a line `test = \"lapsed\"`"));
+        return Err(problem("it does not say which SQL file it tests".to_owned())
+            .at(1, 1)
+            .hint("begin with a line `test = \"lapsed\"`")
+            .into());
     };
     let lines: Vec<usize> =
         text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("[[case]]")).map(|(line, _)| line + 1).collect();
@@ -117,11 +120,12 @@ pub(super) fn read(text: &str, path: &Path) -> Result<File, Diagnosis> {
             None => diagnosis,
         };
         if cases.iter().any(|earlier| earlier.name == case.name) {
-            return Err(at(problem(format!("two cases are called `{}`", case.name))).hint("say in the name what each promises"));
+            return Err(at(problem(format!("two cases are called `{}`", case.name))).hint("say in the name what each promises").into());
         }
         let Some(as_of) = case.as_of.or_else(|| written.as_of.clone()) else {
             return Err(at(problem(format!("the case `{}` has no `as_of`", case.name)))
-                .hint("add `as_of = \"2026-11-22T01:00:00Z\"` to the case, or to the top of the file for all cases"));
+                .hint("add `as_of = \"2026-11-22T01:00:00Z\"` to the case, or to the top of the file for all cases")
+                .into());
         };
         let mut params = written.params.clone();
         params.extend(case.params);
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_with_their_line() {
-        let error = |text: &str| read(text, Path::new("t.toml")).unwrap_err();
+        let error = |text: &str| *read(text, Path::new("t.toml")).unwrap_err();
         assert_eq!(error("as_of = 'x'\n").line, Some(1));
         let unknown = error("test = 'a'\nas_of = 'x'\n[[case]]\nname = 'n'\nexpekt = []\n");
         assert_eq!((unknown.line, unknown.hint.as_deref()), (Some(5), Some("did you mean `expect`?")));

@@ -115,7 +115,7 @@ pub async fn run_tests(library: &Library, engine: &Engine, raw: &BTreeMap<String
         match std::fs::read_to_string(library.root().join(&path)) {
             Ok(text) => match format::read(&text, &path) {
                 Ok(file) => work.extend(file.cases()),
-                Err(diagnosis) => broken.push(report(CaseOutcome::Broken(diagnosis))),
+                Err(diagnosis) => broken.push(report(CaseOutcome::Broken(*diagnosis))),
             },
             Err(error) => {
                 let diagnosis = Diagnosis::new("unreadable", format!("cannot be read: {error}")).in_file(&path);

@@ -33,7 +33,7 @@ pub(super) async fn run(
     raw: &BTreeMap<String, SchemaRef>,
     case: &Case,
 ) -> Result<CaseOutcome, Diagnosis> {
-    let file = tested(library, case)?;
+    let file = tested(library, case).map_err(|told| *told)?;
     let as_of = case.as_of.as_str().map_or_else(|| case.as_of.to_string(), str::to_owned);
     let as_of = instant(&as_of).ok_or_else(|| problem(case, format!("`{as_of}` is not an instant such as 2026-11-22T01:00:00Z")))?;
     let always = params::always(as_of, &case.brand);
@@ -97,16 +97,16 @@ fn problem(case: &Case, message: String) -> Diagnosis {
     }
 }
 
-fn tested<'l>(library: &'l Library, case: &Case) -> Result<&'l SqlFile, Diagnosis> {
+fn tested<'l>(library: &'l Library, case: &Case) -> Result<&'l SqlFile, Box<Diagnosis>> {
     let file = library.get(&case.test).ok_or_else(|| {
         let diagnosis = problem(case, format!("there is no SQL file `{}` to test", case.test));
         match nearest(&case.test, library.files().map(|file| file.name.as_str())) {
-            Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
-            None => diagnosis,
+            Some(near) => Box::new(diagnosis.hint(format!("did you mean `{near}`?"))),
+            None => Box::new(diagnosis),
         }
     })?;
     match file.problems().first() {
-        Some(problem) => Err(problem.clone()),
+        Some(problem) => Err(problem.clone().into()),
         None => Ok(file),
     }
 }
