@@ -5,30 +5,43 @@
 //! Everyone else is alone. The person goes by the name of the group's earliest created record, `<source>:<id>`, which later records
 //! do not change.
 //!
-//! A record takes its text in one shared buffer and about 60 bytes beside it, and grouping sorts positions instead of filling hash
-//! tables: two million records fit in some 200 MB.
+//! A record takes its text in one shared buffer and 40 bytes beside it, and grouping sorts positions instead of filling hash tables: two
+//! million records with their links and addresses take some 300 MB.
 
 use std::cmp::Ordering;
 
 /// A record without a time of creation counts as younger than every other.
 const UNKNOWN: i64 = i64::MAX;
 
-/// Nothing: a record without an address or a link.
+/// No record.
 const NONE: u32 = u32::MAX;
 
-/// A piece of the shared buffer.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    start: u64,
-    length: u32,
+/// A piece of the shared buffer: 40 bits of where it begins, 24 of how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span(u64);
+
+impl Span {
+    /// No address, no link.
+    const NONE: Self = Self(u64::MAX);
+    const LONGEST: usize = (1 << 24) - 1;
+
+    fn new(start: usize, length: usize) -> Self {
+        Self((start as u64) << 24 | length as u64)
+    }
+
+    fn range(self) -> std::ops::Range<usize> {
+        let (start, length) = ((self.0 >> 24) as usize, (self.0 & 0xff_ffff) as usize);
+        start..start + length
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Record {
     source: u32,
+    link_source: u32,
     id: Span,
-    email: Option<Span>,
-    link: Option<(u32, Span)>,
+    email: Span,
+    link: Span,
     created_at: i64,
 }
 
@@ -55,9 +68,9 @@ impl Resolver {
     pub(crate) fn add(&mut self, source: &str, id: &str, email: Option<&str>, link: Option<(&str, &str)>, created_at: Option<i64>) {
         let source = self.source(source);
         let id = self.keep(id);
-        let link = link.map(|(source, id)| (self.source(source), self.keep(id)));
-        let email = email.and_then(normal_email).map(|email| self.keep(&email));
-        self.records.push(Record { source, id, email, link, created_at: created_at.unwrap_or(UNKNOWN) });
+        let (link_source, link) = link.map_or((0, Span::NONE), |(source, id)| (self.source(source), self.keep(id)));
+        let email = email.and_then(normal_email).map_or(Span::NONE, |email| self.keep(&email));
+        self.records.push(Record { source, link_source, id, email, link, created_at: created_at.unwrap_or(UNKNOWN) });
     }
 
     fn source(&mut self, name: &str) -> u32 {
@@ -69,13 +82,15 @@ impl Resolver {
     }
 
     fn keep(&mut self, text: &str) -> Span {
-        let start = self.text.len() as u64;
+        // Nothing that names a person is 16 MiB long; what is, is known by its beginning.
+        let text = &text[..text.floor_char_boundary(Span::LONGEST)];
+        let start = self.text.len();
         self.text.push_str(text);
-        Span { start, length: text.len() as u32 }
+        Span::new(start, text.len())
     }
 
     fn text(&self, span: Span) -> &str {
-        &self.text[span.start as usize..span.start as usize + span.length as usize]
+        &self.text[span.range()]
     }
 
     fn name(&self, record: u32) -> (&str, &str) {
@@ -103,8 +118,9 @@ impl Resolver {
         }
         order.dedup_by(|later, earlier| self.name(*later) == self.name(*earlier));
         for record in 0..count {
-            if let Some((source, id)) = self.records[record as usize].link {
-                let wanted = (self.sources[source as usize].as_str(), self.text(id));
+            let Record { link_source, link, .. } = self.records[record as usize];
+            if link != Span::NONE {
+                let wanted = (self.sources[link_source as usize].as_str(), self.text(link));
                 if let Ok(position) = order.binary_search_by(|other| self.name(*other).cmp(&wanted)) {
                     groups.join(record, order[position]);
                 }
@@ -125,22 +141,26 @@ impl Resolver {
     /// A link may name a record nobody sent: it is added bare, so that what else refers to it finds the same person.
     fn add_linked(&mut self) {
         for record in 0..self.records.len() {
-            if let Some((source, id)) = self.records[record].link {
-                self.records.push(Record { source, id, email: None, link: None, created_at: UNKNOWN });
+            let Record { link_source, link, .. } = self.records[record];
+            if link != Span::NONE {
+                let bare =
+                    Record { source: link_source, id: link, email: Span::NONE, link: Span::NONE, link_source: 0, created_at: UNKNOWN };
+                self.records.push(bare);
             }
         }
     }
 
     fn join_by_email(&self, groups: &mut Groups) {
-        let email = |record: u32| self.records[record as usize].email.map_or("", |email| self.text(email));
+        let has_email = |record: &u32| self.records[*record as usize].email != Span::NONE;
+        let email = |record: u32| self.text(self.records[record as usize].email);
         // Here a record without a time of creation counts as the eldest, so that no newcomer takes its place.
         let dated = |record: u32| self.records[record as usize].created_at != UNKNOWN;
-        let mut by_email: Vec<u32> = (0..self.records.len() as u32).filter(|record| !email(*record).is_empty()).collect();
+        let mut by_email: Vec<u32> = (0..self.records.len() as u32).filter(has_email).collect();
         by_email
             .sort_unstable_by(|a, b| email(*a).cmp(email(*b)).then_with(|| dated(*a).cmp(&dated(*b))).then_with(|| self.by_age(*a, *b)));
         for same in by_email.chunk_by(|a, b| email(*a) == email(*b)) {
             for record in &same[1..] {
-                if self.records[*record as usize].link.is_none() {
+                if self.records[*record as usize].link == Span::NONE {
                     groups.join(*record, same[0]);
                 }
             }
