@@ -91,12 +91,18 @@ favourites as (
 last_lines as (
   select
     b.customer_id,
-    first_value(named_struct('product_id', p.product_id, 'name', p.name, 'url', p.url, 'category', p.category)
-      order by i.quantity > coalesce(i.returned, 0) desc, i.unit_price_base * i.quantity desc nulls last, i.line) as product
+    first_value(p.product_id
+      order by i.quantity > coalesce(i.returned, 0) desc, i.unit_price_base * i.quantity desc nulls last, i.line) as product_id
   from buying b
   join order_items i on i.order_id = b.last_order_id
   join products p on p.product_id = i.product_id
   group by b.customer_id
+),
+
+last_products as (
+  select l.customer_id, p.product_id, p.name, p.url, p.category
+  from last_lines l
+  join products p on p.product_id = l.product_id
 ),
 
 talking as (
@@ -105,8 +111,8 @@ talking as (
     bool_or(kind = 'complaint' and (resolved_at is null or resolved_at > $as_of))  as open_complaint,
     max(opened_at) filter (where kind = 'complaint')                               as last_complaint_at,
     max(resolved_at) filter (where satisfaction = 'bad' and resolved_at <= $as_of) as last_unhappy_at,
-    first_value(named_struct('opened_at', opened_at, 'subject', subject)
-      order by opened_at desc, ticket_id)                                          as last_ticket
+    max(opened_at)                                                                 as last_ticket_at,
+    first_value(subject order by opened_at desc, ticket_id)                        as last_ticket_subject
   from tickets
   where opened_at <= $as_of
   group by customer_id
@@ -143,20 +149,20 @@ select
   coalesce(t.platinum_at, t.gold_at, t.silver_at)                          as tier_reached_at,  -- the order that took them there; null for members
 
   f.favourite_category,
-  l.product['product_id']                                                  as last_product_id,
-  l.product['name']                                                        as last_product,
-  l.product['url']                                                         as last_product_url,
-  l.product['category']                                                    as last_product_category,
+  l.product_id                                                             as last_product_id,
+  l.name                                                                   as last_product,
+  l.url                                                                    as last_product_url,
+  l.category                                                               as last_product_category,
 
   k.open_complaint is true                                                as open_complaint,
   k.last_complaint_at,
   k.last_unhappy_at,                                                                            -- the last time they called our answer bad
-  k.last_ticket['subject']                                                 as last_ticket_subject,
-  k.last_ticket['opened_at']                                               as last_ticket_at
+  k.last_ticket_subject,
+  k.last_ticket_at
 from customers c
 left join buying b on b.customer_id = c.customer_id
 left join tiers t on t.customer_id = c.customer_id
 left join favourites f on f.customer_id = c.customer_id
-left join last_lines l on l.customer_id = c.customer_id
+left join last_products l on l.customer_id = c.customer_id
 left join talking k on k.customer_id = c.customer_id
 where c.deleted_at is null      -- whoever asked to be deleted is in no segment

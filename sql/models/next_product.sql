@@ -58,8 +58,8 @@ candidates as (
 chosen as (
   select
     customer_id,
-    first_value(named_struct('product_id', product_id, 'because_id', because_id)
-      order by known, strength desc, recency, product_id, because_id) as pick
+    first_value(product_id order by known, strength desc, recency, product_id, because_id)  as product_id,
+    first_value(because_id order by known, strength desc, recency, product_id, because_id)  as because_id
   from candidates
   group by customer_id
 )
@@ -75,5 +75,5 @@ select
   b.name                                                   as because_product,
   'people who bought ' || b.name || ' often choose it'     as next_product_reason
 from chosen c
-join products p on p.product_id = c.pick['product_id']
-join products b on b.product_id = c.pick['because_id']
+join products p on p.product_id = c.product_id
+join products b on b.product_id = c.because_id

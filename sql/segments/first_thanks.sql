@@ -28,9 +28,9 @@ parcels as (
   select
     f.customer_id,
     sum(i.quantity - coalesce(i.returned, 0)) as items,
-    first_value(named_struct('name', p.name, 'url', p.url, 'category', p.category)
-      order by i.quantity > coalesce(i.returned, 0) desc, p.name is null,
-               i.unit_price_base * i.quantity desc nulls last, i.line) as product
+    first_value(p.product_id
+      order by i.quantity > coalesce(i.returned, 0) desc, p.product_id is null,
+               i.unit_price_base * i.quantity desc nulls last, i.line) as product_id
   from arrived a
   join customer_features f on f.customer_id = a.customer_id
   join order_items i on i.order_id = f.first_order_id
@@ -50,10 +50,11 @@ select
   f.first_order_id,                                  -- the occasion: there is only one first order
   f.first_order_at,
   a.delivered_at,
-  x.product['name'] as product,
-  x.product['url'] as product_url,
-  x.product['category'] as product_category,
+  p.name as product,
+  p.url as product_url,
+  p.category as product_category,
   cast(coalesce(x.items, 0) as bigint) as items      -- pieces in the parcel
 from arrived a
 join customer_features f on f.customer_id = a.customer_id
 left join parcels x on x.customer_id = a.customer_id
+left join products p on p.product_id = x.product_id

@@ -10,11 +10,7 @@ with
 resolved as (
   select
     customer_id,
-    first_value(named_struct(
-        'ticket_id', ticket_id, 'subject', subject, 'opened_at', opened_at, 'first_reply_at', first_reply_at,
-        'resolved_at', resolved_at, 'summary_fix', summary_fix, 'agent_name', agent_name,
-        'order_id', order_id, 'product_id', product_id)
-      order by resolved_at desc, ticket_id) as ticket       -- of several, the one resolved last
+    first_value(ticket_id order by resolved_at desc, ticket_id) as ticket_id   -- of several, the one resolved last
   from tickets
   where kind = 'complaint'
     and resolved_at <= $as_of
@@ -31,19 +27,20 @@ select
   f.locale,
   f.timezone,
   f.country,
-  r.ticket['ticket_id'] as ticket_id,                       -- the occasion: this complaint
-  r.ticket['subject'] as ticket_subject,
-  r.ticket['opened_at'] as opened_at,
-  r.ticket['resolved_at'] as resolved_at,
-  r.ticket['summary_fix'] as summary_fix,                   -- what was done, as the help desk recorded it
-  r.ticket['agent_name'] as agent_name,
+  t.ticket_id,                                              -- the occasion: this complaint
+  t.subject as ticket_subject,
+  t.opened_at,
+  t.resolved_at,
+  t.summary_fix,                                            -- what was done, as the help desk recorded it
+  t.agent_name,
   coalesce(p.name, f.last_product) as last_product,         -- the product it was about, else the last one they bought
-  r.ticket['order_id'] as order_id,
+  t.order_id,
   case
-    when r.ticket['first_reply_at'] > r.ticket['opened_at'] + cast($slow as interval)
-    then (cast(r.ticket['first_reply_at'] as bigint) - cast(r.ticket['opened_at'] as bigint)) / 3600000000  -- microseconds an hour
+    when t.first_reply_at > t.opened_at + cast($slow as interval)
+    then (cast(t.first_reply_at as bigint) - cast(t.opened_at as bigint)) / 3600000000  -- microseconds an hour
   end as waited_hours                                       -- only where we made them wait; null where the answer was quick
 from resolved r
+join tickets t on t.ticket_id = r.ticket_id
 join customer_features f on f.customer_id = r.customer_id
-left join products p on p.product_id = r.ticket['product_id']
+left join products p on p.product_id = t.product_id
 where not f.open_complaint
