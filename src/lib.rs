@@ -6,6 +6,25 @@
 //! ```text
 //! source ──pull──▶ lake ──build──▶ model ──plan──▶ campaign ──approve──▶ delivery ──▶ ledger
 //! ```
+//!
+//! Imports point down this list, never up:
+//!
+//! | room | its promise |
+//! |---|---|
+//! | [`cli`] | one small file a command; arguments in, exit code out |
+//! | [`schedule`], [`job`] | which job is due, once per slot; a job's steps in order |
+//! | [`server`] | unsubscribe links, health, measures over HTTP |
+//! | [`project`] | the project folder as a whole: opened, checked, begun |
+//! | [`report`] | numbers for people, with what they rest on |
+//! | [`campaign`] | segment rows pass the gates and become a frozen plan |
+//! | [`delivery`] | a finished message goes out, under the send law |
+//! | [`model`] | SQL files become a graph, the graph becomes tables |
+//! | [`sandbox`] | the practice shop |
+//! | [`source`] | pages of what a shop knows become rows, under the pull law |
+//! | [`engine`] | the one SQL runtime |
+//! | [`message`] | a template and a row become a finished message |
+//! | [`lake`], [`ledger`] | tables of Parquet; what was promised, tried and done |
+//! | [`config`], [`diagnosis`], [`clock`], [`secret`] | settings with their lines, words for what is wrong, time, keys |
 
 pub mod campaign;
 pub mod cli;

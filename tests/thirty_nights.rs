@@ -36,9 +36,9 @@ struct Sent {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_nights_keep_every_promise() {
-    let folder = Folder::practice(1500);
+    let folder = Folder::practice(700);
     let clock = Arc::new(ManualClock::at("2026-03-10T00:00:00Z".parse().unwrap()));
-    let variables = [("PERENNIAL__SANDBOX__CUSTOMERS".to_owned(), "1500".to_owned())];
+    let variables = [("PERENNIAL__SANDBOX__CUSTOMERS".to_owned(), "700".to_owned())];
     let settings = Settings::new(folder.root.path(), None, variables.into_iter());
     let project = Project::open(settings, clock.clone()).unwrap();
     let house = House::open(project).await.unwrap();

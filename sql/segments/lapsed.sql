@@ -7,7 +7,8 @@ audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_i
 -- three times their own rhythm explains, but not so long that we would write to strangers.
 --
 -- There are three letters at most about one silence, at least 45 days apart; whoever orders again begins
--- anew, because the letters are counted per last order.
+-- anew, because the letters are counted per last order. Whoever has had the letter that is their turn stays in
+-- the segment, since they are still lapsed; the campaign does not tell them twice.
 with
 
 letters as (
@@ -38,7 +39,11 @@ select
   n.next_product_reason,
   n.next_product_price,
   f.tier,
-  coalesce(l.step, 0) + 1 as step,                -- 1, 2, 3: the letter they would get now
+  case
+    when l.step is null then 1
+    when l.step >= $letters or days_between(l.last_at, $as_of, $brand_timezone) < $letter_gap_days then l.step
+    else l.step + 1
+  end as step,                                    -- 1, 2, 3: the letter they would get now; one they have had already goes to nobody twice
   $brand_currency as currency                     -- of next_product_price
 from customer_features f
 left join letters l on l.customer_id = f.customer_id and l.occasion = f.last_order_id
@@ -47,5 +52,3 @@ where f.orders >= $min_orders
   and f.quiet_days > $min_quiet_days
   and f.quiet_days * 100 > coalesce(f.rhythm_days, 0) * $rhythm_percent
   and f.quiet_days < $max_quiet_days
-  and coalesce(l.step, 0) < $letters
-  and (l.last_at is null or days_between(l.last_at, $as_of, $brand_timezone) >= $letter_gap_days)

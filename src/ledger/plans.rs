@@ -860,7 +860,7 @@ mod tests {
         let late = now() + TimeDelta::hours(24);
         assert_eq!(code(&ledger.approve(&id, "Mara", "hash-a", &[], late).await.unwrap_err()), "plan_expired");
         assert_eq!(ledger.expire_drafts(late - TimeDelta::seconds(1)).await.unwrap(), []);
-        assert_eq!(ledger.expire_drafts(late).await.unwrap(), [id.clone()]);
+        assert_eq!(ledger.expire_drafts(late).await.unwrap(), std::slice::from_ref(&id));
         assert_eq!(ledger.plan(&id).await.unwrap().unwrap().status, PlanStatus::Expired);
         assert_eq!(code(&ledger.reject(&id, "Mara", "late", late).await.unwrap_err()), "plan_expired");
         assert_eq!(code(&ledger.approve(&PlanId::new("zzz"), "Mara", "", &[], now()).await.unwrap_err()), "unknown_plan");

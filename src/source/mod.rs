@@ -77,7 +77,7 @@ struct Inner {
 
 #[derive(Debug)]
 enum Reach {
-    Http(HttpSource),
+    Http(Box<HttpSource>),
     Files,
 }
 
@@ -129,7 +129,7 @@ impl Source {
                 for (stream, settings) in settings.streams {
                     streams.push(Arc::new(Stream::http(&spot, named(&stream)?, settings)?));
                 }
-                Reach::Http(source)
+                Reach::Http(Box::new(source))
             }
             Kind::File => {
                 let settings: FileSettings = parse(text, file)?;

@@ -431,10 +431,10 @@ impl Replacing {
         while let Some(page) = reader.page().await? {
             let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
             intake.take(&page)?;
-            if intake.is_full() {
-                if let Some(chunk) = intake.chunk().map_err(broken)? {
-                    return Ok(Some(chunk));
-                }
+            if intake.is_full()
+                && let Some(chunk) = intake.chunk().map_err(broken)?
+            {
+                return Ok(Some(chunk));
             }
         }
         self.ended = true;

@@ -28,6 +28,7 @@ pub(crate) struct Folder {
 pub(crate) struct Answer {
     pub(crate) code: i32,
     pub(crate) stdout: String,
+    #[allow(dead_code, reason = "shown where a test fails")]
     pub(crate) stderr: String,
 }
 
