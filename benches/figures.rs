@@ -2,21 +2,26 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a benchmark")]
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use arrow::{
     array::{Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::{DataType, Field, Schema, TimeUnit},
 };
+use chrono::DateTime;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use perennial::lake::{Commit, Lake, LakeSettings};
+use perennial::{
+    lake::{Commit, Lake, LakeSettings},
+    message::{Brand, Channel, Envelope, Field as Value, Message, Row, Templates},
+};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(16 << 20).build().unwrap();
     match arguments.first().map(String::as_str) {
         Some("merge") => runtime.block_on(merge(number(&arguments, 1))),
-        _ => println!("usage: figures merge ROWS"),
+        Some("render") => render(number(&arguments, 1)),
+        _ => println!("usage: figures merge ROWS | render LETTERS"),
     }
 }
 
@@ -78,6 +83,67 @@ async fn merge(rows: i64) {
     println!(
         "merge: {} scattered changes into {rows} rows in {seconds:.2} s (first write {written:.2} s), peak {} MB",
         merged.updated,
+        peak()
+    );
+}
+
+/// The first win-back letter, filled in and made into mail for `letters` people.
+fn render(letters: i64) {
+    #[derive(serde::Deserialize)]
+    struct Deployment {
+        brand: Brand,
+    }
+    let text = std::fs::read_to_string("config/perennial.toml").unwrap();
+    let brand = toml::from_str::<Deployment>(&text).unwrap().brand;
+    let templates = Templates::load(Path::new("jobs/campaigns/win-back"), Channel::Email, &brand, true).unwrap();
+    let text = |value: &str| Value::Text(value.to_owned());
+    let mut row = Row::from([
+        ("customer_id".to_owned(), text("crm:1")),
+        ("locale".to_owned(), text("de-DE")),
+        ("timezone".to_owned(), text("Europe/Berlin")),
+        ("last_order_at".to_owned(), Value::Instant(DateTime::UNIX_EPOCH)),
+        ("orders".to_owned(), Value::Integer(7)),
+        ("step".to_owned(), Value::Integer(1)),
+        ("next_product_price".to_owned(), Value::Decimal { unscaled: 944_000, scale: 4 }),
+        ("currency".to_owned(), text("EUR")),
+    ]);
+    for (name, value) in [
+        ("favourite_category", "tea"),
+        ("last_product", "Earl Grey, 100 g"),
+        ("last_product_url", "https://fernwood.example/p/earl-grey"),
+        ("next_product", "Chef's Knife, 20 cm"),
+        ("next_product_url", "https://fernwood.example/p/chefs-knife"),
+        ("next_product_reason", "people who bought Earl Grey, 100 g often choose it"),
+    ] {
+        row.insert(name.to_owned(), text(value));
+    }
+    let (mut bytes, begun) = (0, Instant::now());
+    for letter in 0..letters {
+        row.insert("first_name".to_owned(), text(&format!("Zoë {letter}")));
+        row.insert("last_name".to_owned(), text("O'Brien"));
+        let envelope = Envelope {
+            message_id: format!("{letter:032x}@fernwood.example"),
+            plan: "win-back-20261122T010000Z-00000000".to_owned(),
+            campaign: "win-back".to_owned(),
+            to: format!("zoe.{letter}@example.org"),
+            reply_to: "hello@fernwood.example".to_owned(),
+            unsubscribe_url: Some(format!("https://fernwood.example/u/{letter}")),
+            variant: Some("plain".to_owned()),
+            step: 1,
+            offer: None,
+            as_of: DateTime::UNIX_EPOCH,
+            date: DateTime::UNIX_EPOCH,
+        };
+        match templates.render(&row, &envelope).unwrap() {
+            Message::Email { bytes: message, .. } => bytes += message.len(),
+            Message::Webhook { .. } => panic!("win-back is an email"),
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let size = bytes / usize::try_from(letters).unwrap();
+    println!(
+        "render: {:.0} letters/s on one core ({letters} of {size} bytes in {seconds:.2} s), peak {} MB",
+        letters as f64 / seconds,
         peak()
     );
 }
