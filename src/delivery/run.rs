@@ -28,8 +28,10 @@ use crate::{
 
 /// The most messages that are `committing` at once.
 const OPEN: usize = 32;
-/// How many messages one turn reserves, or commits at least while others are under way.
+/// How many messages one turn commits at least, while others are under way.
 const GROUP: usize = 16;
+/// How many messages are reserved, and their letters written, ahead of those that leave.
+const AHEAD: usize = 48;
 /// How many people are read at once.
 const CHUNK: usize = 256;
 /// When a deferred message is tried again, by how often it was tried; the last goes on until the plan expires.
@@ -180,14 +182,18 @@ impl<'a> Run<'a> {
     }
 
     /// What the ledger should do next; an empty turn means that there is nothing to do but wait.
+    ///
+    /// A turn costs a sync whatever it holds, so what can wait rides along: outcomes are recorded and people reserved when a group can be
+    /// committed, and by themselves only where nothing else is going to happen.
     fn next_turn(&mut self) -> Turn {
         let room = OPEN - self.open;
         let commit = if !self.ready.is_empty() && room >= GROUP.min(self.ready.len()) { self.ready.len().min(room) } else { 0 };
-        let wanted = self.left.unwrap_or(GROUP).min(GROUP);
-        let full = self.due.len() >= wanted || self.read_all;
-        let reserve = if self.reserved() < 2 * GROUP && full { self.due.len().min(wanted) } else { 0 };
-        let idle = commit == 0 && reserve == 0;
-        if idle && self.settle.len() < GROUP && (self.open > 0 || !self.writing.is_empty()) {
+        let starved = self.ready.is_empty() && self.writing.is_empty();
+        let wanted = (AHEAD + commit).saturating_sub(self.reserved()).min(self.left.unwrap_or(AHEAD));
+        let enough = self.due.len() >= wanted || self.read_all;
+        let reserve = if commit > 0 || (starved && enough) { self.due.len().min(wanted) } else { 0 };
+        let idle = starved && self.open == 0 && (self.due.is_empty() || wanted == 0);
+        if commit == 0 && reserve == 0 && !idle {
             return Turn::default();
         }
         let reserve: Vec<Candidate> = self.due.iter().take(reserve).map(|person| self.candidate(person)).collect();
@@ -305,7 +311,7 @@ impl<'a> Run<'a> {
 
     /// Waits for whatever comes first: a report, a group of letters, more people, or the request to stop.
     async fn wait(&mut self) {
-        let hungry = !self.read_all && self.due.len() < GROUP && self.left != Some(0);
+        let hungry = !self.read_all && self.due.len() < AHEAD && self.left != Some(0);
         tokio::select! {
             () = self.context.stop.cancelled() => {}
             report = self.couriers.report() => match report {

@@ -225,7 +225,7 @@ impl Ledger {
         let asked = Value::Array(people.iter().map(|id| json!(id.as_str())).collect());
         let rows: Vec<(String,)> = sqlx::query_as(
             "select r.customer_id from json_each(?1) j
-             join recipients r on r.plan = ?2 and r.customer_id = j.value
+             cross join recipients r on r.plan = ?2 and r.customer_id = j.value
              where r.state in ('waiting', 'deferred') and (r.next_try_at is null or r.next_try_at <= ?3)",
         )
         .bind(asked.to_string())
@@ -567,8 +567,9 @@ async fn follow(
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     sqlx::query(
-        "update messages set state = ?2, at = ?3 where plan = ?1 and state in ('waiting', 'deferred', 'reserved')
-         and exists (select 1 from recipients r where r.message_id = messages.message_id and r.plan = ?1 and r.state = ?2)",
+        "update messages set state = ?2, at = ?3 from recipients r
+         where r.plan = ?1 and r.state = ?2 and messages.message_id = r.message_id and +messages.plan = ?1
+           and messages.state in ('waiting', 'deferred', 'reserved')",
     )
     .bind(plan.as_str())
     .bind(state)

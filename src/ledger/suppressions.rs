@@ -231,7 +231,7 @@ impl Ledger {
             let rows: Vec<(String, String)> = sqlx::query_as(
                 "select p.value ->> 0, min(s.reason)
                  from json_each(?1) p
-                 join suppressions s on s.customer_id = p.value ->> 0 or s.address_hash = p.value ->> 1
+                 cross join suppressions s on s.customer_id = p.value ->> 0 or s.address_hash = p.value ->> 1
                  where s.lifted_at is null and s.channel = ?2 and (s.scope = 'all' or ?3)
                  group by p.value ->> 0",
             )
