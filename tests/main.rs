@@ -7,6 +7,7 @@ mod first_night;
 mod kill;
 mod own_data;
 mod real_input;
+mod serve;
 mod smtp;
 mod support;
 mod thirty_nights;
