@@ -1,6 +1,6 @@
 /* ---
 key = "month"
-params = { repeat_days = 90, churn_months = 12 }
+params = { months = 24, repeat_days = 90, lookback_months = 12, silence_months = 6 }
 audits = ["unique(month)", "not_null(month)", "not_null(active_customers)"]
 --- */
 -- Month by month: do customers come back?
@@ -8,10 +8,13 @@ audits = ["unique(month)", "not_null(month)", "not_null(active_customers)"]
 -- Repeat rate: of the people whose first order fell into the month, the share who ordered again within
 --   `repeat_days` days. It is shown once every one of them has had those days, and is null before: a young
 --   month would look worse than it is.
--- Churn rate: of the people who bought in the `churn_months` months up to and including the month, the share
---   who bought nothing in the `churn_months` months after it. Shown once those months are over, and only
---   where the shop is old enough to look back as far. This is a definition, not an observation: nobody tells
---   a shop that they have left.
+-- Churn rate: of the people who bought in the `lookback_months` months up to and including the month, the
+--   share who bought nothing in the `silence_months` months after it. Shown once those months are over, and
+--   only where the table looks back as far. This is a definition, not an observation: nobody tells a shop that
+--   they have left. Where people buy once a year, set `silence_months` to 12.
+-- The table shows the last `months` months. Do not look back further than your systems keep people who have
+--   gone quiet: of earlier months only those who stayed are left, and every rate would flatter. (The practice
+--   shop erases people after two quiet years.)
 -- Every rate stands beside the number of people it rests on. Months are the brand's calendar months; an
 -- order counts when it was paid and not wholly refunded; money is what the shop kept, in its own currency.
 with
@@ -60,17 +63,17 @@ spell_counts as (
   group by month_number, gap
 ),
 
--- A customer whose latest active month is `a` counts as a buyer of the last twelve months in a, a+1, … a+11
--- (until the next order starts a new spell), and as churned where nothing follows within twelve months.
+-- A customer whose latest active month is `a` is a buyer of the last twelve months in a, a+1, … a+11 (until the
+-- next order starts a new spell), and churned in those of them that no order follows within the silence.
 later as (
-  select unnest(range(0, $churn_months)) as months
+  select unnest(range(0, $lookback_months)) as months
 ),
 
 churn as (
   select
     s.month_number + l.months                                                                           as month_number,
     sum(s.customers)                                                                                    as buyers,
-    sum(case when s.gap is null or s.gap > l.months + $churn_months then s.customers else 0 end)        as churned
+    sum(case when s.gap is null or s.gap > l.months + $silence_months then s.customers else 0 end)        as churned
   from spell_counts s
   cross join later l
   where s.gap is null or s.gap > l.months
@@ -113,7 +116,7 @@ traffic as (
   group by month_number
 ),
 
--- Every month from the first order to today, quiet ones too.
+-- Every month of the table, from the first order at the earliest, quiet ones too.
 today as (
   select
     cast(cast(days_between(date '1970-01-01', $as_of, $brand_timezone) as integer) as date) as day
@@ -121,11 +124,16 @@ today as (
 
 edges as (
   select
-    min(t.month_number)                                                                    as first_month,
+    min(t.month_number)                                                                    as oldest_month,
     max(cast(date_part('year', d.day) * 12 + date_part('month', d.day) - 1 as bigint))     as this_month,
     max(d.day)                                                                             as today
   from traffic t
   cross join today d
+),
+
+shown as (
+  select greatest(oldest_month, this_month - $months + 1) as first_month, this_month, today
+  from edges
 ),
 
 months as (
@@ -134,7 +142,7 @@ months as (
     first_month,
     this_month,
     today
-  from edges
+  from shown
 ),
 
 calendar as (
@@ -154,8 +162,8 @@ joined as (
     c.month_number < c.this_month                                                  as is_over,
     -- the last newcomer of the month has had all the days in full
     days_between(c.next_month, c.today) > $repeat_days                             as repeat_known,
-    c.month_number - c.first_month >= $churn_months - 1
-      and c.this_month - c.month_number > $churn_months                            as churn_known,
+    c.month_number - c.first_month >= $lookback_months - 1
+      and c.this_month - c.month_number > $silence_months                          as churn_known,
     coalesce(t.active_customers, 0)                                                as active_customers,
     coalesce(n.new_customers, 0)                                                   as new_customers,
     coalesce(t.orders, 0)                                                          as orders,

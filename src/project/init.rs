@@ -79,8 +79,9 @@ fn practice() -> Vec<(PathBuf, String)> {
 
 /// The shared files of the practice project, without its sources, and the presets' own.
 fn own(presets: &[Preset]) -> Result<Vec<(PathBuf, String)>, Failure> {
-    let shared =
-        FILES.iter().filter(|(path, _)| path.starts_with("jobs/") || (path.starts_with("sql/") && !path.starts_with("sql/staging/")));
+    // Staging belongs to its source, and so do its tests; their names begin with the source's, as in `shop__orders`.
+    let of_a_source = |path: &str| path.starts_with("sql/staging/") || (path.starts_with("sql/tests/") && path.contains("__"));
+    let shared = FILES.iter().filter(|(path, _)| path.starts_with("jobs/") || (path.starts_with("sql/") && !of_a_source(path)));
     let mut files: Vec<(PathBuf, String)> = shared
         .map(|(path, text)| (PathBuf::from(path), text.replace("fernwood.example", "shop.example").replace("Fernwood", "Your Shop")))
         .collect();
