@@ -651,19 +651,3 @@ fn the_shipped_campaigns_read_and_are_of_their_kinds() {
     let error = Campaign::load(&folder, "winback").unwrap_err();
     assert_eq!(error.diagnosis().hint.as_deref(), Some("did you mean `win-back`?"));
 }
-
-/// Writes pages to look at, into the folder `PERENNIAL_PAGES`.
-#[tokio::test]
-#[ignore = "for looking at with one's own eyes"]
-async fn pages_to_look_at() {
-    let out = PathBuf::from(std::env::var("PERENNIAL_PAGES").unwrap());
-    let many = guests(std::env::var("PERENNIAL_PEOPLE").map_or(260, |count| count.parse().unwrap()));
-    let mut house = House::new(&many).await;
-    house.fill("lapsed", segment(&many[..many.len() - 30])).await;
-    house.made(PlanRequest { as_of: as_of() - TimeDelta::days(1), now: as_of() - TimeDelta::days(1), ..house.request() }).await;
-    let now: Vec<Guest> = many.iter().take(9).chain(&many[40..]).cloned().collect();
-    house.fill("lapsed", segment(&now)).await;
-    house.fill("at_risk", segment(&many[100..110])).await;
-    let made = house.made(house.request()).await;
-    std::fs::copy(house.root.path().join(&made.review), out.join("win-back.html")).unwrap();
-}

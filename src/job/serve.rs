@@ -26,7 +26,7 @@ pub async fn keep_schedule(house: &House, jobs: &[Job]) -> Result<(), Failure> {
     while !house.stop.is_cancelled() {
         for job in jobs {
             if let Err(failure) = run_due(house, job, begun).await {
-                tracing::error!(job = job.name, %failure, "the job could not be run");
+                log(job, &failure, "the job could not be run");
             }
         }
         tokio::select! {
@@ -56,7 +56,7 @@ async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>) -> Result<(), F
         match run(house, job, moment, job.deliver, Progress::lines()).await {
             Ok(outcome) => {
                 for failure in &outcome.failures {
-                    tracing::error!(job = job.name, %failure, "a part of the run failed");
+                    log(job, failure, "a part of the run failed");
                 }
                 let status = if outcome.status == RunStatus::Done { SlotStatus::Done } else { SlotStatus::Failed };
                 house.ledger.slot_done(&job.name, slot, Some(&outcome.run), status, now).await?;
@@ -68,4 +68,10 @@ async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>) -> Result<(), F
         }
     }
     Ok(())
+}
+
+/// What failed and where. The words themselves may quote a value of a customer's row, so they stand in `perennial status`, not in the log.
+fn log(job: &Job, failure: &Failure, what: &str) {
+    let Diagnosis { code, file, line, .. } = failure.diagnosis.as_ref();
+    tracing::error!(job = job.name, code, file = ?file, line, "{what}; `perennial status` says more");
 }

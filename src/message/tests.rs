@@ -720,32 +720,3 @@ proptest::proptest! {
         }
     }
 }
-
-#[test]
-#[allow(clippy::print_stderr)] // Shows a figure.
-fn filling_in_does_no_work_of_the_campaign() {
-    // No timed assertion: `cargo test filling -- --nocapture` shows the figure.
-    let templates = shipped("win-back", false);
-    let (row, envelope) = (row("win-back"), sent("win-back"));
-    let start = std::time::Instant::now();
-    let bytes: usize = (0..1000).map(|_| mail(&templates, &row, &envelope).bytes.len()).sum();
-    eprintln!("{:?} a letter of {} bytes", start.elapsed() / 1000, bytes / 1000);
-}
-
-#[test]
-#[ignore = "writes the letters to the folder named by PERENNIAL_LETTERS, to be looked at"]
-fn letters_to_look_at() {
-    let Ok(folder) = std::env::var("PERENNIAL_LETTERS") else { return };
-    let folder = Path::new(&folder);
-    fs::create_dir_all(folder).unwrap();
-    for (name, envelope) in letters() {
-        for (number, who) in people().into_iter().enumerate() {
-            let mail = mail(&shipped(name, number % 2 == 1), &with_name(row(name), who), &envelope);
-            let file = format!("{name}-{}-{}-{number}", envelope.step, envelope.variant.as_deref().unwrap_or("x"));
-            fs::write(folder.join(format!("{file}.html")), mail.html).unwrap();
-            fs::write(folder.join(format!("{file}.eml")), mail.bytes).unwrap();
-        }
-    }
-    let Message::Webhook { body } = shipped("vip-handoff", true).render(&row("vip-handoff"), &sent("vip-handoff")).unwrap() else { return };
-    fs::write(folder.join("vip.json"), body).unwrap();
-}
