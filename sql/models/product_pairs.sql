@@ -1,6 +1,6 @@
 /* ---
 key = ["product_id", "partner_id"]
-params = { history = 12, min_support = 8, steady = 20, partners = 15 }
+params = { history = 12, min_support = 8, steady = 20, partners = 10 }
 audits = ["rows(0, 1000000)"]
 --- */
 -- Which products are chosen by the same people, more often than chance would have it.
