@@ -380,9 +380,9 @@ async fn addresses_and_buckets_in_sql() {
 
 /// A join whose hash table does not fit.
 fn crowded(partitions: usize) -> (tempfile::TempDir, Session) {
-    let settings = EngineSettings { memory_limit: "32MiB".to_owned(), partitions, ..EngineSettings::default() };
+    let settings = EngineSettings { memory_limit: "64MiB".to_owned(), partitions, ..EngineSettings::default() };
     let (root, engine) = engine(settings);
-    let n: i64 = 400_000;
+    let n: i64 = 900_000;
     let wide = |seed: i64| {
         let keys = Int64Array::from_iter_values((0..n).map(|row| row * seed % n));
         let text = StringArray::from_iter_values((0..n).map(|row| format!("{:0>60}", row * seed)));
@@ -405,12 +405,12 @@ async fn a_join_that_does_not_fit_is_run_another_way() {
     assert!(error.diagnosis().hint.unwrap().contains("`[engine] memory_limit`"));
 
     let batches = session.collect(&query(CROWD, &[])).await.unwrap();
-    assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().value(0), 400_000);
+    assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().value(0), 900_000);
 
     let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();
     let sql = "select a.k, a.v, b.v as w from a join b on a.k = b.k";
     let written = session.replace(&query(sql, &[]), &lake, "joined", Commit::default()).await.unwrap();
-    assert_eq!(written.rows, 400_000);
+    assert_eq!(written.rows, 900_000);
     assert_eq!(written.version, 0, "ways that failed left no version behind");
 }
 
