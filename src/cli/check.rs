@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{global::Global, output};
 use crate::{
-    diagnosis::{Exit, Failure, Finding, Severity},
+    diagnosis::{Diagnose, Exit, Failure, Finding, Severity},
+    job::Job,
     project,
 };
 
@@ -24,7 +25,10 @@ struct Checked {
 }
 
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
-    let findings = project::check(&global.folder(), std::sync::Arc::new(crate::clock::SystemClock), args.offline).await;
+    let mut findings = project::check(&global.folder(), std::sync::Arc::new(crate::clock::SystemClock), args.offline).await;
+    if let Err(error) = Job::load_all(&global.folder()) {
+        findings.insert(0, Finding::error(error.diagnosis()));
+    }
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     let mut text = String::new();
     if !global.json() {

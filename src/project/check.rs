@@ -1,4 +1,5 @@
-//! Everything that can be known to be wrong before a run: settings, jobs, sources, SQL, campaigns and their templates.
+//! Everything that can be known to be wrong before a run: settings, sources, SQL, campaigns and their templates. Jobs stand above this
+//! room; the command adds what is wrong with them.
 
 use std::path::Path;
 
@@ -8,7 +9,6 @@ use crate::{
     clock::SharedClock,
     config::Folder,
     diagnosis::{Diagnosis, Failure, Finding, Severity},
-    job::Job,
     message::Templates,
     source::Source,
 };
@@ -24,7 +24,6 @@ pub async fn check(folder: &Folder, clock: SharedClock, offline: bool) -> Vec<Fi
     let (sources, unusable) = Source::load_usable(folder);
     findings.extend(unusable);
     findings.extend(sources.iter().flat_map(|source| source.check(project.root())));
-    kept(Job::load_all(folder).map_err(Failure::from), &mut findings);
     findings.extend(project.deployment().delivery.check(project.keys().are_practice()));
     findings.extend(brand_findings(&project));
     let campaigns = kept(project.campaigns(), &mut findings).unwrap_or_default();
