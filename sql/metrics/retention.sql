@@ -17,34 +17,39 @@ audits = ["unique(month)", "not_null(month)", "not_null(active_customers)"]
 --   shop erases people after two quiet years.)
 -- Every rate stands beside the number of people it rests on. Months are the brand's calendar months; an
 -- order counts when it was paid and not wholly refunded; money is what the shop kept, in its own currency.
+-- A row with a negative total is no order: it lowers the revenue of the month in which the money went back.
+-- Orders of guests who left neither account nor address are left out, money and all: each would look like
+-- a new customer who never came back.
 with
 
 paid as (
   select
     customer_id,
-    order_id,
-    ordered_at,
     cast(cast(days_between(date '1970-01-01', ordered_at, $brand_timezone) as integer) as date)   as day,
-    greatest(total_base + coalesce(refunded_base, 0), cast(0 as decimal(18, 4)))                  as worth
+    coalesce(total_base, 0) >= 0                                                                  as is_order,
+    case when total_base < 0 then total_base
+      else greatest(total_base + coalesce(refunded_base, 0), cast(0 as decimal(18, 4))) end       as worth
   from orders
-  where status = 'paid'
+  where (status = 'paid' or (total_base < 0 and status <> 'cancelled'))
+    and customer_id not like '%:guest:order-%'
 ),
 
 -- Months are numbered through, so that "twelve months later" is plus twelve.
 sales as (
   select
     customer_id,
-    ordered_at,
     day,
     cast(date_part('year', day) * 12 + date_part('month', day) - 1 as bigint) as month_number,
+    is_order,
     worth
   from paid
 ),
 
 -- One row a customer and month with an order in it.
 activity as (
-  select customer_id, month_number, count(*) as orders, sum(worth) as revenue
+  select customer_id, month_number, count(*) as orders
   from sales
+  where is_order
   group by customer_id, month_number
 ),
 
@@ -83,6 +88,7 @@ churn as (
 firsts as (
   select customer_id, min(day) as first_day
   from sales
+  where is_order
   group by customer_id
 ),
 
@@ -94,6 +100,7 @@ newcomers as (
     max(case when days_between(f.first_day, s.day) between 1 and $repeat_days then 1 else 0 end) as came_back
   from firsts f
   join sales s on s.customer_id = f.customer_id
+  where s.is_order
   group by f.customer_id, f.first_day
 ),
 
@@ -110,9 +117,14 @@ traffic as (
   select
     month_number,
     count(*)      as active_customers,
-    sum(orders)   as orders,
-    sum(revenue)  as revenue
+    sum(orders)   as orders
   from activity
+  group by month_number
+),
+
+takings as (
+  select month_number, sum(worth) as revenue
+  from sales
   group by month_number
 ),
 
@@ -160,19 +172,20 @@ joined as (
   select
     c.month,
     c.month_number < c.this_month                                                  as is_over,
-    -- the last newcomer of the month has had all the days in full
-    days_between(c.next_month, c.today) > $repeat_days                             as repeat_known,
+    -- whoever came on the last day of the month has had all the days in full
+    days_between(c.next_month, c.today) >= $repeat_days                            as repeat_known,
     c.month_number - c.first_month >= $lookback_months - 1
       and c.this_month - c.month_number > $silence_months                          as churn_known,
     coalesce(t.active_customers, 0)                                                as active_customers,
     coalesce(n.new_customers, 0)                                                   as new_customers,
     coalesce(t.orders, 0)                                                          as orders,
-    coalesce(t.revenue, 0)                                                         as revenue,
+    coalesce(m.revenue, 0)                                                         as revenue,
     coalesce(n.came_back, 0)                                                       as came_back,
     coalesce(x.buyers, 0)                                                          as buyers,
     coalesce(x.churned, 0)                                                         as churned
   from calendar c
   left join traffic t on t.month_number = c.month_number
+  left join takings m on m.month_number = c.month_number
   left join cohorts n on n.month_number = c.month_number
   left join churn x on x.month_number = c.month_number
 )
@@ -185,7 +198,7 @@ select
   active_customers - new_customers                                     as returning_customers,
   cast(orders as bigint)                                               as orders,
   cast(revenue as decimal(18, 4))                                      as revenue_base,
-  cast(revenue / nullif(active_customers, 0) as decimal(18, 2))        as value_per_customer,     -- average worth of an active customer in the month
+  cast(revenue / nullif(active_customers, 0) as decimal(18, 2))        as value_per_customer,     -- revenue over active customers
   case when repeat_known then new_customers end                        as repeat_n,               -- the people the repeat rate rests on
   case when repeat_known then cast(came_back as bigint) end            as repeat_customers,
   case when repeat_known then
