@@ -21,7 +21,7 @@ asked as (
     case when first_reply_at <= $as_of
       then (cast(first_reply_at as bigint) - cast(opened_at as bigint)) / 3600000000 end       as reply_hours,  -- microseconds an hour, rounded down
     resolved_at <= opened_at + cast($resolve_within as interval) and resolved_at <= $as_of      as in_time,
-    resolved_at <= $as_of                                                                      as is_resolved
+    coalesce(resolved_at <= $as_of, coalesce(status, '') in ('solved', 'closed', 'resolved'))   as is_resolved  -- closed without a time: once, nobody wrote down when
   from tickets
   where opened_at <= $as_of
 ),
