@@ -6,8 +6,10 @@ audits = ["not_null(orders)", "not_null(tier)", "change(40%)", "accepted(tier, '
 -- What we know about each customer in one row: every segment starts here.
 --
 -- An order counts when it was paid and not wholly refunded; its worth is what the shop kept of it, in the
--- brand's currency. `quiet_days` is kinder: any order that was not cancelled breaks the silence, also one
--- still waiting for its payment. Days are calendar days where the brand lives.
+-- brand's currency. An order that cost nothing (a voucher, a replacement) counts too, and is worth nothing.
+-- A row with a negative total is money that went back: it lowers the worth, but it is no order and no visit.
+-- `quiet_days` is kinder: any order that was not cancelled breaks the silence, also one still waiting for
+-- its payment. Days are calendar days where the brand lives.
 -- Tiers are earned by orders and worth together and are never taken away for being quiet.
 with
 
@@ -16,8 +18,11 @@ placed as (
     customer_id,
     order_id,
     ordered_at,
-    status = 'paid'                                                   as is_paid,
-    greatest(total_base + coalesce(refunded_base, 0), cast(0 as decimal(18, 4)))  as worth
+    cast(cast(days_between(date '1970-01-01', ordered_at, $brand_timezone) as integer) as date)   as day,
+    coalesce(total_base, 0) < 0                                                                   as is_refund,
+    status = 'paid' and coalesce(total_base, 0) >= 0                                              as is_paid,
+    case when total_base < 0 then total_base
+      else greatest(total_base + coalesce(refunded_base, 0), cast(0 as decimal(18, 4))) end       as worth
   from orders
   where status <> 'cancelled'
 ),
@@ -26,20 +31,21 @@ buying as (
   select
     customer_id,
     count(*) filter (where is_paid)                                            as orders,
-    sum(worth) filter (where is_paid)                                          as total_base,
-    rhythm(ordered_at) filter (where is_paid)                                  as rhythm_days,
+    count(distinct day) filter (where is_paid)                                 as order_days,
+    greatest(sum(worth) filter (where is_paid or is_refund), cast(0 as decimal(18, 4)))   as total_base,
+    rhythm(day) filter (where is_paid)                                         as rhythm_days,
     min(ordered_at) filter (where is_paid)                                     as first_order_at,
     max(ordered_at) filter (where is_paid)                                     as last_order_at,
     first_value(order_id order by ordered_at, order_id) filter (where is_paid)            as first_order_id,
     first_value(order_id order by ordered_at desc, order_id desc) filter (where is_paid)  as last_order_id,
-    max(ordered_at)                                                            as last_seen_at
+    max(ordered_at) filter (where not is_refund)                               as last_seen_at
   from placed
   group by customer_id
 ),
 
 -- The climb through the tiers, order by order; only for those who can have reached the first one.
 climbers as (
-  select customer_id
+  select customer_id, total_base
   from buying
   where orders >= $silver_orders and total_base >= $silver_value
 ),
@@ -48,24 +54,28 @@ climb as (
   select
     p.customer_id,
     p.ordered_at,
-    row_number() over so_far   as nth,
-    sum(p.worth) over so_far   as worth
+    p.is_paid,
+    c.total_base                                                  as kept,
+    sum(case when p.is_paid then 1 else 0 end) over so_far        as nth,
+    sum(p.worth) over so_far                                      as worth
   from placed p
   join climbers c on c.customer_id = p.customer_id
-  where p.is_paid
+  where p.is_paid or p.is_refund
   window so_far as (
     partition by p.customer_id
     order by p.ordered_at, p.order_id
     rows between unbounded preceding and current row)
 ),
 
+-- A tier is reached with the order that brought both, if what was kept in the end still is enough for it.
 tiers as (
   select
     customer_id,
-    min(ordered_at) filter (where nth >= $silver_orders   and worth >= $silver_value)    as silver_at,
-    min(ordered_at) filter (where nth >= $gold_orders     and worth >= $gold_value)      as gold_at,
-    min(ordered_at) filter (where nth >= $platinum_orders and worth >= $platinum_value)  as platinum_at
+    min(ordered_at) filter (where nth >= $silver_orders   and least(worth, kept) >= $silver_value)    as silver_at,
+    min(ordered_at) filter (where nth >= $gold_orders     and least(worth, kept) >= $gold_value)      as gold_at,
+    min(ordered_at) filter (where nth >= $platinum_orders and least(worth, kept) >= $platinum_value)  as platinum_at
   from climb
+  where is_paid
   group by customer_id
 ),
 
@@ -87,34 +97,49 @@ favourites as (
   group by customer_id
 ),
 
--- What their last order was about: the line worth most that did not come back.
+-- What their last order was about: the line worth most that did not come back. Where all of it did, nothing.
 last_lines as (
   select
     b.customer_id,
-    first_value(p.product_id
-      order by i.quantity > coalesce(i.returned, 0) desc, i.unit_price_base * i.quantity desc nulls last, i.line) as product_id
+    first_value(p.product_id order by i.unit_price_base * i.quantity desc nulls last, i.line) as product_id
   from buying b
   join order_items i on i.order_id = b.last_order_id
   join products p on p.product_id = i.product_id
+  join customer_products k on k.customer_id = b.customer_id and k.product_id = i.product_id
+  where i.quantity > coalesce(i.returned, 0) and k.kept > 0
   group by b.customer_id
 ),
 
 last_products as (
-  select l.customer_id, p.product_id, p.name, p.url, p.category
+  select
+    l.customer_id,
+    p.product_id,
+    p.name,
+    case when p.url like 'https://_%' and p.url not like '% %' then p.url end as url,   -- a letter links to nothing else
+    p.category
   from last_lines l
   join products p on p.product_id = l.product_id
+),
+
+-- A ticket that is closed without a time was resolved at some time nobody wrote down.
+conversations as (
+  select
+    *,
+    coalesce(resolved_at > $as_of, coalesce(status, '') not in ('solved', 'closed', 'resolved')) as is_open
+  from tickets
+  where opened_at <= $as_of
 ),
 
 talking as (
   select
     customer_id,
-    bool_or(kind = 'complaint' and (resolved_at is null or resolved_at > $as_of))  as open_complaint,
+    bool_or(is_open) filter (where kind = 'complaint')                             as open_complaint,
     max(opened_at) filter (where kind = 'complaint')                               as last_complaint_at,
+    max(opened_at) filter (where kind = 'complaint' and is_open)                   as open_complaint_at,
     max(resolved_at) filter (where satisfaction = 'bad' and resolved_at <= $as_of) as last_unhappy_at,
     max(opened_at)                                                                 as last_ticket_at,
     first_value(subject order by opened_at desc, ticket_id)                        as last_ticket_subject
-  from tickets
-  where opened_at <= $as_of
+  from conversations
   group by customer_id
 )
 
@@ -130,6 +155,7 @@ select
   c.country,
 
   coalesce(b.orders, 0)                                                    as orders,           -- frequency
+  coalesce(b.order_days, 0)                                                as order_days,       -- days with an order; several on one day are one
   coalesce(f.items, 0)                                                     as items,            -- pieces they kept
   cast(coalesce(b.total_base, 0) as decimal(18, 4))                        as total_base,       -- monetary: what the shop kept
   b.first_order_id,
@@ -137,7 +163,7 @@ select
   b.last_order_id,
   b.last_order_at,
   days_between(b.last_seen_at, $as_of, $brand_timezone)                    as quiet_days,       -- recency
-  b.rhythm_days,                                                                                -- median gap between their orders; null below two
+  b.rhythm_days,                                                                                -- median gap between their order days; null below two
   cast(cast(b.rhythm_days as decimal(10, 0)) as bigint)                    as usual_days,       -- the same as a round number, for letters
 
   case
@@ -156,6 +182,7 @@ select
 
   k.open_complaint is true                                                as open_complaint,
   k.last_complaint_at,
+  k.open_complaint_at,                                                                          -- the last of those still open
   k.last_unhappy_at,                                                                            -- the last time they called our answer bad
   k.last_ticket_subject,
   k.last_ticket_at

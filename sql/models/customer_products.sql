@@ -4,6 +4,7 @@ audits = ["not_null(recency)"]
 --- */
 -- Who bought what, how often, and what they kept: the one place where orders meet their lines.
 -- Favourite categories, co-purchases and suggestions all start here, so the big join is done once a night.
+-- A line with a negative quantity is goods that came back, whichever order they were bought with.
 with
 
 bought as (
@@ -11,22 +12,28 @@ bought as (
     o.customer_id,
     i.product_id,
     o.ordered_at,
-    i.quantity,
-    case when o.status = 'refunded' then i.quantity else coalesce(i.returned, 0) end as returned  -- all money back counts as all goods back
+    coalesce(i.quantity, 0) < 0        as is_return,
+    greatest(i.quantity, 0)            as quantity,
+    case
+      when i.quantity < 0          then -i.quantity
+      when o.status = 'refunded'   then i.quantity          -- all money back counts as all goods back
+      else coalesce(i.returned, 0)
+    end                                as returned
   from orders o
   join order_items i on i.order_id = o.order_id
-  where o.status in ('paid', 'refunded') and i.product_id is not null
+  where i.product_id is not null
+    and (o.status in ('paid', 'refunded') or (i.quantity < 0 and o.status <> 'cancelled'))
 ),
 
 per_product as (
   select
     customer_id,
     product_id,
-    count(*) filter (where quantity > returned)         as times,
-    coalesce(sum(greatest(quantity - returned, 0)), 0)  as kept,
-    coalesce(sum(returned), 0)                          as returned,
-    min(ordered_at)                                     as first_at,
-    max(ordered_at)                                     as last_at
+    count(*) filter (where quantity > returned)                              as purchases,
+    greatest(coalesce(sum(quantity), 0) - coalesce(sum(returned), 0), 0)     as kept,
+    coalesce(sum(returned), 0)                                               as returned,
+    coalesce(min(ordered_at) filter (where not is_return), min(ordered_at))  as first_at,  -- a return of something bought before our time
+    coalesce(max(ordered_at) filter (where not is_return), max(ordered_at))  as last_at
   from bought
   group by customer_id, product_id
 )
@@ -34,9 +41,9 @@ per_product as (
 select
   customer_id,
   product_id,
-  times,        -- purchases of it that were kept, at least in part
-  kept,         -- pieces kept
-  returned,     -- pieces that came back
+  least(purchases, kept) as times,  -- purchases of it that were kept, at least in part
+  kept,                             -- pieces kept
+  returned,                         -- pieces that came back
   first_at,
   last_at,
   cast(row_number() over (

@@ -68,7 +68,7 @@ select
   c.customer_id,
   p.product_id                                             as next_product_id,
   p.name                                                   as next_product,
-  p.url                                                    as next_product_url,
+  case when p.url like 'https://_%' and p.url not like '% %' then p.url end as next_product_url,   -- a letter links to nothing else
   p.category                                               as next_product_category,
   p.price_base                                             as next_product_price,     -- in the brand's currency
   b.product_id                                             as because_product_id,

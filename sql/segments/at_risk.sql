@@ -1,12 +1,15 @@
 /* ---
 key = "customer_id"
-params = { min_orders = 3, rhythm_percent = 150, min_quiet_days = 21, lapsed_percent = 300, lapsed_days = 60 }
+params = { min_orders = 3, min_order_days = 3, rhythm_percent = 150, min_quiet_days = 21, lapsed_percent = 300, lapsed_days = 60 }
 audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(usual_days)", "rows(0, 500000)", "change(60%)"]
 --- */
--- Decides whom we ask how they are getting on: regulars (three orders or more) who are later than they ever
--- usually are, but not yet gone. A rhythm needs at least two gaps; with fewer we would be guessing.
+-- Decides whom we ask how they are getting on: regulars (orders on three days or more) who are clearly later
+-- than they usually are, but not yet gone.
+--
+-- A rhythm needs at least two gaps, hence three days: with fewer we would be guessing, and several orders on
+-- one day leave no gap between them.
 -- It ends where `lapsed` begins: `lapsed_percent` and `lapsed_days` repeat that segment's thresholds, so that
--- nobody is in both and nobody falls between.
+-- no regular is in both and none falls between.
 select
   customer_id,
   email,
@@ -19,7 +22,7 @@ select
   last_order_id,                            -- the occasion: this silence, since this order
   last_order_at,
   quiet_days,
-  rhythm_days,                              -- median gap between their orders
+  rhythm_days,                              -- median gap between their order days
   usual_days,                               -- the same, rounded, for the letter
   orders,
   favourite_category,
@@ -29,6 +32,7 @@ select
   tier
 from customer_features
 where orders >= $min_orders
+  and order_days >= $min_order_days
   and quiet_days > $min_quiet_days
   and quiet_days * 100 > rhythm_days * $rhythm_percent
   and (quiet_days <= $lapsed_days or quiet_days * 100 <= rhythm_days * $lapsed_percent)
