@@ -5,6 +5,9 @@ audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(tier)", "not
 --- */
 -- Decides whom we thank for staying: people whose latest order took them into a new tier within the last week.
 -- Everybody starts as a member, so that one is no news; silver, gold and platinum are, once each.
+--
+-- Once each for ever: the occasion is the tier, not the day, for a refund can move the day, and whoever falls
+-- back and climbs again has been thanked for that step.
 select
   customer_id,
   email,
@@ -14,8 +17,8 @@ select
   locale,
   timezone,
   country,
-  tier,
-  tier_reached_at,                          -- the occasion: the moment of the order that did it
+  tier,                                     -- the occasion
+  tier_reached_at,                          -- the moment of the order that did it
   orders,
   first_order_at,
   cast(date_part('year', cast(cast(days_between(date '1970-01-01', first_order_at, $brand_timezone) as integer) as date))
