@@ -1,12 +1,27 @@
 /* ---
 key = "customer_id"
 params = { tier = "platinum", rhythm_percent = 150, min_quiet_days = 21, max_quiet_days = 180, recent = "14 days" }
-audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(what_changed)", "rows(0, 10000)"]
+audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(occasion)", "not_null(what_changed)", "rows(0, 10000)"]
 --- */
 -- Decides which of the best customers a person should call: someone in the top tier who has become unusually
 -- quiet, or who is unhappy right now. A letter would be too little, and the wrong voice. After half a year
 -- of silence nothing has changed any more: `lapsed` writes to them like to everybody else.
+--
+-- Each silence, each complaint and each bad mark is an occasion of its own, so that a call about one does not
+-- leave the next unheard. But the call about a complaint speaks of everything, so a bad mark given before it
+-- is settled with it, and after a call about trouble the silence is left alone for a while.
 with
+
+calls as (
+  select
+    customer_id,
+    max(at)                                                as last_at,
+    max(at) filter (where occasion like 'complaint:%')     as complaint_at
+  from sends
+  where campaign = 'vip-handoff' and state in ('accepted', 'unknown') and at <= $as_of
+    and (occasion like 'complaint:%' or occasion like 'unhappy:%')
+  group by customer_id
+),
 
 -- A complaint counts while it is open and fresh, a bad mark for our answer as long.
 watched as (
@@ -14,12 +29,23 @@ watched as (
     f.*,
     f.quiet_days > $min_quiet_days
       and f.quiet_days < $max_quiet_days
-      and f.quiet_days * 100 > f.rhythm_days * $rhythm_percent                    as is_quiet,
-    f.open_complaint
-      and f.last_complaint_at + cast($recent as interval) > $as_of           as is_complaining,
-    f.last_unhappy_at + cast($recent as interval) > $as_of                   as is_unhappy
+      and f.quiet_days * 100 > f.rhythm_days * $rhythm_percent
+      and coalesce(days_between(c.last_at, $as_of, $brand_timezone) > $min_quiet_days, true)    as is_quiet,
+    coalesce(f.open_complaint_at + cast($recent as interval) > $as_of, false)                   as is_complaining,
+    coalesce(f.last_unhappy_at + cast($recent as interval) > $as_of, false)
+      and coalesce(f.last_unhappy_at > c.complaint_at, true)                                    as is_unhappy
   from customer_features f
+  left join calls c on c.customer_id = f.customer_id
   where f.tier = $tier
+),
+
+dated as (
+  select
+    *,
+    days_between(open_complaint_at, $as_of, $brand_timezone) as complaint_days,
+    days_between(last_unhappy_at, $as_of, $brand_timezone)   as unhappy_days
+  from watched
+  where is_quiet or is_complaining or is_unhappy
 )
 
 select
@@ -36,7 +62,14 @@ select
   orders,
   total_base,                               -- what they have been worth so far
   $brand_currency as currency,
-  last_order_id,                            -- the occasion: one call per silence
+  case                                      -- of a complaint and a bad mark, the one that came last
+    when is_complaining and not (is_unhappy and last_unhappy_at > open_complaint_at)
+      then concat('complaint:', cast(open_complaint_at as varchar))
+    when is_unhappy
+      then concat('unhappy:', cast(last_unhappy_at as varchar))
+    else last_order_id
+  end as occasion,
+  last_order_id,
   last_order_at,
   quiet_days,
   usual_days,
@@ -47,11 +80,25 @@ select
   last_ticket_at,
   concat_ws('; ',                           -- the reasons to call, most urgent first
     case when is_complaining then
-      'has a complaint that is still open, made ' || cast(days_between(last_complaint_at, $as_of, $brand_timezone) as varchar) || ' days ago' end,
+      'has a complaint that is still open, made ' || case complaint_days
+        when 0 then 'today'
+        when 1 then 'yesterday'
+        else cast(complaint_days as varchar) || ' days ago'
+      end
+    end,
     case when is_unhappy then
-      'called our last answer bad, ' || cast(days_between(last_unhappy_at, $as_of, $brand_timezone) as varchar) || ' days ago' end,
+      'called our last answer bad ' || case unhappy_days
+        when 0 then 'today'
+        when 1 then 'yesterday'
+        else cast(unhappy_days as varchar) || ' days ago'
+      end
+    end,
     case when is_quiet then
-      'orders every ' || cast(usual_days as varchar) || ' days or so, but has not ordered for ' || cast(quiet_days as varchar) || ' days' end
+      'usually orders ' || case usual_days
+        when 1 then 'nearly every day'
+        else 'every ' || cast(usual_days as varchar) || ' days or so'
+      end
+      || ', but has not ordered for ' || cast(quiet_days as varchar) || ' days'
+    end
   ) as what_changed
-from watched
-where is_quiet or is_complaining or is_unhappy
+from dated
