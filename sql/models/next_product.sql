@@ -73,7 +73,7 @@ select
   p.price_base                                             as next_product_price,     -- in the brand's currency
   b.product_id                                             as because_product_id,
   b.name                                                   as because_product,
-  'people who bought ' || b.name || ' often choose it'     as next_product_reason
+  'others who bought ' || b.name || ', as you did, often choose it'    as next_product_reason
 from chosen c
 join products p on p.product_id = c.product_id
 join products b on b.product_id = c.because_id
