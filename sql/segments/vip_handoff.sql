@@ -8,8 +8,8 @@ audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(occasion)", 
 -- of silence nothing has changed any more: `lapsed` writes to them like to everybody else.
 --
 -- Each silence, each complaint and each bad mark is an occasion of its own, so that a call about one does not
--- leave the next unheard. But the call about a complaint speaks of everything, so a bad mark given before it
--- is settled with it, and after a call about trouble the silence is left alone for a while.
+-- leave the next unheard. But a call about a complaint speaks of everything: a bad mark from before that call
+-- is no second one, and after a call about trouble the silence is left alone for `min_quiet_days`.
 with
 
 calls as (
