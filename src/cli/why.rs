@@ -21,16 +21,14 @@ pub(super) struct Args {
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let campaign = args.campaign.as_deref();
-    // One that has been removed from the project still has its plans.
-    if let Some(name) = campaign
-        && house.ledger.plans(Some(name)).await?.is_empty()
-    {
-        house.campaign(name)?;
-    }
-    let person = if house.ledger.plans(campaign).await?.is_empty() { None } else { house.person(&args.customer).await? };
+    let person = house.person(&args.customer).await?;
     let customer = person.clone().unwrap_or_else(|| CustomerId::new(&args.customer));
     let boxes = campaign::why(house.project.root(), &house.ledger, &customer, campaign).await?;
     if boxes.is_empty() {
+        // Only now: a campaign that has been removed from the project still has its plans.
+        if let Some(name) = campaign {
+            house.campaign(name)?;
+        }
         return Err(no_plan(&house, campaign)?);
     }
     // Plans remember people the sources have forgotten.
