@@ -6,7 +6,10 @@ use std::{
 };
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor},
+};
 use sha2::Sha256;
 
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
@@ -41,13 +44,77 @@ impl fmt::Display for Secret {
 }
 
 /// Where a secret is kept: `{ env = "X" }` or `{ file = "/run/secrets/x" }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretRef {
     /// An environment variable.
     Env(String),
     /// A file whose content, without the last line break, is the secret; a relative path counts from the project folder.
     File(PathBuf),
+}
+
+/// The keys a reference to a secret has one of.
+pub(crate) const PLACES: &[&str] = &["env", "file"];
+
+/// What is said of a secret written into the settings themselves: fixed words, which never repeat it.
+pub(crate) const IN_PLAIN: &str = "a secret stands here in plain text, where everybody who reads the settings or a log would see it";
+
+// By hand, because a derived one repeats the value it found: `invalid type: string "s3cret"`.
+impl<'de> Deserialize<'de> for SecretRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reads)
+    }
+}
+
+struct Reads;
+
+impl<'de> Visitor<'de> for Reads {
+    type Value = SecretRef;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{ env = \"X\" } or { file = \"…\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<SecretRef, E> {
+        Err(E::custom(IN_PLAIN))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<SecretRef, E> {
+        Err(E::custom(IN_PLAIN))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<SecretRef, E> {
+        Err(E::custom(IN_PLAIN))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<SecretRef, E> {
+        Err(E::custom(IN_PLAIN))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<SecretRef, E> {
+        Err(E::custom(IN_PLAIN))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<SecretRef, A::Error> {
+        Err(de::Error::custom(IN_PLAIN))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
+        let place = match map.next_key::<String>()?.as_deref() {
+            Some("env") => SecretRef::Env(map.next_value()?),
+            Some("file") => SecretRef::File(map.next_value()?),
+            Some(typed) if crate::config::nearest(typed, PLACES.iter().copied()).is_some() => {
+                return Err(de::Error::unknown_field(typed, PLACES));
+            }
+            // `{ value = "s3cret" }`
+            Some(_) => return Err(de::Error::custom(IN_PLAIN)),
+            None => return Err(de::Error::custom("nothing says where the secret is kept: { env = \"X\" } or { file = \"…\" }")),
+        };
+        match map.next_key::<String>()?.as_deref() {
+            None => Ok(place),
+            Some("env" | "file") => Err(de::Error::custom("a secret is kept in one place, `env` or `file`, not in two")),
+            Some(other) => Err(de::Error::unknown_field(other, PLACES)),
+        }
+    }
 }
 
 /// A secret could not be read.
@@ -59,13 +126,21 @@ pub enum SecretError {
     /// The file cannot be read.
     #[error("the secret file {path} cannot be read: {error}", path = .0.display(), error = .1)]
     File(PathBuf, std::io::Error),
+    /// The master key can be guessed.
+    #[error("the master key is shorter than {SHORTEST} bytes, so that it can be guessed, and with it every unsubscribe link")]
+    Short,
 }
 
 impl Diagnose for SecretError {
     fn diagnosis(&self) -> Diagnosis {
-        Diagnosis::new("secret", self.to_string()).hint(match self {
+        let code = if matches!(self, Self::Short) { "short_key" } else { "secret" };
+        Diagnosis::new(code, self.to_string()).hint(match self {
             Self::Env(name) => format!("set `{name}` where the program runs, or name another variable in the project's settings"),
             Self::File(..) => "check that the file is mounted and that the program's user may read it".to_owned(),
+            Self::Short => {
+                "make one with `openssl rand -hex 32`, and keep a copy where you keep secrets: it never changes once mail has gone out"
+                    .to_owned()
+            }
         })
     }
 
@@ -107,7 +182,20 @@ impl fmt::Debug for Keys {
 /// The master key that ships with the practice project. Whoever uses it reaches the outbox and loopback only.
 pub const PRACTICE_MASTER: &str = "practice";
 
+/// The fewest bytes a master key has.
+const SHORTEST: usize = 16;
+
 impl Keys {
+    /// The keys of the project in `root`, from where its master key is kept. Blanks and line breaks around the key do not count: they
+    /// come and go with the ways secrets are handed in, and a key must stay the same for ever.
+    ///
+    /// # Errors
+    /// Where the key cannot be read, or is short enough to be guessed and not the practice key.
+    pub fn open(master: &SecretRef, root: &Path) -> Result<Self, SecretError> {
+        let keys = Self::new(Secret::new(master.resolve(root)?.reveal().trim()));
+        if keys.practice || keys.master.reveal().len() >= SHORTEST { Ok(keys) } else { Err(SecretError::Short) }
+    }
+
     /// Keys derived from `master`.
     #[must_use]
     pub fn new(master: Secret) -> Self {
@@ -147,6 +235,53 @@ mod tests {
     fn a_secret_never_prints() {
         let secret = Secret::new("hunter2");
         assert!(!format!("{secret:?} {secret}").contains("hunter2"));
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Sample {
+        token: SecretRef,
+    }
+
+    fn read(text: &str) -> Result<SecretRef, Diagnosis> {
+        crate::config::parse::<Sample>(text, Path::new("x.toml")).map(|sample| sample.token).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn a_secret_in_plain_is_refused_and_not_repeated() {
+        for plain in ["\"s3cret\"", "3141592", "-3141592", "3.141592", "true", "[\"s3cret\"]", "{ value = \"s3cret\" }"] {
+            let told = read(&format!("token = {plain}")).unwrap_err();
+            assert_eq!((told.code.as_str(), told.line), ("secret_in_plain", Some(1)), "{plain}");
+            let words = format!("{told:?}");
+            assert!(!words.contains("s3cret") && !words.contains("141592"), "{words}");
+            assert!(told.hint.unwrap().contains("{ env = \"X\" }"));
+        }
+    }
+
+    #[test]
+    fn a_secret_is_kept_in_one_place() {
+        assert_eq!(read("token = { env = \"X\" }"), Ok(SecretRef::Env("X".into())));
+        assert_eq!(read("token = { file = \"/run/x\" }"), Ok(SecretRef::File("/run/x".into())));
+        assert_eq!(read("token = { fil = \"x\" }").unwrap_err().hint.as_deref(), Some("did you mean `file`?"));
+        for neither in ["token = {}", "token = { env = \"X\", file = \"x\" }"] {
+            assert_eq!(read(neither).unwrap_err().code, "bad_value", "{neither}");
+        }
+    }
+
+    #[test]
+    fn a_master_key_is_trimmed_and_long_enough_or_the_practice_key() {
+        let root = tempfile::tempdir().unwrap();
+        let keys = |text: &str| {
+            std::fs::write(root.path().join("key"), text).unwrap();
+            Keys::open(&SecretRef::File("key".into()), root.path())
+        };
+        let long = "0123456789abcdef";
+        assert_eq!(keys(&format!(" {long} \r\n\n")).unwrap().mac("x", &[]), Keys::new(Secret::new(long)).mac("x", &[]));
+        assert!(keys(" practice\n").unwrap().are_practice());
+        for short in ["", "\n", "0123456789abcde", "0123456789abcde  \n"] {
+            let error = keys(short).unwrap_err();
+            assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("short_key", Exit::Wrong), "{short:?}");
+            assert!(error.diagnosis().hint.unwrap().contains("openssl rand -hex 32"));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 mod bad_input;
+mod command_line;
 mod first_night;
 mod kill;
 mod own_data;

@@ -3,7 +3,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `settings.rs` | reads `campaign.toml` |
+//! | `settings.rs`, `check.rs` | read `campaign.toml`; say what does not fit its segment and templates |
 //! | `segment.rs`, `facts.rs` | turn tables into people and what is known about them |
 //! | `gates.rs`, `limits.rs`, `arbitration.rs` | decide about each person, in the contract's order |
 //! | `ids.rs` | message ids, control groups and variants that never change |
@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod arbitration;
+mod check;
 mod decide;
 mod digest;
 mod facts;

@@ -137,7 +137,7 @@ impl Segment {
                     .map(|at| at.and_then(DateTime::from_timestamp_micros).map(|at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
                     .collect())
             }
-            kind if kind.is_integer() || kind.is_string() || matches!(kind, DataType::Date32 | DataType::Null) => {
+            kind if can_be_occasion(kind) => {
                 let text = self.texts(name)?;
                 Ok(text.iter().map(|text| text.filter(|text| !text.trim().is_empty()).map(str::to_owned)).collect())
             }
@@ -151,6 +151,11 @@ impl Segment {
     fn column(&self, name: &str) -> Result<&ArrayRef, CampaignError> {
         column(&self.rows, &self.name, name)
     }
+}
+
+/// Whether what a message is about can be told from values of this type, and stays the same for ever.
+pub(super) fn can_be_occasion(kind: &DataType) -> bool {
+    kind.is_integer() || kind.is_string() || matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Null)
 }
 
 /// A value the templates need counts as missing when it is null, or text without anything in it.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::CampaignError;
 use crate::{
     config::{Folder, Period, locate, parse},
-    diagnosis::Diagnosis,
+    diagnosis::{Diagnose, Diagnosis, Finding},
     message::Channel,
 };
 
@@ -258,6 +258,23 @@ impl Campaign {
         names(project)?.iter().map(|name| Self::load(project, name)).collect()
     }
 
+    /// All campaigns that can be used, by name, and what is wrong with the others.
+    #[must_use]
+    pub fn load_usable(project: &Folder) -> (Vec<Self>, Vec<Finding>) {
+        let names = match names(project) {
+            Ok(names) => names,
+            Err(error) => return (Vec::new(), vec![Finding::error(error.diagnosis())]),
+        };
+        let (mut campaigns, mut findings) = (Vec::new(), Vec::new());
+        for name in names {
+            match Self::load(project, &name) {
+                Ok(campaign) => campaigns.push(campaign),
+                Err(error) => findings.push(Finding::error(error.diagnosis())),
+            }
+        }
+        (campaigns, findings)
+    }
+
     /// The file its settings stand in, by its path in the project.
     #[must_use]
     pub fn file(&self) -> PathBuf {
@@ -405,7 +422,6 @@ fn unmonitored(address: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::Diagnose;
 
     const GOOD: &str = r#"
 segment = "lapsed"
@@ -438,6 +454,21 @@ cool_off = "7d"
         assert_eq!(settings.policy.holdout.fraction(), 0.1);
         assert_eq!(settings.goal.unwrap().within, Period::days(30));
         assert!(settings.offer.unwrap().is_for(Some("offer")));
+    }
+
+    #[test]
+    fn a_broken_campaign_does_not_hide_the_others() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in
+            [("a", GOOD.replace("lapsed", "x")), ("b", GOOD.replace("segment", "segmnt")), ("c", GOOD.into()), ("d", "?".into())]
+        {
+            std::fs::create_dir_all(root.path().join(CAMPAIGNS).join(name)).unwrap();
+            std::fs::write(root.path().join(CAMPAIGNS).join(name).join(FILE), text).unwrap();
+        }
+        let (usable, findings) = Campaign::load_usable(&Folder::new(root.path(), None, std::iter::empty()));
+        assert_eq!(usable.iter().map(|campaign| campaign.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        let files: Vec<_> = findings.iter().map(|finding| finding.diagnosis.file.clone().unwrap()).collect();
+        assert_eq!(files, [Path::new("jobs/campaigns/b/campaign.toml"), Path::new("jobs/campaigns/d/campaign.toml")]);
     }
 
     #[test]

@@ -613,6 +613,22 @@ async fn why_and_preview_speak_of_one_person() {
     assert_eq!(answers.iter().map(|answer| answer.decision).collect::<Vec<_>>(), ["not_in_segment", "excluded"]);
     assert_eq!(answers[1].reason.as_deref(), Some("no_consent"));
     assert!(answers[1].words.contains("has not agreed to marketing mail"));
+    // Somebody who is planned, and has bought by the time their letter would leave.
+    let customer = CustomerId::new("crm:00007");
+    let planned = why(house.root.path(), &house.ledger, &customer, Some("win-back")).await.unwrap().remove(0);
+    assert_eq!((planned.decision, planned.state), ("send", None));
+    crate::ledger::fixture::run(
+        &house.ledger,
+        &format!(
+            "insert into recipients (plan, customer_id, message_id, state, reason, updated_at)
+             values ('{}', 'crm:00007', 'm', 'cancelled', 'bought_since', 0)",
+            planned.plan
+        ),
+    )
+    .await;
+    let dropped = why(house.root.path(), &house.ledger, &customer, Some("win-back")).await.unwrap().remove(0);
+    assert_eq!((dropped.state, dropped.reason.as_deref()), (Some(crate::ledger::State::Cancelled), Some("bought_since")));
+    assert!(dropped.words.contains("dropped out before it was sent: has bought since"), "{}", dropped.words);
     let request = PreviewRequest {
         root: house.root.path(),
         lake: &house.lake,

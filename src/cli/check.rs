@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use super::{global::Global, output};
 use crate::{
-    diagnosis::{Diagnose, Exit, Failure, Finding, Severity},
+    diagnosis::{Exit, Failure, Finding, Severity},
     job::Job,
     project,
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Ask no source and no mail server anything
+    /// Do not ask the sources whether they answer and let us in
     #[arg(long)]
     offline: bool,
 }
@@ -26,9 +26,8 @@ struct Checked {
 
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let mut findings = project::check(&global.folder(), std::sync::Arc::new(crate::clock::SystemClock), args.offline).await;
-    if let Err(error) = Job::load_all(&global.folder()) {
-        findings.insert(0, Finding::error(error.diagnosis()));
-    }
+    findings.extend(Job::load_usable(&global.folder()).1);
+    findings.sort_by(|a, b| (a.severity, &a.diagnosis.file, a.diagnosis.line).cmp(&(b.severity, &b.diagnosis.file, b.diagnosis.line)));
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     let mut text = String::new();
     if !global.json() {

@@ -70,9 +70,14 @@ impl Global {
         self.format == Format::Json
     }
 
+    /// Whether the log is JSON.
+    pub(super) fn json_log(&self) -> bool {
+        self.log_format == LogFormat::Json
+    }
+
     /// How a pull is shown: bars on a terminal, unless told to be quiet, else log lines.
     pub(super) fn progress(&self) -> Progress {
-        if !self.quiet && self.log_format == LogFormat::Text && std::io::stderr().is_terminal() {
+        if !self.quiet && !self.json_log() && std::io::stderr().is_terminal() {
             Progress::bars(MultiProgress::new())
         } else {
             Progress::lines()

@@ -1,6 +1,6 @@
 //! `perennial init`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{global::Global, output};
 use crate::{
@@ -10,17 +10,22 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The folder to write; it may exist, but nothing in it is overwritten
-    #[arg(default_value = ".")]
-    dir: PathBuf,
+    /// The folder to write, inside the one --project names; it may exist, but nothing in it is overwritten
+    dir: Option<PathBuf>,
     /// Where the data comes from; without one, the practice shop
     #[arg(long, value_enum)]
     preset: Vec<Preset>,
 }
 
 pub(super) fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
-    let begun = project::init(&args.dir, &args.preset)?;
-    let json = serde_json::json!({ "dir": args.dir, "files": begun.files });
-    output::print(global, &json, format!("Wrote {} files to {}.\n\n{}", begun.files.len(), args.dir.display(), begun.next));
+    let here = Path::new(".");
+    let dir = match args.dir {
+        None => global.project.clone(),
+        Some(dir) if global.project == here => dir,
+        Some(dir) => global.project.join(dir),
+    };
+    let begun = project::init(&dir, &args.preset)?;
+    let json = serde_json::json!({ "dir": dir, "files": begun.files });
+    output::print(global, &json, format!("Wrote {} files to {}.\n\n{}", begun.files.len(), dir.display(), begun.next));
     Ok(Exit::Done)
 }

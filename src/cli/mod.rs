@@ -105,7 +105,10 @@ enum Command {
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let global = cli.global;
     global.start_log();
     let exit = match block_on(run(cli.command, global.clone())) {
@@ -116,6 +119,45 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(exit.code())
+}
+
+/// What ends a command line that cannot be read, or only asks for help or the version.
+fn misused(error: &clap::Error) -> ExitCode {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let (json, json_log) = (asks(&words, "--format"), asks(&words, "--log-format"));
+    if error.use_stderr() && (json || json_log) {
+        output::misused(&usage(error), json, json_log);
+    } else {
+        // A reader who has closed the pipe (`--help | head`) has seen enough.
+        let _ = error.print();
+    }
+    ExitCode::from(if error.use_stderr() { Exit::Wrong } else { Exit::Done }.code())
+}
+
+/// Whether a command line that could not be read says `json` behind `option`.
+fn asks(words: &[String], option: &str) -> bool {
+    let before: Vec<&String> = words.iter().take_while(|word| *word != "--").collect();
+    before.iter().any(|word| word.strip_prefix(option) == Some("=json"))
+        || before.windows(2).any(|two| two[0] == option && two[1] == "json")
+}
+
+/// The parser's answer, several paragraphs meant for a terminal, as a diagnosis: the first is what is wrong, then come tips and the usage.
+fn usage(error: &clap::Error) -> Diagnosis {
+    let help = "`perennial --help` lists the commands, `perennial COMMAND --help` what one takes";
+    let text = error.render().to_string();
+    let Some(text) = text.strip_prefix("error: ") else {
+        return Diagnosis::new("usage", "there is no command").hint(help);
+    };
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n").map(one_line);
+    let message = paragraphs.next().unwrap_or_default();
+    let advice = paragraphs.find_map(|paragraph| {
+        paragraph
+            .strip_prefix("tip: ")
+            .map(str::to_owned)
+            .or_else(|| paragraph.strip_prefix("Usage: ").map(|usage| format!("write: {usage}")))
+    });
+    Diagnosis::new("usage", message).hint(advice.unwrap_or_else(|| help.to_owned()))
 }
 
 async fn run(command: Command, global: Global) -> Result<Exit, Failure> {
@@ -164,4 +206,48 @@ where
         .build()
         .map_err(|error| failed(format!("the program cannot start its threads: {error}")))?;
     runtime.block_on(async { tokio::spawn(future).await.map_err(|error| failed(format!("the program stopped unexpectedly: {error}")))? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn told(line: &str) -> Diagnosis {
+        usage(&Cli::try_parse_from(words(line)).unwrap_err())
+    }
+
+    #[test]
+    fn a_wrong_command_line_becomes_a_diagnosis() {
+        let unknown = told("perennial plns --format json");
+        assert_eq!((unknown.code.as_str(), unknown.message.as_str()), ("usage", "unrecognized subcommand 'plns'"));
+        assert!(unknown.hint.unwrap().contains("'plan"), "the nearest is named");
+        let missing = told("perennial approve some-plan");
+        assert!(missing.message.contains("--by <NAME>") && !missing.message.contains('\n'), "{}", missing.message);
+        assert!(missing.hint.unwrap().starts_with("write: perennial approve"));
+        assert_eq!(told("perennial").message, "there is no command");
+        assert!(told("perennial run nightly --format yaml").message.contains("yaml"));
+    }
+
+    #[test]
+    fn json_is_asked_for_in_both_ways_of_writing_it() {
+        for (line, asked) in [
+            ("run --format json", true),
+            ("--format=json run", true),
+            ("run --format text", false),
+            ("run --log-format json", false),
+            ("query -- --format json", false),
+            ("run --format", false),
+        ] {
+            assert_eq!(asks(&words(line), "--format"), asked, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
 }

@@ -2,6 +2,11 @@
 
 use std::{fmt::Display, io::Write};
 
+use arrow::{
+    array::RecordBatch,
+    error::ArrowError,
+    json::{WriterBuilder, writer::JsonFormat},
+};
 use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource};
 use serde::Serialize;
 
@@ -25,16 +30,56 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Prints a failure: `{"error": {…}}` on stdout, or a drawn diagnosis on stderr.
+/// Rows as JSON, `as_json::<JsonArray>` or `as_json::<LineDelimited>`. A null is written, so that every row has every column.
+pub(super) fn as_json<F: JsonFormat>(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
+    let mut bytes = Vec::new();
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, F>(&mut bytes);
+    writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
+    writer.finish()?;
+    drop(writer);
+    Ok(bytes)
+}
+
+/// Prints a failure: `{"error": {…}}` on stdout, a drawn diagnosis on stderr, or a line of the log where that is JSON.
 pub(super) fn fail(global: &Global, failure: &Failure) {
     if global.json() {
-        say(&serde_json::to_string_pretty(&serde_json::json!({ "error": failure.diagnosis })).unwrap_or_default());
-    } else {
+        say(&error_json(&failure.diagnosis));
+    }
+    if global.json_log() {
+        eprintln!("{}", log_line(&failure.diagnosis));
+    } else if !global.json() {
         eprintln!("{}", draw(global, &failure.diagnosis));
     }
 }
 
-/// A diagnosis with the line it is about, a caret, and what to do.
+/// A wrong command line, which is told before it is known what it asks for: `json` and `json_log` are what stands in it all the same.
+pub(super) fn misused(diagnosis: &Diagnosis, json: bool, json_log: bool) {
+    if json {
+        say(&error_json(diagnosis));
+    }
+    if json_log {
+        eprintln!("{}", log_line(diagnosis));
+    }
+}
+
+fn error_json(diagnosis: &Diagnosis) -> String {
+    serde_json::to_string_pretty(&serde_json::json!({ "error": diagnosis })).unwrap_or_default()
+}
+
+/// A failure as a line of a JSON log: the log's own `timestamp` and `level`, then the diagnosis.
+fn log_line(diagnosis: &Diagnosis) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        timestamp: String,
+        level: &'static str,
+        #[serde(flatten)]
+        diagnosis: &'a Diagnosis,
+    }
+    let timestamp = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    serde_json::to_string(&Line { timestamp, level: "ERROR", diagnosis }).unwrap_or_default()
+}
+
+/// A diagnosis with the line it is about, a caret, and what to do. A secret that stands in that line is not shown.
 pub(super) fn draw(global: &Global, diagnosis: &Diagnosis) -> String {
     let mut drawn = String::new();
     let report = Drawn::of(global, diagnosis);
@@ -51,7 +96,8 @@ struct Drawn {
 
 impl Drawn {
     fn of(global: &Global, diagnosis: &Diagnosis) -> Self {
-        let place = diagnosis.file.as_ref().zip(diagnosis.line).and_then(|(file, line)| {
+        let place = diagnosis.file.as_ref().zip(diagnosis.line).filter(|_| diagnosis.code != "secret_in_plain");
+        let place = place.and_then(|(file, line)| {
             let text = std::fs::read_to_string(global.project.join(file)).ok()?;
             let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
             let on_line = text[start..].lines().next().unwrap_or_default();

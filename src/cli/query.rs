@@ -6,13 +6,16 @@ use arrow::{
     array::RecordBatch,
     csv::WriterBuilder as CsvWriter,
     datatypes::{Schema, SchemaRef},
-    json::{ArrayWriter, LineDelimitedWriter},
+    json::writer::{JsonArray, LineDelimited},
     util::pretty::pretty_format_batches,
 };
 use datafusion::scalar::ScalarValue;
 use parquet::arrow::ArrowWriter;
 
-use super::global::{Format, Global};
+use super::{
+    global::{Format, Global},
+    output,
+};
 use crate::{
     diagnosis::{Diagnosis, Exit, Failure},
     engine::{Origin, Query},
@@ -55,7 +58,6 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
 
 fn write(global: &Global, args: &Args, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Exit, Failure> {
     let mut bytes = Vec::new();
-    let refs: Vec<&RecordBatch> = batches.iter().collect();
     let failed = |error: String| {
         Failure::failed(Diagnosis::new("output", format!("the rows cannot be written: {error}")).hint("try another --format"))
     };
@@ -66,19 +68,14 @@ fn write(global: &Global, args: &Args, schema: SchemaRef, batches: Vec<RecordBat
             bytes.extend_from_slice(format!("{table}\n").as_bytes());
         }
         Format::Json => {
-            let mut writer = ArrayWriter::new(&mut bytes);
-            writer.write_batches(&refs).and_then(|()| writer.finish()).map_err(|error| failed(error.to_string()))?;
+            bytes = output::as_json::<JsonArray>(&batches).map_err(|error| failed(error.to_string()))?;
             bytes.push(b'\n');
         }
-        Format::Ndjson => {
-            let mut writer = LineDelimitedWriter::new(&mut bytes);
-            writer.write_batches(&refs).and_then(|()| writer.finish()).map_err(|error| failed(error.to_string()))?;
-        }
+        Format::Ndjson => bytes = output::as_json::<LineDelimited>(&batches).map_err(|error| failed(error.to_string()))?,
         Format::Csv => {
             let mut writer = CsvWriter::new().with_header(true).build(&mut bytes);
-            let empty = RecordBatch::new_empty(schema);
-            let all = if refs.is_empty() { vec![&empty] } else { refs };
-            all.into_iter().try_for_each(|batch| writer.write(batch)).map_err(|error| failed(error.to_string()))?;
+            let all = if batches.is_empty() { vec![RecordBatch::new_empty(schema)] } else { batches };
+            all.iter().try_for_each(|batch| writer.write(batch)).map_err(|error| failed(error.to_string()))?;
             drop(writer);
         }
         Format::Parquet if args.out.is_none() => {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use arrow::{json::ArrayWriter, util::pretty::pretty_format_batches};
+use arrow::{json::writer::JsonArray, util::pretty::pretty_format_batches};
 
 use super::{global::Global, output};
 use crate::{
@@ -46,9 +46,7 @@ async fn metric(global: &Global, house: &House, name: &str) -> Result<Exit, Fail
     let session = house.session(&sql).await?;
     let batches = session.collect(&Query { sql: &sql, origin: Origin { file: None, line: 1 }, params: Default::default() }).await?;
     let failed = |error: arrow::error::ArrowError| Failure::failed(Diagnosis::new("output", error.to_string()));
-    let mut rows = Vec::new();
-    let mut writer = ArrayWriter::new(&mut rows);
-    writer.write_batches(&batches.iter().collect::<Vec<_>>()).and_then(|()| writer.finish()).map_err(failed)?;
+    let rows = output::as_json::<JsonArray>(&batches).map_err(failed)?;
     let json = serde_json::json!({ "report": name, "definition": description, "rows": serde_json::from_slice::<serde_json::Value>(&rows).unwrap_or_default() });
     let table = pretty_format_batches(&batches).map_err(failed)?;
     output::print(global, &json, format!("{}{}\n\n{table}", practice(house), description));

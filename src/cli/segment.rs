@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use arrow::{json::ArrayWriter, util::pretty::pretty_format_batches};
+use arrow::{json::writer::JsonArray, util::pretty::pretty_format_batches};
 
 use super::{global::Global, output};
 use crate::{
@@ -98,9 +98,7 @@ async fn preview(global: &Global, house: &House, file: &SqlFile) -> Result<Exit,
         let _ = writeln!(text, "{:<20} {:>7} {:>9}  {range}", column.name, column.nulls, column.distinct);
     }
     let _ = writeln!(text, "\n{}", pretty_format_batches(&seen.sample).map_err(failed)?);
-    let mut rows = Vec::new();
-    let mut writer = ArrayWriter::new(&mut rows);
-    writer.write_batches(&seen.sample.iter().collect::<Vec<_>>()).and_then(|()| writer.finish()).map_err(failed)?;
+    let rows = output::as_json::<JsonArray>(&seen.sample).map_err(failed)?;
     let sample: serde_json::Value = serde_json::from_slice(&rows).unwrap_or_default();
     let json = serde_json::json!({
         "segment": seen.name, "people": seen.rows, "columns": seen.columns, "change": seen.change, "sample": sample,

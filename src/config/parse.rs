@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
-use crate::diagnosis::Diagnosis;
+use crate::{diagnosis::Diagnosis, secret::IN_PLAIN};
 
 /// Reads settings from the text of `file`.
 ///
@@ -56,6 +56,11 @@ pub(super) fn holds(text: &str, path: &[&str]) -> bool {
     true
 }
 
+/// The setting a parser's words say is missing.
+pub(super) fn missing_key(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.split('`').next()
+}
+
 /// Turns the parser's words into a person's, and finds the nearest known key.
 pub(super) fn explain(message: &str) -> Diagnosis {
     let named = quoted(message);
@@ -78,9 +83,12 @@ pub(super) fn explain(message: &str) -> Diagnosis {
             None => diagnosis.hint(format!("it takes: {}", known.join(", "))),
         };
     }
-    if message.starts_with("missing field ") {
-        let missing = named.first().cloned().unwrap_or_default();
+    if let Some(missing) = missing_key(message) {
         return Diagnosis::new("missing_key", format!("the setting `{missing}` is missing")).hint(format!("add a line `{missing} = …`"));
+    }
+    if message.trim() == IN_PLAIN {
+        return Diagnosis::new("secret_in_plain", IN_PLAIN)
+            .hint("keep it elsewhere and say where: `{ env = \"X\" }` for an environment variable, `{ file = \"…\" }` for a file");
     }
     let message = message.lines().next().unwrap_or(message).trim();
     Diagnosis::new("bad_value", message.to_owned()).hint("correct the value on this line")

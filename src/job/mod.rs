@@ -5,12 +5,14 @@
 //! | `settings.rs` | `jobs/<job>.toml` |
 //! | `moment.rs` | the run's logical time: live slot or replay |
 //! | `steps.rs` | pull, build, plan, deliver, tidy, each on its own; the commands use them too |
+//! | `person.rs` | whom an id names that somebody typed |
 //! | `post.rs` | a frozen plan in the shape delivery takes |
 //! | `run.rs` | one job once |
 //! | `serve.rs` | every job on its schedule, until told to stop |
 
 mod lock;
 mod moment;
+mod person;
 mod post;
 mod run;
 mod serve;
@@ -18,6 +20,7 @@ mod settings;
 mod steps;
 
 pub use moment::Moment;
+pub use person::unknown_person;
 pub use run::{RunOutcome, run};
 pub use serve::keep_schedule;
 pub use settings::{Job, Step};

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     config::{ConfigError, Folder, Period, locate},
-    diagnosis::Diagnose,
+    diagnosis::{Diagnose, Finding},
     schedule::{CatchUp, Schedule},
 };
 
@@ -89,11 +89,47 @@ impl Job {
         folder.toml_files(&PathBuf::from("jobs"))?.iter().map(|file| Self::load(folder, file)).collect()
     }
 
+    /// All jobs that can be used, sorted by name, and what is wrong with the others.
+    #[must_use]
+    pub fn load_usable(folder: &Folder) -> (Vec<Self>, Vec<Finding>) {
+        let files = match folder.toml_files(Path::new("jobs")) {
+            Ok(files) => files,
+            Err(error) => return (Vec::new(), vec![Finding::error(error.diagnosis())]),
+        };
+        let (mut jobs, mut findings) = (Vec::new(), Vec::new());
+        for file in files {
+            match Self::load(folder, &file) {
+                Ok(job) => jobs.push(job),
+                Err(error) => findings.push(Finding::error(error.diagnosis())),
+            }
+        }
+        (jobs, findings)
+    }
+
     /// The job's last slot on a day of its own calendar.
     #[must_use]
     pub fn slot_on(&self, day: NaiveDate) -> Option<DateTime<Utc>> {
         let midnight = day.and_hms_opt(0, 0, 0)?;
         let start = self.schedule.zone().from_local_datetime(&midnight).earliest()?.to_utc();
         self.schedule.between(start - TimeDelta::seconds(1), start + TimeDelta::hours(23)).pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_job_does_not_hide_the_others() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("jobs")).unwrap();
+        let good = "schedule = \"0 2 * * *\"\ntimezone = \"UTC\"\nsteps = [\"tidy\"]\ndeliver = true\n";
+        for (name, text) in [("a", good.replace("tidy", "tidi")), ("b", good.to_owned()), ("c", good.replace("UTC", "Nowhere"))] {
+            std::fs::write(root.path().join(format!("jobs/{name}.toml")), text).unwrap();
+        }
+        let (jobs, findings) = Job::load_usable(&Folder::new(root.path(), None, std::iter::empty()));
+        assert_eq!(jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["b"], "a job may deliver without planning");
+        let places: Vec<_> = findings.iter().map(|one| (one.diagnosis.file.clone().unwrap(), one.diagnosis.line)).collect();
+        assert_eq!(places, [(PathBuf::from("jobs/a.toml"), Some(3)), (PathBuf::from("jobs/c.toml"), Some(2))]);
     }
 }

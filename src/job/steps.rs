@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{House, Moment, post};
 use crate::{
     campaign::{Cap, FrozenPlan, Limits, PlanRequest, QuietHours, plan_slot},
+    config::Period,
     delivery::{self, Account, DeliverySettings, Options},
     diagnosis::{Diagnosis, Failure},
     lake::Lake,
@@ -254,8 +255,8 @@ pub struct Tidied {
     pub scratch: u64,
 }
 
-/// Removes what is older than it is kept: versions of tables, folders of plans that are over, outbox files, replays. The ledger keeps
-/// every promise and outcome for ever.
+/// Removes what is older than it is kept: versions of tables and replays by `[lake] keep_days`, folders of plans that are over and outbox
+/// files by `[review] keep_days`. The ledger keeps every promise and outcome for ever.
 ///
 /// # Errors
 /// Where a folder cannot be read or a file cannot be removed.
@@ -263,11 +264,11 @@ pub async fn tidy(house: &House) -> Result<Tidied, Failure> {
     let _lease = house.lake.write_lease()?;
     let now = house.project.clock().now();
     let deployment = house.project.deployment();
-    let keep_lake = crate::config::Period::days(deployment.lake.keep_days);
+    let keep_lake = Period::days(deployment.lake.keep_days);
     house.ledger.forget_builds(now - keep_lake.delta()).await?;
     let pinned = house.ledger.pinned_versions(now - keep_lake.delta()).await?;
     let expired = house.lake.expire(keep_lake, now, &pinned).await?;
-    let before = now - deployment.review.keep.delta();
+    let before = now.checked_sub_signed(Period::days(deployment.review.keep_days).delta()).unwrap_or(DateTime::UNIX_EPOCH);
     let mut tidied = Tidied { lake_files: expired.files, lake_bytes: expired.bytes, ..Tidied::default() };
     for record in house.ledger.plans(None).await? {
         let open = matches!(record.status, PlanStatus::Draft | PlanStatus::Approved | PlanStatus::Delivering | PlanStatus::Held);
@@ -276,8 +277,14 @@ pub async fn tidy(house: &House) -> Result<Tidied, Failure> {
         }
     }
     let data = house.project.root().join("data");
-    let oldest = SystemTime::from(before);
-    for file in older_than(&data.join("outbox"), oldest)? {
+    let mut old = older_than(&data.join("outbox"), SystemTime::from(before))?;
+    old.retain(|path| path.is_file());
+    if !old.is_empty() {
+        // A letter of an open plan proves, after a crash, that it was sent.
+        let open = house.ledger.open_messages().await?;
+        old.retain(|file| !file.file_stem().is_some_and(|id| open.contains(&*id.to_string_lossy())));
+    }
+    for file in old {
         fs::remove_file(&file).map_err(|error| unremovable(&file, &error))?;
         tidied.outbox_files += 1;
     }

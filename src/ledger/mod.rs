@@ -66,6 +66,12 @@ pub enum LedgerError {
         /// What the system said.
         reason: String,
     },
+    /// There are plans, and the ledger that says what became of them is not there.
+    #[error("there are plans in data/plans, but the ledger {} that says what became of them is not there", path.display())]
+    Missing {
+        /// The ledger's file.
+        path: PathBuf,
+    },
     /// A statement failed.
     #[error("the ledger refused a statement: {0}")]
     Sql(#[from] sqlx::Error),
@@ -85,13 +91,19 @@ impl Diagnose for LedgerError {
             Self::Open { path, .. } => Diagnosis::new("ledger", self.to_string())
                 .in_file(path)
                 .hint("check that the data folder exists on a local disk and that the program's user may write there"),
+            Self::Missing { path } => Diagnosis::new("ledger_missing", self.to_string()).in_file(path).hint(
+                "restore it from the backup; without it people could be written to twice. If nothing was ever sent from this folder, move data/plans away",
+            ),
             _ => Diagnosis::new("ledger", self.to_string())
                 .hint("nothing was lost: what had been written before stands; run the command again"),
         }
     }
 
     fn exit(&self) -> Exit {
-        Exit::Failed
+        match self {
+            Self::Missing { .. } => Exit::Wrong,
+            _ => Exit::Failed,
+        }
     }
 }
 
@@ -102,11 +114,27 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger of the project in `root`, and makes it where there is none.
+    /// Whether the ledger of the project in `root` is there, or need not be because nothing has been planned yet.
     ///
     /// # Errors
-    /// Where the file cannot be created, opened or brought to the present schema.
+    /// Where there are plans without a ledger: a new one would not know whom they were sent to.
+    pub fn present(root: &Path, settings: &LedgerSettings) -> Result<(), LedgerError> {
+        // A file without a byte is what a restore that failed leaves behind.
+        let present = std::fs::metadata(root.join(&settings.path)).is_ok_and(|file| file.len() > 0);
+        // A folder `.tmp-…` was left by planning that did not come to its end; nobody has seen it.
+        let planned = || {
+            let plans = std::fs::read_dir(root.join("data/plans")).into_iter().flatten().flatten();
+            plans.filter(|entry| entry.path().is_dir()).any(|entry| !entry.file_name().to_string_lossy().starts_with(".tmp-"))
+        };
+        if !present && planned() { Err(LedgerError::Missing { path: settings.path.clone() }) } else { Ok(()) }
+    }
+
+    /// Opens the ledger of the project in `root`, and makes it where nothing has been planned yet.
+    ///
+    /// # Errors
+    /// Where there are plans without a ledger, or the file cannot be created, opened or brought to the present schema.
     pub async fn open(root: &Path, settings: &LedgerSettings) -> Result<Self, LedgerError> {
+        Self::present(root, settings)?;
         let path = root.join(&settings.path);
         let refused = |reason: String| LedgerError::Open { path: settings.path.clone(), reason };
         if let Some(folder) = path.parent() {
@@ -165,4 +193,31 @@ pub(in crate::ledger) fn micros(at: DateTime<Utc>) -> i64 {
 /// The instant back from microseconds.
 pub(in crate::ledger) fn instant(micros: i64) -> Result<DateTime<Utc>, LedgerError> {
     Utc.timestamp_micros(micros).single().ok_or_else(|| LedgerError::Value { value: micros.to_string(), expected: "time" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn plans_without_their_ledger_are_not_given_a_new_one() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = LedgerSettings::default();
+        let plans = root.path().join("data/plans");
+        std::fs::create_dir_all(plans.join(".tmp-win-back-20261122T010000Z-00000000")).unwrap();
+        Ledger::open(root.path(), &settings).await.unwrap();
+        for entry in std::fs::read_dir(root.path().join("data")).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+
+        std::fs::create_dir(plans.join("win-back-20261122T010000Z-00000000")).unwrap();
+        for left in [None, Some("")] {
+            if let Some(left) = left {
+                std::fs::write(root.path().join(&settings.path), left).unwrap();
+            }
+            let error = Ledger::open(root.path(), &settings).await.unwrap_err();
+            assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("ledger_missing", Exit::Wrong));
+            assert!(error.diagnosis().hint.unwrap().contains("backup"));
+        }
+    }
 }

@@ -380,6 +380,16 @@ impl Ledger {
         row.map(|(state, reason)| Ok((State::read(&state)?, reason))).transpose()
     }
 
+    /// The ids of all messages of plans that are not over.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn open_messages(&self) -> Result<HashSet<String>, LedgerError> {
+        let open = "select r.message_id from recipients r join plans p on p.plan = r.plan
+                    where p.status in ('draft', 'approved', 'delivering', 'held')";
+        Ok(sqlx::query_scalar(open).fetch_all(self.pool()).await?.into_iter().collect())
+    }
+
     /// All messages nobody can know the fate of.
     ///
     /// # Errors

@@ -3,73 +3,101 @@
 
 use std::path::Path;
 
-use super::{Project, raw_schemas};
+use super::{Deployment, raw_schemas};
 use crate::{
     campaign::Campaign,
     clock::SharedClock,
-    config::Folder,
-    diagnosis::{Diagnosis, Failure, Finding, Severity},
-    message::Templates,
+    config::{Folder, nearest},
+    diagnosis::{Diagnose, Diagnosis, Failure, Finding, Severity},
+    engine::{Engine, EngineSettings},
+    ledger::Ledger,
+    message::{Brand, Templates},
+    model::Library,
+    secret::Keys,
     source::Source,
 };
 
 /// Looks at the whole project and says everything that is wrong, not only the first thing. Unless `offline`, asks each source one
 /// question, to see that it answers and lets us in.
 pub async fn check(folder: &Folder, clock: SharedClock, offline: bool) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let project = match Project::open(folder.clone(), clock) {
-        Ok(project) => project,
-        Err(failure) => return vec![Finding::error(*failure.diagnosis)],
-    };
+    let (deployment, mistakes) = folder.usable_deployment::<Deployment>();
+    let mut findings: Vec<Finding> = mistakes.iter().map(|mistake| Finding::error(mistake.diagnosis())).collect();
+    if let Some(deployment) = &deployment {
+        check_deployment(deployment, folder.root(), &mut findings);
+    }
     let (sources, unusable) = Source::load_usable(folder);
     findings.extend(unusable);
-    findings.extend(sources.iter().flat_map(|source| source.check(project.root())));
-    findings.extend(project.deployment().delivery.check(project.keys().are_practice()));
-    findings.extend(brand_findings(&project));
-    let campaigns = kept(project.campaigns(), &mut findings).unwrap_or_default();
-    sql_and_templates(&project, &sources, &campaigns, &mut findings).await;
+    findings.extend(sources.iter().flat_map(|source| source.check(folder.root())));
+    let (campaigns, unusable) = Campaign::load_usable(folder);
+    findings.extend(unusable);
+    check_sql_and_letters(folder, deployment.as_ref(), &sources, &campaigns, &mut findings).await;
     if !offline {
         for source in sources.iter().filter(|source| !source.is_practice()) {
-            findings.extend(source.probe(None, project.root(), project.clock().clone()).await);
+            findings.extend(source.probe(None, folder.root(), clock.clone()).await);
         }
     }
-    findings.sort_by(|a, b| (a.severity, &a.diagnosis.file, a.diagnosis.line).cmp(&(b.severity, &b.diagnosis.file, b.diagnosis.line)));
-    findings
+    let mut told: Vec<Finding> = Vec::new();
+    for finding in findings.into_iter().map(|finding| relative(finding, folder.root())) {
+        // What is wrong with the brand is met again in every campaign.
+        if !told.contains(&finding) {
+            told.push(finding);
+        }
+    }
+    told
+}
+
+fn check_deployment(deployment: &Deployment, root: &Path, findings: &mut Vec<Finding>) {
+    let practice = kept(Keys::open(&deployment.keys.master, root), findings).is_some_and(|keys| keys.are_practice());
+    kept(Ledger::present(root, &deployment.ledger), findings);
+    findings.extend(deployment.delivery.check(practice));
+    findings.extend(brand_findings(&deployment.brand, practice));
 }
 
 /// The value, or its failure as a finding.
-fn kept<T>(result: Result<T, Failure>, findings: &mut Vec<Finding>) -> Option<T> {
-    result.map_err(|failure| findings.push(Finding::error(*failure.diagnosis))).ok()
+fn kept<T, E: Into<Failure>>(result: Result<T, E>, findings: &mut Vec<Finding>) -> Option<T> {
+    result.map_err(|error| findings.push(Finding::error(*error.into().diagnosis))).ok()
 }
 
-async fn sql_and_templates(project: &Project, sources: &[Source], campaigns: &[Campaign], findings: &mut Vec<Finding>) {
-    let (Some(library), Some(engine)) = (kept(project.library(), findings), kept(project.engine(), findings)) else { return };
+async fn check_sql_and_letters(
+    folder: &Folder,
+    deployment: Option<&Deployment>,
+    sources: &[Source],
+    campaigns: &[Campaign],
+    findings: &mut Vec<Finding>,
+) {
+    let settings = deployment.map_or_else(EngineSettings::default, |deployment| deployment.engine.clone());
+    let (library, engine) = (kept(Library::load(folder.root()), findings), kept(Engine::new(folder.root(), &settings), findings));
     let raw = raw_schemas(sources);
-    findings.extend(library.check(&engine, &raw).await);
+    let sql = library.as_ref().zip(engine.as_ref());
+    if let Some((library, engine)) = sql {
+        findings.extend(library.check(engine, &raw).await);
+    }
     let broken_sql = findings.iter().any(|finding| finding.severity == Severity::Error);
     for campaign in campaigns {
-        let (brand, segment) = (&project.deployment().brand, &campaign.settings.segment);
-        let Some(templates) = kept(
-            Templates::load(&project.root().join(&campaign.folder), campaign.settings.channel, brand, false).map_err(Failure::from),
-            findings,
-        ) else {
-            continue;
-        };
+        let templates = deployment.and_then(|deployment| {
+            let folder = folder.root().join(&campaign.folder);
+            kept(Templates::load(&folder, campaign.settings.channel, &deployment.brand, false), findings)
+        });
+        findings.extend(templates.as_ref().and_then(|templates| campaign.check_way_out(folder, templates)));
+        let Some((library, engine)) = sql else { continue };
+        let segment = &campaign.settings.segment;
         if !library.segments().any(|file| file.name == *segment) {
-            findings.push(Finding::error(
-                Diagnosis::new("unknown_segment", format!("there is no segment `{segment}`"))
-                    .in_file(campaign.file())
-                    .hint("write the SQL file in sql/segments, or correct the name"),
-            ));
+            let diagnosis = Diagnosis::new("unknown_segment", format!("there is no segment `{segment}`"));
+            let hint = match nearest(segment, library.segments().map(|file| file.name.as_str())) {
+                Some(near) => format!("did you mean `{near}`? Otherwise write sql/segments/{segment}.sql"),
+                None => format!("write sql/segments/{segment}.sql, or correct the name"),
+            };
+            findings.push(Finding::error(campaign.at_key(folder, "segment", diagnosis.hint(hint))));
             continue;
         }
-        match library.schema_of(&engine, &raw, segment).await {
+        match library.schema_of(engine, &raw, segment).await {
             Ok(columns) => {
-                findings.extend(templates.check(&columns).into_iter().map(|finding| relative(finding, project.root())));
+                findings.extend(campaign.check_columns(folder, &columns));
+                findings.extend(templates.iter().flat_map(|templates| templates.check(&columns)));
             }
             // What is wrong with the SQL has been said already.
             Err(_) if broken_sql => {}
-            Err(error) => findings.push(Finding::error(*Failure::from(error).diagnosis)),
+            Err(error) => findings.push(Finding::error(error.diagnosis())),
         }
     }
 }
@@ -84,22 +112,17 @@ fn relative(mut finding: Finding, root: &Path) -> Finding {
 }
 
 /// What would embarrass a sender.
-fn brand_findings(project: &Project) -> Vec<Finding> {
-    let brand = &project.deployment().brand;
-    let mut findings = Vec::new();
-    let mut error = |message: &str, hint: &str| {
-        findings.push(Finding::error(Diagnosis::new("brand", message).in_file("config/perennial.toml").hint(hint)));
-    };
+fn brand_findings(brand: &Brand, practice: bool) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        brand.findings().into_iter().map(|told| Finding::error(told.in_file("config/perennial.toml"))).collect();
     if brand.from.to_lowercase().contains("noreply@") || brand.from.to_lowercase().contains("no-reply@") {
-        error("letters must come from an address that can be answered", "set `from` in [brand] to a mailbox somebody reads");
+        findings.push(Finding::error(
+            Diagnosis::new("brand", "letters must come from an address that can be answered")
+                .in_file("config/perennial.toml")
+                .hint("set `from` in [brand] to a mailbox somebody reads"),
+        ));
     }
-    if brand.postal_address.iter().all(|line| line.trim().is_empty()) {
-        error("the brand has no postal address", "set `postal_address` in [brand]; the law asks for it, and so do readers");
-    }
-    if brand.timezone.parse::<chrono_tz::Tz>().is_err() {
-        error(&format!("`{}` is not a time zone", brand.timezone), "write a name of the IANA zone database, such as `Europe/Berlin`");
-    }
-    if brand.domain.ends_with(".example") && !project.keys().are_practice() {
+    if brand.domain.ends_with(".example") && !practice {
         findings.push(Finding::warning(
             Diagnosis::new("brand", format!("`{}` is a placeholder", brand.domain))
                 .in_file("config/perennial.toml")

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::{
-    config::Period, delivery::DeliverySettings, engine::EngineSettings, lake::LakeSettings, ledger::LedgerSettings, message::Brand,
+    delivery::DeliverySettings, engine::EngineSettings, lake::LakeSettings, ledger::LedgerSettings, message::Brand,
     sandbox::SandboxSettings, secret::SecretRef, server::ServerSettings,
 };
 
@@ -50,12 +50,12 @@ pub struct KeySettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReviewSettings {
-    /// How long plans, and outbox files of finished plans, are kept before `tidy` removes them.
-    pub keep: Period,
+    /// How many days plans that are over, and outbox files, are kept before `tidy` removes them.
+    pub keep_days: u32,
 }
 
 impl Default for ReviewSettings {
     fn default() -> Self {
-        Self { keep: Period::days(90) }
+        Self { keep_days: 90 }
     }
 }

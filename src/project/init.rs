@@ -41,9 +41,11 @@ pub struct Begun {
 /// Writes a project folder into `dir`. Without a preset it is the practice shop's.
 ///
 /// # Errors
-/// Where a file that would be written stands there already (nothing is written then), or the folder cannot be written.
+/// Where a file that would be written stands there already (nothing is written then), or the folder cannot be written. A `.gitignore` that
+/// stands there is added to.
 pub fn init(dir: &Path, presets: &[Preset]) -> Result<Begun, Failure> {
-    let files = if presets.is_empty() { practice() } else { own(presets)? };
+    let (mut files, ignored) =
+        if presets.is_empty() { (practice(), "/data\n") } else { (own(presets)?, "/data\n/data-in\n/config/*.key\n") };
     for (path, _) in &files {
         if dir.join(path).exists() {
             return Err(Failure::wrong(
@@ -53,15 +55,24 @@ pub fn init(dir: &Path, presets: &[Preset]) -> Result<Begun, Failure> {
             ));
         }
     }
+    let unwritable = |path: &Path, error: &io::Error| {
+        Failure::failed(
+            Diagnosis::new("unwritable", format!("cannot be written: {error}"))
+                .in_file(dir.join(path))
+                .hint("let the program's user write there, or choose another folder"),
+        )
+    };
+    let gitignore = PathBuf::from(".gitignore");
+    let known = match fs::read_to_string(dir.join(&gitignore)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        known => known.map_err(|error| unwritable(&gitignore, &error))?,
+    };
+    files.push((gitignore, with_lines(known, ignored)));
     for (path, text) in &files {
-        write(&dir.join(path), text).map_err(|error| {
-            Failure::failed(
-                Diagnosis::new("unwritable", format!("cannot be written: {error}"))
-                    .in_file(dir.join(path))
-                    .hint("let the program's user write there, or choose another folder"),
-            )
-        })?;
+        write(&dir.join(path), text).map_err(|error| unwritable(path, &error))?;
     }
+    // A container mounts its volume there, also where it may not write to the rest.
+    fs::create_dir_all(dir.join("data")).map_err(|error| unwritable(Path::new("data"), &error))?;
     let folder = if dir == Path::new(".") { String::new() } else { format!("  cd {}\n", dir.display()) };
     let next = if presets.is_empty() {
         format!("Next:\n{folder}  perennial run nightly")
@@ -95,12 +106,24 @@ fn own(presets: &[Preset]) -> Result<Vec<(PathBuf, String)>, Failure> {
         }
     }
     files.push((PathBuf::from("config/master.key"), format!("{}\n", new_key()?)));
-    files.push((PathBuf::from(".gitignore"), "/data\n/data-in\n/config/*.key\n".to_owned()));
     files.push((
         PathBuf::from("data-in/README.md"),
         "Put `customers.csv` and `orders.csv` here; `config/sources/csv.toml` says which columns they have.\n".to_owned(),
     ));
     Ok(files)
+}
+
+/// A text with those of `lines` it does not have yet at its end.
+fn with_lines(mut text: String, lines: &str) -> String {
+    for line in lines.lines() {
+        if !text.lines().any(|known| known.trim() == line) {
+            let begun = !text.is_empty() && !text.ends_with('\n');
+            text.push_str(if begun { "\n" } else { "" });
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
 }
 
 fn new_key() -> Result<String, Failure> {
@@ -121,4 +144,29 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_program_writes_and_keys_stay_out_of_git() {
+        let root = tempfile::tempdir().unwrap();
+        for (presets, lines) in [(&[][..], "/data\n"), (&[Preset::Csv][..], "/data\n/data-in\n/config/*.key\n")] {
+            let dir = root.path().join(presets.len().to_string());
+            let begun = init(&dir, presets).unwrap();
+            assert!(begun.files.contains(&PathBuf::from(".gitignore")) && dir.join("data").is_dir());
+            assert_eq!(fs::read_to_string(dir.join(".gitignore")).unwrap(), lines);
+        }
+    }
+
+    #[test]
+    fn a_gitignore_that_stands_there_is_added_to() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join(".gitignore"), "node_modules\n/data").unwrap();
+        init(root.path(), &[Preset::Csv]).unwrap();
+        let text = fs::read_to_string(root.path().join(".gitignore")).unwrap();
+        assert_eq!(text, "node_modules\n/data\n/data-in\n/config/*.key\n");
+    }
 }

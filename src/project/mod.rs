@@ -44,10 +44,10 @@ impl Project {
     /// Reads the deployment of `folder`.
     ///
     /// # Errors
-    /// Where the deployment cannot be read, does not fit, or its master key is not there.
+    /// Where the deployment cannot be read, does not fit, or its master key is not there or too short.
     pub fn open(folder: Folder, clock: SharedClock) -> Result<Self, Failure> {
         let deployment: Deployment = folder.deployment()?;
-        let keys = Keys::new(deployment.keys.master.resolve(folder.root())?);
+        let keys = Keys::open(&deployment.keys.master, folder.root())?;
         Ok(Self { folder, deployment, keys, clock })
     }
 
@@ -99,7 +99,7 @@ impl Project {
     /// The ledger.
     ///
     /// # Errors
-    /// Where it cannot be opened.
+    /// Where it cannot be opened, or is missing beside plans.
     pub async fn ledger(&self) -> Result<Ledger, Failure> {
         Ok(Ledger::open(self.root(), &self.deployment.ledger).await?)
     }
