@@ -5,7 +5,7 @@ use arrow::{
     datatypes::{DataType, Schema},
 };
 
-use super::{Campaign, Kind, segment::can_be_occasion};
+use super::{Campaign, segment::can_be_occasion};
 use crate::{
     config::{Folder, locate, nearest},
     diagnosis::{Diagnosis, Finding},
@@ -44,19 +44,15 @@ impl Campaign {
         found
     }
 
-    /// A marketing letter without a link that makes the letters stop.
+    /// A letter to a person without the link that makes the letters stop.
     #[must_use]
-    pub fn check_way_out(&self, project: &Folder, templates: &Templates) -> Option<Finding> {
-        let needed = self.settings.kind == Kind::Marketing && self.settings.channel == Channel::Email;
-        if !needed || templates.offers_way_out() {
+    pub fn check_way_out(&self, templates: &Templates) -> Option<Finding> {
+        if !self.settings.kind.has_way_out(self.settings.channel) {
             return None;
         }
-        let files = ["email.mjml", "email.html", "email.txt"].map(|name| self.folder.join(name));
-        let file = files.into_iter().find(|file| project.text(file).is_ok_and(|text| !text.contains("unsubscribe_url")));
-        let diagnosis = Diagnosis::new("no_way_out", "a marketing letter must say how to stop the letters, and this one does not")
-            .in_file(file.unwrap_or_else(|| self.file()))
-            .hint("show `{{ unsubscribe_url }}` at its end, in every part: in email.txt as well as in the HTML");
-        Some(Finding::error(diagnosis))
+        let lacking = templates.without_way_out()?;
+        let file = lacking.file.as_deref().and_then(|file| file.file_name()).map(|name| self.folder.join(name));
+        Some(Finding::error(Diagnosis { file, ..lacking }))
     }
 
     /// A complaint about the value of a key of `campaign.toml`, at its line.
@@ -133,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_marketing_letter_shows_the_way_out_in_every_part() {
+    fn a_letter_to_a_person_shows_the_way_out_in_every_part() {
         let brand = serde_json::from_value(serde_json::json!({
             "name": "Fernwood", "url": "https://fernwood.example", "domain": "fernwood.example", "from": "hello@fernwood.example",
             "postal_address": ["1 Mill Lane"], "locale": "en-GB", "timezone": "Europe/Berlin", "currency": "EUR", "signed_by": "Mara"
         }))
         .unwrap();
         let told = |text: &str, in_html: &str, in_text: &str| {
-            let (root, project, campaign) = campaign(text);
+            let (root, _, campaign) = campaign(text);
             let folder = root.path().join(&campaign.folder);
             std::fs::write(
                 folder.join("email.html"),
@@ -149,13 +145,13 @@ mod tests {
             .unwrap();
             std::fs::write(folder.join("email.txt"), format!("Subject: Hello\nPreview: there\n\nHello.\n{in_text}\n")).unwrap();
             let templates = Templates::load(&folder, campaign.settings.channel, &brand, false).unwrap();
-            campaign.check_way_out(&project, &templates).map(|finding| finding.diagnosis)
+            campaign.check_way_out(&templates).map(|finding| finding.diagnosis)
         };
         let (html, text) = ("<a href=\"{{ unsubscribe_url }}\">No more letters</a>", "{{ unsubscribe_url }}");
         assert_eq!(told(TEXT, html, text), None);
         let missing = told(TEXT, html, "").unwrap();
         assert_eq!((missing.code.as_str(), missing.file.as_deref()), ("no_way_out", Some(Path::new("jobs/campaigns/win-back/email.txt"))));
         assert_eq!(told(TEXT, "", text).unwrap().file.as_deref(), Some(Path::new("jobs/campaigns/win-back/email.html")));
-        assert_eq!(told(&TEXT.replace("marketing", "service"), "", ""), None);
+        assert_eq!(told(&TEXT.replace("marketing", "service"), "", text).unwrap().code, "no_way_out");
     }
 }

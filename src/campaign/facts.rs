@@ -12,7 +12,7 @@ use super::{
     gates::Facts,
     segment::{instant, instants, texts, value},
 };
-use crate::{diagnosis::Diagnosis, lake::Lake, ledger::CustomerId};
+use crate::{diagnosis::Diagnosis, lake::Lake, ledger::CustomerId, message::full_name};
 
 /// The canonical tables planning reads, at the versions a run pinned.
 #[derive(Debug, Clone, Default)]
@@ -56,13 +56,11 @@ impl Tables {
     pub(super) fn names(&self, wanted: &HashSet<&str>) -> Result<HashMap<String, String>, CampaignError> {
         let mut names = HashMap::new();
         for batch in &self.customers {
-            let (ids, first, last) = (
-                texts(batch, "customers", "customer_id")?,
-                texts(batch, "customers", "first_name")?,
-                texts(batch, "customers", "last_name")?,
-            );
+            let text = |name| texts(batch, "customers", name);
+            let (ids, first, last, locale) = (text("customer_id")?, text("first_name")?, text("last_name")?, text("locale")?);
             for at in (0..batch.num_rows()).filter(|at| ids.is_valid(*at) && wanted.contains(ids.value(*at))) {
-                names.insert(ids.value(at).to_owned(), full_name(value(Some(&first), at), value(Some(&last), at)));
+                let name = full_name(value(Some(&first), at), value(Some(&last), at), value(Some(&locale), at));
+                names.insert(ids.value(at).to_owned(), name.unwrap_or_default());
             }
         }
         Ok(names)
@@ -137,11 +135,6 @@ impl Tables {
     }
 }
 
-/// A name as a page shows it; empty where none is known.
-pub(super) fn full_name(first: Option<&str>, last: Option<&str>) -> String {
-    [first, last].into_iter().flatten().map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
 /// The version a run pinned of a table.
 ///
 /// # Errors
@@ -188,11 +181,12 @@ mod tests {
                 ("at", days([9, 3, 9, 3, -1, 9, 9].map(Some))),
             ]),
             customers: batch(vec![
-                ("customer_id", text(["a", "b"].map(Some))),
-                ("email", text([Some("a@shop.example"), None])),
-                ("first_name", text([Some("Ann"), None])),
-                ("last_name", text([Some("Lee"), Some("Okafor")])),
-                ("deleted_at", days([None, Some(2)])),
+                ("customer_id", text(["a", "b", "c"].map(Some))),
+                ("email", text([Some("a@shop.example"), None, None])),
+                ("first_name", text([Some("Ann"), None, Some("太郎")])),
+                ("last_name", text([Some("Lee"), Some("Okafor"), Some("山田")])),
+                ("locale", text([Some("en-GB"), None, Some("ja-JP")])),
+                ("deleted_at", days([None, Some(2), None])),
             ]),
             tickets: batch(vec![
                 ("customer_id", text(["a", "b", "c", "d", "e"].map(Some))),
@@ -222,8 +216,9 @@ mod tests {
     fn deleted_accounts_and_names_are_known() {
         let tables = tables();
         assert_eq!(tables.facts(as_of()).unwrap().deleted, HashSet::from([CustomerId::new("b")]));
-        let names = tables.names(&HashSet::from(["a", "b", "z"])).unwrap();
-        assert_eq!((names["a"].as_str(), names["b"].as_str(), names.len()), ("Ann Lee", "Okafor", 2));
+        let names = tables.names(&HashSet::from(["a", "b", "c", "z"])).unwrap();
+        assert_eq!((names["a"].as_str(), names["b"].as_str(), names["c"].as_str()), ("Ann Lee", "Okafor", "山田太郎"));
+        assert_eq!(names.len(), 3);
         assert_eq!(tables.addresses(&HashSet::from(["a", "b"])).unwrap().len(), 1);
     }
 }

@@ -14,7 +14,6 @@ use super::{
     Campaign, CampaignError, digest,
     frozen::{self, MANIFEST, PLAN, PlanRow, REVIEW, ROWS, TEMPLATES, TemplateFile, plan_folder},
     gates,
-    settings::channel_name,
 };
 use crate::{
     ledger::PlanId,
@@ -110,7 +109,7 @@ impl Draft<'_> {
             "hash": name.hash,
             "campaign": self.campaign.name,
             "kind": settings.kind,
-            "channel": channel_name(settings.channel),
+            "channel": settings.channel.as_str(),
             "segment": settings.segment,
             "as_of": self.as_of.to_rfc3339_opts(SecondsFormat::AutoSi, true),
             "replay": self.replay,

@@ -23,10 +23,10 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::{Kind, limits::Cap};
 use crate::{
-    ledger::{CustomerId, Heard, MessageId},
-    message::Channel,
+    config::Cap,
+    ledger::{CustomerId, Heard, MessageId, Told},
+    message::{Channel, Kind},
 };
 
 /// Why a person of the segment is not written to.
@@ -186,10 +186,10 @@ pub(super) struct Facts {
 /// What one campaign knows from the ledger about the people of its segment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Record {
-    /// People who must not be written to on the campaign's channel.
+    /// People who must not be written to.
     pub suppressed: HashSet<CustomerId>,
-    /// Messages of the campaign that people have heard, may have heard, or are promised.
-    pub told: HashSet<String>,
+    /// What people have heard from the campaign, may have heard, or are promised.
+    pub told: Told,
 }
 
 /// Past messages, found by person or by address: two accounts of one mailbox share its peace.
@@ -264,7 +264,9 @@ pub(super) fn stopped(person: &Person, rules: &Rules, facts: &Facts, record: &Re
     if to_the_person && record.suppressed.contains(customer) {
         return Some(Reason::Suppressed);
     }
-    if person.message_id.as_ref().is_some_and(|id| record.told.contains(id.as_str())) {
+    if let (Some(id), Some(occasion)) = (&person.message_id, &person.occasion)
+        && record.told.knows(id, customer, occasion, person.step)
+    {
         return Some(Reason::AlreadyTold);
     }
     if kind == Kind::Marketing && facts.complaints.contains(customer) {
@@ -344,7 +346,8 @@ pub(super) mod tests {
             complaints: HashSet::from([one.clone()]),
             history: History::new(vec![heard("p", 1), heard("p", 2)]),
         };
-        let record = Record { suppressed: HashSet::from([one]), told: HashSet::from(["m-p".into()]) };
+        let told = Told { messages: HashSet::from([MessageId::new("m-p")]), ..Told::default() };
+        let record = Record { suppressed: HashSet::from([one]), told };
         (person, facts, record)
     }
 
@@ -362,7 +365,7 @@ pub(super) mod tests {
                 facts.service.remove(&one);
             }
             Reason::Suppressed => record.suppressed.clear(),
-            Reason::AlreadyTold => record.told.clear(),
+            Reason::AlreadyTold => record.told = Told::default(),
             Reason::OpenComplaint => facts.complaints.clear(),
             Reason::CoolOff => facts.history = History::new(vec![heard("p", 8), heard("p", 9)]),
             Reason::Capped => facts.history = History::new(vec![heard("p", 8), heard("p", 31)]),

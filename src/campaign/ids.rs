@@ -9,7 +9,7 @@ use crate::{
 
 /// The id of the message a person gets about one occasion, unique for ever: sixteen bytes of an HMAC, `@` the brand's domain.
 #[must_use]
-pub fn message_id(keys: &Keys, campaign: &str, customer: &CustomerId, occasion: &str, step: i64, domain: &str) -> MessageId {
+pub(super) fn message_id(keys: &Keys, campaign: &str, customer: &CustomerId, occasion: &str, step: i64, domain: &str) -> MessageId {
     let step = step.to_string();
     let mac = keys.mac("message", &[campaign.as_bytes(), customer.as_str().as_bytes(), occasion.as_bytes(), step.as_bytes()]);
     MessageId::new(format!("{}@{domain}", hex::encode(&mac[..16])))
@@ -17,13 +17,13 @@ pub fn message_id(keys: &Keys, campaign: &str, customer: &CustomerId, occasion: 
 
 /// Whether a person belongs to a campaign's control group of this share (0 to 1); the same answer every night.
 #[must_use]
-pub fn in_holdout(keys: &Keys, campaign: &str, customer: &CustomerId, share: f64) -> bool {
+pub(super) fn in_holdout(keys: &Keys, campaign: &str, customer: &CustomerId, share: f64) -> bool {
     place(keys, "holdout", campaign, customer) < share
 }
 
 /// The variant a person is given, by weight; the same every night as long as the weights stand. None where a campaign has no variants.
 #[must_use]
-pub fn variant<'a>(
+pub(super) fn variant<'a>(
     keys: &Keys,
     campaign: &str,
     customer: &CustomerId,

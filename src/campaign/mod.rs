@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `settings.rs`, `check.rs` | read `campaign.toml`; say what does not fit its segment and templates |
 //! | `segment.rs`, `facts.rs` | turn tables into people and what is known about them |
+//! | `holes.rs` | says who lacks what the letter would show |
 //! | `gates.rs`, `limits.rs`, `arbitration.rs` | decide about each person, in the contract's order |
 //! | `ids.rs` | message ids, control groups and variants that never change |
 //! | `slot.rs` | plans all campaigns of one slot |
@@ -20,7 +21,7 @@ use crate::{
     diagnosis::{Diagnose, Diagnosis, Exit},
     lake::LakeError,
     ledger::{ActError, LedgerError},
-    message::MessageError,
+    message::{Kind, MessageError},
 };
 
 mod arbitration;
@@ -31,6 +32,7 @@ mod facts;
 mod freeze;
 mod frozen;
 mod gates;
+mod holes;
 mod ids;
 mod limits;
 mod open;
@@ -47,11 +49,10 @@ mod tests;
 pub use decide::{approve, cancel, hold, reject, resume};
 pub use frozen::{PlanRow, plan_folder};
 pub use gates::Reason;
-pub use ids::{in_holdout, message_id, variant};
-pub use limits::{Cap, Limits, QuietHours};
+pub use limits::Limits;
 pub use open::FrozenPlan;
 pub use preview::{PreviewRequest, preview};
-pub use settings::{Approval, CAMPAIGNS, Campaign, CampaignSettings, Goal, Kind, Offer, Policy, Share, names};
+pub use settings::{Approval, CAMPAIGNS, Campaign, CampaignSettings, Goal, Offer, Policy, Share, names};
 pub use slot::{Made, PlanRequest, Planned, plan_slot};
 pub use why::{Answer, why};
 

@@ -76,7 +76,7 @@ pub async fn preview(request: PreviewRequest<'_>, campaign: &Campaign, customer:
         to: request.to.unwrap_or(own),
     };
     let about = About { plan: &PlanId::new("preview"), campaign: &campaign.name, as_of: request.as_of };
-    let unsubscribe = specimen(settings.channel, request.public_url);
+    let unsubscribe = specimen(settings, request.public_url);
     let envelope = open::envelope(settings, request.brand, &about, &letter, unsubscribe, request.as_of);
     Ok(templates.render(&row, &envelope)?)
 }

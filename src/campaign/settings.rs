@@ -6,57 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, de};
 
 use super::CampaignError;
 use crate::{
     config::{Folder, Period, locate, parse},
     diagnosis::{Diagnose, Diagnosis, Finding},
-    message::Channel,
+    message::{Channel, Kind},
 };
 
 /// The folder all campaigns stand in, by its path in the project.
 pub const CAMPAIGNS: &str = "jobs/campaigns";
 const FILE: &str = "campaign.toml";
-
-/// Why a person is written to; it decides which gates the person must pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Passes every gate.
-    Marketing,
-    /// An apology or a receipt-like note: needs no marketing consent, takes no control group, carries no offer.
-    Service,
-    /// Goes to the shop's own staff: not gated by the person's mail consent.
-    Internal,
-}
-
-impl Kind {
-    /// The word used in settings, the ledger and on pages.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Marketing => "marketing",
-            Self::Service => "service",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The channel's word in settings and in the ledger.
-#[must_use]
-pub(crate) fn channel_name(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Email => "email",
-        Channel::Webhook => "webhook",
-    }
-}
 
 /// Who approves a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

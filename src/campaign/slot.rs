@@ -6,21 +6,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Approval, Campaign, CampaignError, FrozenPlan, Kind, Limits, Reason,
+    Approval, Campaign, CampaignError, CampaignSettings, FrozenPlan, Kind, Limits, Reason,
     arbitration::{Contender, Taken, arbitrate},
     facts::{self, Tables},
     freeze::Draft,
     frozen::{self, PlanRow, TemplateFile},
     gates::{self, Facts, History, Person, Record, Rules},
+    holes::Holes,
     ids,
     open::{self, About, Letter},
     review::{self, Changes, Page},
     segment::Segment,
-    settings::channel_name,
 };
 use crate::{
     config::locate,
@@ -122,7 +122,7 @@ pub async fn plan_slot(request: PlanRequest<'_>) -> Result<Vec<Planned>, Campaig
             }
         }
     }
-    arbitrate(&mut contenders, standing.taken(&request, &tables)?, request.keys);
+    arbitrate(&mut contenders, standing.taken(&request, &tables).await?, request.keys);
 
     let mut planned = Vec::new();
     for campaign in request.campaigns.iter().filter(|campaign| request.only.is_none_or(|only| only == campaign.name)) {
@@ -176,16 +176,25 @@ impl Standing {
     }
 
     /// Their people: whoever is promised a message, or was left out of one to measure it, is not written to by another campaign.
-    fn taken(&self, request: &PlanRequest<'_>, tables: &Tables) -> Result<Taken, CampaignError> {
+    async fn taken(&self, request: &PlanRequest<'_>, tables: &Tables) -> Result<Taken, CampaignError> {
         let mut taken = Taken::default();
         for record in self.records.iter().filter(|record| record.kind != Kind::Internal.as_str()) {
-            let decisions = frozen::read_decisions(&request.root.join(frozen::plan_folder(&record.plan)))?;
-            let people = || decisions.iter().filter(|row| row.is_planned() || row.reason == Some(Reason::Holdout));
-            let wanted: HashSet<&str> = people().map(|row| row.customer.as_str()).collect();
+            let people: Vec<CustomerId> = match frozen::read_decisions(&request.root.join(frozen::plan_folder(&record.plan))) {
+                Ok(decisions) => {
+                    let kept = decisions.into_iter().filter(|row| row.is_planned() || row.reason == Some(Reason::Holdout));
+                    kept.map(|row| row.customer).collect()
+                }
+                // Nothing more of such a plan is sent; whom it has written to, or leaves alone, the ledger knows.
+                Err(error) => {
+                    tracing::warn!(plan = %record.plan, %error, "the plan's files cannot be read; its people are taken from the ledger");
+                    request.ledger.people_of(&record.plan).await?
+                }
+            };
+            let wanted: HashSet<&str> = people.iter().map(CustomerId::as_str).collect();
             let addresses = tables.addresses(&wanted)?;
-            for row in people() {
-                let hash = addresses.get(row.customer.as_str()).map(|address| crate::ledger::address_hash(request.keys, address));
-                taken.take(&record.campaign, &row.customer, hash.as_deref());
+            for customer in &people {
+                let hash = addresses.get(customer.as_str()).map(|address| crate::ledger::address_hash(request.keys, address));
+                taken.take(&record.campaign, customer, hash.as_deref());
             }
         }
         Ok(taken)
@@ -225,14 +234,22 @@ async fn examine(request: &PlanRequest<'_>, campaign: &Campaign, facts: &Facts) 
             Severity::Warning => notes.push(finding.diagnosis.message),
         }
     }
-    let people = segment
+    if settings.kind.has_way_out(settings.channel)
+        && let Some(lacking) = templates.without_way_out()
+    {
+        return Err(CampaignError::wrong(in_project(lacking, request.root)));
+    }
+    let mut people = segment
         .people(&campaign.name, settings, &templates.required(), request.brand, request.keys)
         .map_err(|error| at_setting(error, request, campaign, "occasion"))?;
+    let mut holes = Holes::new(request, campaign, &segment, &templates)?;
+    notes.extend(holes.unusable_links());
+    holes.look_for(&mut people)?;
 
     let contacts: Vec<Contact> =
         people.iter().map(|person| Contact { customer_id: person.customer.clone(), address_hash: person.address_hash.clone() }).collect();
     let marketing = settings.kind == Kind::Marketing;
-    let suppressed = request.ledger.suppressed(&contacts, channel_name(settings.channel), marketing).await?;
+    let suppressed = request.ledger.suppressed(&contacts, settings.channel.as_str(), marketing).await?;
     let told = request.ledger.told_before(&campaign.name, request.as_of).await?;
     let record = Record { suppressed: suppressed.into_keys().collect(), told };
     let rules = Rules {
@@ -249,7 +266,7 @@ async fn examine(request: &PlanRequest<'_>, campaign: &Campaign, facts: &Facts) 
             (person, reason)
         })
         .collect();
-    try_holes(request, campaign, &segment, &templates, &mut people)?;
+    holes.try_the_rest(&mut people)?;
     too_many_missing(campaign, &people)?;
     let contender = Contender {
         campaign: campaign.name.clone(),
@@ -261,57 +278,27 @@ async fn examine(request: &PlanRequest<'_>, campaign: &Campaign, facts: &Facts) 
     Ok((contender, Ready { segment, templates, files, notes }))
 }
 
-/// Whether a null is in the way can depend on a template's conditions. Whoever would be written to and has a null in any column the
-/// templates mention is tried out.
-fn try_holes(
-    request: &PlanRequest<'_>,
-    campaign: &Campaign,
-    segment: &Segment,
-    templates: &Templates,
-    people: &mut [(Person, Option<Reason>)],
-) -> Result<(), CampaignError> {
-    let batch = segment.rows();
-    let mentioned: Vec<_> = templates
-        .mentioned()
-        .iter()
-        .filter_map(|name| batch.column_by_name(name))
-        .filter(|column| column.null_count() > 0)
-        .cloned()
-        .collect();
-    for (at, (person, reason)) in people.iter_mut().enumerate() {
-        if reason.is_some() || mentioned.iter().all(|column| column.is_valid(at)) {
-            continue;
-        }
-        let Some(row) = rows(&batch.slice(at, 1))?.pop() else { continue };
-        let envelope = sample_envelope(request, campaign, person, &PlanId::new("plan"));
-        match templates.render(&row, &envelope) {
-            Ok(_) => {}
-            Err(error) => match error.missing_field() {
-                Some(name) => *reason = Some(Reason::MissingField(name.to_owned())),
-                None => return Err(error.into()),
-            },
-        }
-    }
-    Ok(())
-}
-
 /// The message's surroundings as the page and the tries see them; the unsubscribe link is a specimen.
-fn sample_envelope(request: &PlanRequest<'_>, campaign: &Campaign, person: &Person, plan: &PlanId) -> crate::message::Envelope {
+pub(super) fn sample_envelope(request: &PlanRequest<'_>, campaign: &Campaign, person: &Person, plan: &PlanId) -> crate::message::Envelope {
     let settings = &campaign.settings;
     let variant = variant(request.keys, campaign, &person.customer);
     let letter = Letter {
         message_id: person.message_id.as_ref().map_or("", |id| id.as_str()),
         variant,
         step: person.step,
-        to: person.address.as_deref().unwrap_or(person.customer.as_str()),
+        // Whoever has no address is never written to; what their letter would need is known all the same.
+        to: match settings.channel {
+            Channel::Email => person.address.as_deref().unwrap_or(&settings.reply_to),
+            Channel::Webhook => person.customer.as_str(),
+        },
     };
     let about = About { plan, campaign: &campaign.name, as_of: request.as_of };
-    open::envelope(settings, request.brand, &about, &letter, specimen(settings.channel, request.public_url), request.as_of)
+    open::envelope(settings, request.brand, &about, &letter, specimen(settings, request.public_url), request.as_of)
 }
 
-/// An unsubscribe link that unsubscribes nobody, for messages that are only looked at.
-pub(super) fn specimen(channel: Channel, public_url: &str) -> Option<String> {
-    (channel == Channel::Email).then(|| format!("{}/u/preview", public_url.trim_end_matches('/')))
+/// An unsubscribe link that unsubscribes nobody, for messages that are only looked at; there where the message sent has one.
+pub(super) fn specimen(settings: &CampaignSettings, public_url: &str) -> Option<String> {
+    settings.kind.has_way_out(settings.channel).then(|| format!("{}/u/preview", public_url.trim_end_matches('/')))
 }
 
 /// The variant a person is given.
@@ -364,9 +351,10 @@ async fn freeze(
             occasion: person.occasion.clone(),
             step: person.step,
             message_id: person.message_id.clone(),
-            send_after: reason.is_none().then(|| match request.limits.quiet_hours {
-                Some(quiet) => quiet.end(request.as_of, person.zone),
-                None => request.as_of,
+            // A note to staff wakes no customer.
+            send_after: reason.is_none().then(|| {
+                let quiet = request.limits.quiet_hours.filter(|_| settings.kind != Kind::Internal);
+                quiet.and_then(|quiet| quiet.end(request.as_of, person.zone)).unwrap_or(request.as_of)
             }),
             tombstone: None,
         })
@@ -416,7 +404,7 @@ async fn freeze(
         plan: name.plan.clone(),
         campaign: campaign.name.clone(),
         kind: settings.kind.as_str().to_owned(),
-        channel: channel_name(settings.channel).to_owned(),
+        channel: settings.channel.as_str().to_owned(),
         segment: settings.segment.clone(),
         as_of: request.as_of,
         replay: request.replay,
@@ -520,12 +508,16 @@ fn samples(
     Ok(samples)
 }
 
-/// What the segment's SQL file says of itself: its first comment after the front matter.
+/// What the segment's SQL file says of itself.
 fn segment_words(root: &Path, segment: &str) -> Option<String> {
-    let text = std::fs::read_to_string(root.join("sql/segments").join(format!("{segment}.sql"))).ok()?;
-    let body = text.split_once("*/").map_or(text.as_str(), |(_, body)| body);
+    first_paragraph(&std::fs::read_to_string(root.join("sql/segments").join(format!("{segment}.sql"))).ok()?)
+}
+
+/// The first paragraph of a file's first comment after the front matter; what follows an empty line of it is for whoever edits the file.
+fn first_paragraph(sql: &str) -> Option<String> {
+    let body = sql.split_once("*/").map_or(sql, |(_, body)| body);
     let lines = body.lines().map(str::trim).skip_while(|line| line.is_empty()).map_while(|line| line.strip_prefix("--"));
-    let words = lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let words = lines.map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     (!words.is_empty()).then_some(words)
 }
 
@@ -543,9 +535,22 @@ fn at_setting(error: CampaignError, request: &PlanRequest<'_>, campaign: &Campai
     }
 }
 
-fn in_project(mut diagnosis: Diagnosis, root: &Path) -> Diagnosis {
+pub(super) fn in_project(mut diagnosis: Diagnosis, root: &Path) -> Diagnosis {
     if let Some(inside) = diagnosis.file.as_deref().and_then(|file| file.strip_prefix(root).ok()) {
         diagnosis.file = Some(inside.to_owned());
     }
     diagnosis
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_the_first_paragraph_of_a_segment_s_comment() {
+        let sql =
+            "/* ---\nkey = 'customer_id'\n--- */\n\n-- People gone quiet\n-- for longer than usual.\n--\n-- The join is left.\nselect 1";
+        assert_eq!(first_paragraph(sql).as_deref(), Some("People gone quiet for longer than usual."));
+        assert_eq!(first_paragraph("select 1"), None);
+    }
 }

@@ -14,7 +14,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 
 use super::{gates::tests::as_of, *};
 use crate::{
-    config::{Folder, Period},
+    config::{Cap, Folder, Period, QuietHours},
     lake::{Commit, Lake, LakeSettings},
     ledger::{CustomerId, Ledger, LedgerSettings, MessageId, NewSuppression, PlanId, PlanStatus, PlanSummary, Scope},
     message::{Brand, Message},
@@ -137,6 +137,7 @@ fn customers(guests: &[Guest]) -> RecordBatch {
         ("email", text(guests.iter().map(|guest| guest.email.as_deref())), true),
         ("first_name", text(guests.iter().map(|guest| guest.first.as_deref())), true),
         ("last_name", text(guests.iter().map(|guest| guest.last.as_deref())), true),
+        ("locale", text(guests.iter().map(|_| Some("en-GB"))), true),
         ("deleted_at", Arc::new(TimestampMicrosecondArray::from(vec![None; guests.len()]).with_timezone("UTC")), true),
     ])
     .unwrap()
@@ -520,6 +521,96 @@ async fn one_person_without_a_value_stays_out_and_many_stop_the_plan() {
 }
 
 #[tokio::test]
+async fn a_letter_that_does_not_show_how_to_stop_it_is_not_planned() {
+    let house = House::new(&guests(30)).await;
+    house.edit("jobs/campaigns/win-back/email.txt", "Stop letters from us: {{ unsubscribe_url }}", "");
+    let (diagnosis, exit) = house.refusal(house.request()).await;
+    assert_eq!((diagnosis.code.as_str(), exit), ("no_way_out", Exit::Wrong));
+    assert_eq!(diagnosis.file.as_deref(), Some(Path::new("jobs/campaigns/win-back/email.txt")));
+    assert!(diagnosis.hint.unwrap().contains("{{ unsubscribe_url }}"));
+}
+
+#[tokio::test]
+async fn what_a_condition_of_the_letter_needs_is_missed_before_any_other_gate() {
+    let mut many = guests(60);
+    // Number 19 has not agreed to mail either, number 20 has no address either.
+    (many[19].product, many[20].product, many[20].email) = (None, None, None);
+    let mut house = House::new(&many).await;
+    house.edit(
+        "jobs/campaigns/win-back/email.txt",
+        "{{ greeting() }}",
+        "{{ greeting() }} {% if quiet_days > 100 or last_product %}{{ last_product }}{% endif %}",
+    );
+    house.edit("jobs/campaigns/win-back/campaign.toml", "max_missing = \"1%\"", "max_missing = \"10%\"");
+    house.reload();
+    house.fill("lapsed", segment(&many)).await;
+    let summary = house.made(house.request()).await.summary;
+    balanced(&summary);
+    assert_eq!(excluded(&summary, "missing_field:last_product"), 2, "{summary:?}");
+    assert_eq!((excluded(&summary, "no_consent"), excluded(&summary, "no_address")), (5, 0), "{summary:?}");
+}
+
+#[tokio::test]
+async fn an_address_no_letter_may_link_to_is_as_good_as_none_and_the_page_says_so() {
+    let many = guests(60);
+    let mut house = House::new(&many).await;
+    let rows = segment(&many);
+    let at = rows.schema().index_of("next_product_url").unwrap();
+    let mut columns = rows.columns().to_vec();
+    columns[at] = text((0..60).map(|number| Some(if number == 20 { "http://fernwood.example/p" } else { "https://fernwood.example/a b" })));
+    house.fill("lapsed", RecordBatch::try_new(rows.schema(), columns).unwrap()).await;
+    let made = house.made(house.request()).await;
+    balanced(&made.summary);
+    assert!(made.summary.planned > 30);
+    assert!(made.warnings.iter().any(|warning| warning.contains("`next_product_url` is no https address for 1 people")), "{made:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_plan_stops_no_other_campaign() {
+    let house = House::new(&guests(40)).await;
+    let both = || PlanRequest { only: None, ..house.request() };
+    let planned = plan_slot(both()).await.unwrap();
+    let check_in = planned[0].outcome.as_ref().unwrap().summary.plan.clone();
+    approve(house.root.path(), &house.ledger, &house.keys, &check_in, "Mara", as_of()).await.unwrap();
+    std::fs::remove_file(house.folder(&check_in).join("plan.parquet")).unwrap();
+    let made = house.made(house.request()).await;
+    assert_eq!(excluded(&made.summary, "outranked"), 5, "its people and its control group are still not written to");
+    assert_eq!(Some(&made.summary), planned[1].outcome.as_ref().ok().map(|made| &made.summary));
+}
+
+#[tokio::test]
+async fn whoever_was_merged_into_another_is_not_told_again() {
+    let house = House::new(&guests(40)).await;
+    let (old, now) = (CustomerId::new("shop:12"), CustomerId::new("crm:00012"));
+    let first = house.made(house.request()).await.summary;
+    let step = house.open(&first.plan).await.unwrap().person(&now).unwrap().unwrap().0.step;
+    house.ledger.note_occasion_for_test("win-back", &old, "o-12", step, as_of() - TimeDelta::days(40)).await.unwrap();
+    let next = as_of() + TimeDelta::days(1);
+    let night = || PlanRequest { as_of: next, now: next, ..house.request() };
+    let told = async || excluded(&house.made(night()).await.summary, "already_told");
+    assert_eq!(told().await, 0);
+    crate::ledger::fixture::run(&house.ledger, "insert into aliases values ('shop:12', 'crm:00012')").await;
+    assert_eq!(told().await, 1);
+}
+
+#[tokio::test]
+async fn a_note_to_staff_does_not_wait_for_the_customer_s_morning() {
+    let mut house = House::new(&guests(40)).await;
+    let folder = house.root.path().join("jobs/campaigns/handoff");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("webhook.json"), "{\"who\": {{ customer_id }}}").unwrap();
+    let settings = "segment = \"lapsed\"\nkind = \"internal\"\nchannel = \"webhook\"\noccasion = \"last_order_id\"\napproval = \"review\"\nreply_to = \"hello@fernwood.example\"\n";
+    std::fs::write(folder.join("campaign.toml"), settings).unwrap();
+    house.reload();
+    let time = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
+    let limits = Limits { cap: None, quiet_hours: Some(QuietHours { from: time(21), to: time(8) }) };
+    let made = house.made(PlanRequest { limits, only: Some("handoff"), ..house.request() }).await;
+    let frozen = house.open(&made.summary.plan).await.unwrap();
+    assert_eq!(frozen.planned().count(), 40);
+    assert!(frozen.planned().all(|row| row.send_after == Some(as_of())));
+}
+
+#[tokio::test]
 async fn a_campaign_approves_itself_only_within_its_limits() {
     let many = guests(40);
     let mut house = House::new(&many).await;
@@ -556,7 +647,7 @@ async fn a_campaign_approves_itself_only_within_its_limits() {
 async fn letters_wait_until_the_morning_where_people_live() {
     let house = House::new(&guests(40)).await;
     let time = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
-    let limits = Limits { cap: None, quiet_hours: Some(QuietHours { from: time(21), until: time(8) }) };
+    let limits = Limits { cap: None, quiet_hours: Some(QuietHours { from: time(21), to: time(8) }) };
     let made = house.made(PlanRequest { limits, ..house.request() }).await;
     let frozen = house.open(&made.summary.plan).await.unwrap();
     // 01:00 UTC is 02:00 in Berlin, 20:00 in New York and 10:00 in Tokyo.
@@ -587,6 +678,8 @@ async fn the_page_shows_everybody_and_lets_no_name_become_markup() {
         &format!("perennial approve {plan} --by NAME"),
         &format!("perennial hold {plan}"),
         &format!("perennial reject {plan} --by NAME"),
+        "Approve it",
+        &format!("Approving sends nothing by itself: <code>perennial deliver {plan}</code>"),
         "0 came into the segment",
         "3 left it",
         "the longest name",

@@ -4,10 +4,12 @@
 //! The deployment (`config/perennial.toml`) is overlaid by `config/<env>.toml`, then by variables `PERENNIAL__SECTION__KEY`.
 
 mod folder;
+mod limits;
 mod parse;
 mod period;
 
 pub use folder::Folder;
+pub use limits::{Cap, QuietHours};
 pub use parse::{locate, nearest, parse};
 pub use period::Period;
 

@@ -17,8 +17,15 @@ pub struct Account {
     pub total: Tally,
     /// What this run did.
     pub this_run: ThisRun,
+    /// Messages of other plans that a process which died had in hand, and nobody can know the fate of.
+    #[serde(skip_serializing_if = "none")]
+    pub unknown_elsewhere: u64,
     /// How long it took.
     pub seconds: f64,
+}
+
+fn none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What one run of a delivery did.
@@ -54,11 +61,11 @@ impl ThisRun {
 }
 
 impl Account {
-    /// How the command ends: 3 where messages were rejected, deferred, expired or became unknown in this run, else 0.
+    /// How the command ends: 3 where messages were rejected, deferred, expired or became unknown in this run, whosever they are, else 0.
     #[must_use]
     pub fn exit(&self) -> Exit {
         let run = &self.this_run;
-        if run.rejected + run.deferred + run.expired + run.unknown > 0 { Exit::Partly } else { Exit::Done }
+        if run.rejected + run.deferred + run.expired + run.unknown + self.unknown_elsewhere > 0 { Exit::Partly } else { Exit::Done }
     }
 }
 
@@ -70,12 +77,13 @@ mod tests {
     fn the_account_prints_as_the_contract_says() {
         let total = Tally { planned: 3, accepted: 1, cancelled: 2, ..Tally::default() };
         let this_run = ThisRun { cancelled: 2, ..ThisRun::default() };
-        let account = Account { plan: PlanId::new("win-back-1"), total, this_run, seconds: 0.5 };
+        let account = Account { plan: PlanId::new("win-back-1"), total, this_run, unknown_elsewhere: 0, seconds: 0.5 };
         assert_eq!(account.exit(), Exit::Done, "people who drop out are no failure");
         assert_eq!(
             serde_json::to_string(&account).unwrap(),
             r#"{"plan":"win-back-1","planned":3,"accepted":1,"rejected":0,"deferred":0,"waiting":0,"unknown":0,"cancelled":2,"expired":0,"this_run":{"accepted":0,"rejected":0,"deferred":0,"unknown":0,"cancelled":2,"expired":0},"seconds":0.5}"#
         );
+        assert_eq!(Account { unknown_elsewhere: 1, ..account.clone() }.exit(), Exit::Partly);
         for state in [State::Rejected, State::Deferred, State::Expired, State::Unknown] {
             let mut account = account.clone();
             account.this_run.add(state, 1);

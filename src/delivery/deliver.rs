@@ -10,7 +10,6 @@ use super::{
     error::DeliveryError,
     outbox::Outbox,
     plan::Delivery,
-    policy::Kind,
     recover::{Lock, recover},
     run::Run,
     settings::{DeliverySettings, EmailBy, mistakes},
@@ -22,7 +21,7 @@ use crate::{
     clock::SharedClock,
     diagnosis::Diagnosis,
     ledger::{Enlisted, Ledger, PlanId, State},
-    message::Channel,
+    message::{Channel, Kind},
     secret::Keys,
 };
 
@@ -63,23 +62,23 @@ pub struct Options {
 pub async fn deliver(context: &Context, delivery: &Arc<Delivery>, options: Options) -> Result<Account, DeliveryError> {
     let started = context.clock.now();
     let (ledger, plan) = (&context.ledger, &delivery.plan);
-    let way = way(context, delivery.channel, &delivery.from)?;
+    let way = way(context, delivery.kind, delivery.channel, &delivery.from)?;
     let _lock = Lock::take(&context.root)?;
-    let mut run = recover(ledger, &context.root, plan, started).await?;
+    let (mut run, elsewhere) = recover(ledger, &context.root, plan, started).await?;
+    let account = |run| account(context, plan, run, elsewhere, started);
     run.add(State::Expired, ledger.close_plan(plan, started).await?);
     let standing = ledger.plan_standing(plan).await?.ok_or_else(|| DeliveryError::NoPlan(plan.clone()))?;
     match standing.status.as_str() {
         "approved" | "delivering" => {}
-        "delivered" => return account(context, plan, run, started).await,
+        "delivered" => return account(run).await,
         "expired" => return Err(DeliveryError::Expired { plan: plan.clone(), at: standing.expires_at }),
         _ => return Err(DeliveryError::NotApproved { plan: plan.clone(), status: standing.status }),
     }
     if standing.replay && !options.allow_replay {
         return Err(DeliveryError::Replay(plan.clone()));
     }
-    let unsubscribable = delivery.kind == Kind::Marketing && delivery.channel == Channel::Email;
-    if unsubscribable && context.settings.public_url.is_none() {
-        let diagnosis = Diagnosis::new("public_url", "marketing mail needs a link that makes it stop, and `public_url` is not set");
+    if delivery.kind.has_way_out(delivery.channel) && context.settings.public_url.is_none() {
+        let diagnosis = Diagnosis::new("public_url", "every letter to a person has a link that makes it stop, and `public_url` is not set");
         let hint = "set `public_url` in `[delivery]` to the https address at which `perennial serve` is reached";
         return Err(DeliveryError::Settings(Box::new(diagnosis.in_file("config/perennial.toml").hint(hint))));
     }
@@ -92,25 +91,33 @@ pub async fn deliver(context: &Context, delivery: &Arc<Delivery>, options: Optio
     }
     tracing::info!(%plan, way = way.name(), "delivering");
     let ended = if ledger.anyone_due(plan, started).await? {
-        Run::new(context, delivery, way, standing.planned, options.first)?.go(&mut run).await
+        Run::new(context, delivery, way, &standing, options.first)?.go(&mut run).await
     } else {
         Ok(())
     };
     run.add(State::Expired, ledger.close_plan(plan, context.clock.now()).await?);
     ended?;
-    account(context, plan, run, started).await
+    account(run).await
 }
 
-async fn account(context: &Context, plan: &PlanId, this_run: ThisRun, started: DateTime<Utc>) -> Result<Account, DeliveryError> {
+async fn account(
+    context: &Context,
+    plan: &PlanId,
+    this_run: ThisRun,
+    unknown_elsewhere: u64,
+    started: DateTime<Utc>,
+) -> Result<Account, DeliveryError> {
     let total = context.ledger.tally(plan).await?;
     let seconds = (context.clock.now() - started).as_seconds_f64().max(0.0);
     tracing::info!(%plan, accepted = this_run.accepted, rejected = this_run.rejected, deferred = this_run.deferred,
         unknown = this_run.unknown, cancelled = this_run.cancelled, expired = this_run.expired, waiting = total.waiting, "delivered");
-    Ok(Account { plan: plan.clone(), total, this_run, seconds })
+    Ok(Account { plan: plan.clone(), total, this_run, unknown_elsewhere, seconds })
 }
 
 /// The way out the settings choose for a channel, after everything that can be wrong with it has been looked at.
-pub(crate) fn way(context: &Context, channel: Channel, from: &str) -> Result<Way, DeliveryError> {
+///
+/// `only_to` is about people's addresses, and a note to staff has none: while it is set, notes leave this machine for nowhere.
+pub(crate) fn way(context: &Context, kind: Kind, channel: Channel, from: &str) -> Result<Way, DeliveryError> {
     let settings = &context.settings;
     let mistakes = mistakes(settings, context.keys.are_practice());
     if let Some((_, diagnosis)) = mistakes.into_iter().find(|(concerned, _)| *concerned == channel) {
@@ -118,7 +125,7 @@ pub(crate) fn way(context: &Context, channel: Channel, from: &str) -> Result<Way
     }
     match (channel, settings.email, &settings.smtp, &settings.webhook) {
         (Channel::Email, EmailBy::Smtp, Some(smtp), _) => Ok(Way::Smtp(Arc::new(Relay::new(smtp, &context.root, from)?))),
-        (Channel::Webhook, _, _, Some(webhook)) => {
+        (Channel::Webhook, _, _, Some(webhook)) if kind != Kind::Internal || settings.only_to.is_empty() || webhook.is_loopback() => {
             let secret = webhook.secret.as_ref().map(|secret| secret.resolve(&context.root)).transpose()?;
             Ok(Way::Http(Arc::new(Receiver::new(webhook, secret.as_ref(), Arc::clone(&context.clock))?)))
         }

@@ -134,7 +134,9 @@ impl Diagnose for DeliveryError {
             Self::Mismatch { .. } => {
                 diagnosis("plan_changed").hint("the plan's folder was changed after it was frozen; plan the campaign again")
             }
-            Self::NeverBuilt => diagnosis("never_built").hint("run `perennial build`, then deliver again"),
+            Self::NeverBuilt => diagnosis("never_built").hint(
+                "run `perennial pull` and `perennial build`, then deliver again; a build for another time (`--as-of`) does not say it",
+            ),
             Self::Stale(_) => diagnosis("stale").hint("run `perennial pull` and `perennial build`, then deliver again"),
             Self::Settings(diagnosis) => diagnosis.as_ref().clone(),
             Self::Secret(error) => error.diagnosis(),

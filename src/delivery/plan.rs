@@ -2,12 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
-use super::policy::Kind;
 use crate::{
     config::Period,
     diagnosis::Diagnosis,
     ledger::{CustomerId, MessageId, PlanId},
-    message::{Channel, Field, Message, MessageError, Row},
+    message::{Channel, Field, Kind, Message, MessageError, Row},
 };
 
 /// An approved plan, ready to be delivered.

@@ -1,67 +1,14 @@
 //! Whether a planned message may still be sent: a person's present state in, a decision out. Pure; asked inside the transaction that
 //! reserves, and nothing in an SQL file or a template can switch it off.
 
-use chrono::{DateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use crate::ledger::{Consent, Decision, Present};
-
-/// Why a person is written to; it decides what the person's wishes forbid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Needs consent, and gives way to complaints, orders and peace.
-    Marketing,
-    /// An apology or a receipt-like note.
-    Service,
-    /// Goes to the shop's own staff.
-    Internal,
-}
-
-impl Kind {
-    /// The word used in settings and in the ledger.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Marketing => "marketing",
-            Self::Service => "service",
-            Self::Internal => "internal",
-        }
-    }
-
-    /// The kind a word names.
-    #[must_use]
-    pub fn read(word: &str) -> Option<Self> {
-        [Self::Marketing, Self::Service, Self::Internal].into_iter().find(|kind| kind.as_str() == word)
-    }
-}
-
-/// Hours in which nobody is written to, on the clock on the person's wall; `from` is inside, `to` is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QuietHours {
-    /// When they begin.
-    pub from: NaiveTime,
-    /// When they end, on the same day or the next.
-    pub to: NaiveTime,
-}
-
-impl QuietHours {
-    /// The end of the quiet hours a person in `zone` is in at `now`; `None` outside them.
-    #[must_use]
-    pub fn end(self, now: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
-        let local = now.with_timezone(&zone).naive_local();
-        let time = local.time();
-        let over_midnight = self.to <= self.from;
-        let inside = if over_midnight { time >= self.from || time < self.to } else { time >= self.from && time < self.to };
-        if self.from == self.to || !inside {
-            return None;
-        }
-        let day = if over_midnight && time >= self.from { local.date().succ_opt()? } else { local.date() };
-        let end = day.and_time(self.to);
-        // A clock put forward skips this time: an hour later it is there again.
-        let end = zone.from_local_datetime(&end).latest().or_else(|| zone.from_local_datetime(&(end + TimeDelta::hours(1))).latest())?;
-        Some(end.with_timezone(&Utc))
-    }
-}
+use crate::{
+    config::QuietHours,
+    ledger::{Consent, Decision, Present},
+    message::Kind,
+};
 
 /// The rules one delivery goes by.
 #[derive(Debug, Clone)]
@@ -70,6 +17,8 @@ pub(crate) struct Policy {
     pub kind: Kind,
     /// The plan's logical time: what happened after it is news.
     pub as_of: DateTime<Utc>,
+    /// Whether the plan was made for another time: who is in the segment today says nothing about who was in it then.
+    pub replay: bool,
     /// The most messages a person gets within the cap's window.
     pub cap: Option<u32>,
     /// The peace a person has after any message of ours.
@@ -114,7 +63,7 @@ impl Policy {
             (present.told, "already_told"),
             (marketing && (present.open_complaint || since(present.last_complaint_at)), "complained_since"),
             (marketing && since(present.last_order_at), "bought_since"),
-            (!present.known || !present.in_segment, "no_longer_in_segment"),
+            (!present.known || !(present.in_segment || self.replay), "no_longer_in_segment"),
             (personal && self.cool_off.is_some_and(|peace| present.last_message_at.is_some_and(|last| now - last < peace)), "cool_off"),
             (personal && self.cap.is_some_and(|cap| present.messages >= cap), "capped"),
             (present.address_taken, "duplicate_address"),
@@ -125,6 +74,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
+    use chrono::NaiveTime;
+
     use super::*;
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -156,6 +107,7 @@ mod tests {
         Policy {
             kind,
             as_of: at("2026-11-22T01:00:00Z"),
+            replay: false,
             cap: Some(4),
             cool_off: Some(TimeDelta::days(7)),
             quiet_hours: None,
@@ -232,11 +184,21 @@ mod tests {
             let expected = expected.map_or(Decision::Send, |end| Decision::Wait(at(end)));
             assert_eq!(policy.decide(present, at(now)), expected, "{now}");
         }
-        // In the night the clocks go forward, 02:30 does not exist in Berlin.
-        let short = QuietHours { from: time("22:00"), to: time("02:30") };
-        assert_eq!(short.end(at("2026-03-28T23:00:00Z"), chrono_tz::Europe::Berlin), Some(at("2026-03-29T01:30:00Z")));
-        assert_eq!(QuietHours { from: time("09:00"), to: time("09:00") }.end(at("2026-03-28T09:00:00Z"), chrono_tz::UTC), None);
-        let noon = QuietHours { from: time("12:00"), to: time("14:00") };
-        assert_eq!(noon.end(at("2026-03-28T13:00:00Z"), chrono_tz::UTC), Some(at("2026-03-28T14:00:00Z")));
+    }
+
+    #[test]
+    fn a_replay_asks_for_all_but_today_s_segment() {
+        let now = at("2026-11-22T09:00:00Z");
+        for kind in [Kind::Marketing, Kind::Service, Kind::Internal] {
+            let policy = Policy { replay: true, ..policy(kind) };
+            assert_eq!(policy.decide(&Present { in_segment: false, ..calm() }, now), Decision::Send, "{kind}");
+            let stranger = Present { known: false, ..calm() };
+            assert_eq!(policy.decide(&stranger, now), Decision::Drop("no_longer_in_segment"), "{kind}");
+            let gone = Present { in_segment: false, deleted: true, ..calm() };
+            assert_eq!(policy.decide(&gone, now), Decision::Drop("deleted"), "{kind}");
+        }
+        let policy = Policy { replay: true, ..policy(Kind::Service) };
+        let silent = Present { in_segment: false, suppressed: Some("unsubscribed".into()), ..calm() };
+        assert_eq!(policy.decide(&silent, now), Decision::Drop("opted_out_since"));
     }
 }

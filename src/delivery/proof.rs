@@ -10,7 +10,7 @@ use super::{
 use crate::{
     diagnosis::Diagnosis,
     ledger::{CustomerId, MessageId, Named},
-    message::{Channel, Message},
+    message::{Channel, Kind, Message, mailable},
     secret::Keys,
 };
 
@@ -39,7 +39,7 @@ pub async fn send_proof(
     let Message::Email { bytes, .. } = message else {
         return Err(wrong("proof", "a webhook call cannot be sent to a colleague".to_owned(), "`perennial preview` shows its body"));
     };
-    let way = way(context, Channel::Email, from)?;
+    let way = way(context, Kind::Internal, Channel::Email, from)?;
     let patterns = &context.settings.only_to;
     let address = to.trim().to_lowercase();
     let allowed = patterns.iter().any(|pattern| glob::Pattern::new(&pattern.to_lowercase()).is_ok_and(|pattern| pattern.matches(&address)));
@@ -51,7 +51,7 @@ pub async fn send_proof(
         ));
     }
     let message = Named { customer_id: CustomerId::new("test"), message_id: message_id.clone() };
-    let parcel = Parcel { message, to: to.to_owned(), body: [MARK, bytes].concat() };
+    let parcel = Parcel { message, to: mailable(to).unwrap_or_else(|| to.to_owned()), body: [MARK, bytes].concat() };
     match way {
         Way::Outbox(outbox) => {
             let file = outbox.deliver(&parcel).map_err(DeliveryError::Transport)?;

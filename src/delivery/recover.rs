@@ -15,7 +15,7 @@ use super::{
     state::{Evidence, after_crash},
 };
 use crate::{
-    ledger::{Ledger, PlanId, Settled, Stranded},
+    ledger::{Ledger, PlanId, Settled, State, Stranded},
     message::Channel,
 };
 
@@ -38,9 +38,10 @@ impl Lock {
     }
 }
 
-/// Settles every message a dead process left in flight, in any plan; returns what that means for `plan`. Only while the lock is held.
-pub(crate) async fn recover(ledger: &Ledger, root: &Path, plan: &PlanId, now: DateTime<Utc>) -> Result<ThisRun, DeliveryError> {
-    let mut run = ThisRun::default();
+/// Settles every message a dead process left in flight, in any plan: what nobody can know is shown at once, also of plans that are never
+/// delivered again. Returns what that means for `plan`, and how many messages of other plans became unknown. Only while the lock is held.
+pub(crate) async fn recover(ledger: &Ledger, root: &Path, plan: &PlanId, now: DateTime<Utc>) -> Result<(ThisRun, u64), DeliveryError> {
+    let (mut run, mut elsewhere) = (ThisRun::default(), 0);
     let mut plans: BTreeMap<PlanId, Vec<Settled>> = BTreeMap::new();
     for stranded in ledger.stranded().await? {
         let Some(state) = after_crash(stranded.state, evidence(root, &stranded)).and_then(|step| step.from(stranded.state)) else {
@@ -50,6 +51,8 @@ pub(crate) async fn recover(ledger: &Ledger, root: &Path, plan: &PlanId, now: Da
             was = stranded.state.as_str(), now = state.as_str(), "a delivery died with this message in hand");
         if stranded.plan == *plan {
             run.add(state, 1);
+        } else if state == State::Unknown {
+            elsewhere += 1;
         }
         let settled = Settled { message: stranded.message, state, reason: Some("crashed"), reply: None, next_try_at: None, bounced: None };
         plans.entry(stranded.plan).or_default().push(settled);
@@ -57,7 +60,7 @@ pub(crate) async fn recover(ledger: &Ledger, root: &Path, plan: &PlanId, now: Da
     for (plan, settled) in plans {
         ledger.settle_stranded(&plan, &settled, now).await?;
     }
-    Ok(run)
+    Ok((run, elsewhere))
 }
 
 /// What can be proved about a message in flight.

@@ -16,14 +16,14 @@ use super::{
     deliver::Context,
     error::DeliveryError,
     plan::{Delivery, PlannedRecipient, Stamp},
-    policy::{Kind, Policy},
+    policy::Policy,
     transport::{Couriers, Outcome, Parcel, Report, Way},
     unsubscribe::Token,
 };
 use crate::{
     diagnosis::Diagnosis,
-    ledger::{Candidate, CustomerId, Decision, Errand, MessageId, Named, Present, Settled, State, Turn, Turned, address_hash},
-    message::{Channel, Message},
+    ledger::{Candidate, CustomerId, Decision, Errand, MessageId, Named, Present, Settled, Standing, State, Turn, Turned, address_hash},
+    message::{Channel, Kind, Message, mailable},
 };
 
 /// The most messages that are `committing` at once.
@@ -91,19 +91,15 @@ impl<'a> Run<'a> {
         context: &'a Context,
         delivery: &'a Arc<Delivery>,
         way: Way,
-        planned: u64,
+        standing: &Standing,
         first: Option<usize>,
     ) -> Result<Self, DeliveryError> {
         let cap = context.settings.policy.cap;
-        let channel = match delivery.channel {
-            Channel::Email => "email",
-            Channel::Webhook => "webhook",
-        };
         let errand = Errand {
             plan: delivery.plan.clone(),
             campaign: delivery.campaign.clone(),
             kind: delivery.kind.as_str().to_owned(),
-            channel: channel.to_owned(),
+            channel: delivery.channel.as_str().to_owned(),
             segment: delivery.segment.clone(),
             transport: way.name(),
             cap_window: cap.within.delta(),
@@ -111,6 +107,7 @@ impl<'a> Run<'a> {
         let policy = Policy {
             kind: delivery.kind,
             as_of: delivery.as_of,
+            replay: standing.replay,
             cap: Some(cap.messages),
             cool_off: delivery.cool_off.map(|peace| peace.delta()),
             quiet_hours: context.settings.policy.quiet_hours,
@@ -126,7 +123,7 @@ impl<'a> Run<'a> {
             errand,
             policy,
             only_to,
-            planned,
+            planned: standing.planned,
             left: first,
             couriers: Couriers::start(&way, OPEN),
             people: read(Arc::clone(delivery)),
@@ -205,10 +202,9 @@ impl<'a> Run<'a> {
     }
 
     fn candidate(&self, person: &PlannedRecipient) -> Candidate {
-        let address_hash = match self.delivery.channel {
-            Channel::Email => person.address().map(|address| address_hash(&self.context.keys, address)),
-            Channel::Webhook => None,
-        };
+        // Whoever wants no mail is not written to by another way either; only a note to staff goes to nobody's address.
+        let address = person.address().filter(|_| self.delivery.kind != Kind::Internal);
+        let address_hash = address.map(|address| address_hash(&self.context.keys, address));
         Candidate {
             customer_id: person.customer_id.clone(),
             message_id: person.message_id.clone(),
@@ -221,17 +217,17 @@ impl<'a> Run<'a> {
 
     /// Why a person's address keeps the message from leaving, whatever else holds.
     fn barred(&self, person: &PlannedRecipient) -> Option<&'static str> {
-        if self.delivery.channel == Channel::Email
-            && person.address().is_none_or(|address| address.trim().parse::<lettre::Address>().is_err())
-        {
+        let address = person.address().unwrap_or_default().trim().to_lowercase();
+        let ascii = mailable(&address);
+        if self.delivery.channel == Channel::Email && ascii.is_none() {
             return Some("no_address");
         }
-        let staff = self.delivery.kind == Kind::Internal;
-        if self.only_to.is_empty() || staff {
+        // Where a note to staff may go depends on its receiver; that was looked at before the first.
+        if self.only_to.is_empty() || self.delivery.kind == Kind::Internal {
             return None;
         }
-        let address = person.address().unwrap_or_default().trim().to_lowercase();
-        (!self.only_to.iter().any(|pattern| pattern.matches(&address))).then_some("only_to")
+        let matches = |address: &str| self.only_to.iter().any(|pattern| pattern.matches(address));
+        (!matches(&address) && !ascii.as_deref().is_some_and(matches)).then_some("only_to")
     }
 
     /// One turn of the ledger, and what follows from it.
@@ -432,8 +428,7 @@ struct Scribe {
 impl Scribe {
     fn write(&self, person: &PlannedRecipient) -> Written {
         let message = Named { customer_id: person.customer_id.clone(), message_id: person.message_id.clone() };
-        let link =
-            (self.delivery.kind == Kind::Marketing && self.delivery.channel == Channel::Email).then_some(&self.context.settings.public_url);
+        let link = self.delivery.kind.has_way_out(self.delivery.channel).then_some(&self.context.settings.public_url);
         let unsubscribe_url = link.and_then(Option::as_ref).map(|public_url| {
             let (campaign, id) = (&self.delivery.campaign, person.message_id.as_str());
             Token::url(public_url, &Token::issue(&self.context.keys, &person.customer_id, campaign, id, &self.channel))
@@ -441,7 +436,11 @@ impl Scribe {
         let letter = self.delivery.letters.write(person, &Stamp { unsubscribe_url, date: self.date });
         let parcel = match (letter, self.delivery.channel) {
             (Ok(Message::Email { bytes, .. }), Channel::Email) => {
-                Ok(Parcel { message: message.clone(), to: person.address().unwrap_or_default().to_owned(), body: bytes })
+                // The envelope names the address as `To` does.
+                match person.address().and_then(mailable) {
+                    Some(to) => Ok(Parcel { message: message.clone(), to, body: bytes }),
+                    None => Err("no_address"),
+                }
             }
             (Ok(Message::Webhook { body }), Channel::Webhook) => {
                 Ok(Parcel { message: message.clone(), to: person.customer_id.to_string(), body: body.into_bytes() })

@@ -5,9 +5,8 @@ use std::{net::IpAddr, path::PathBuf};
 use chrono::NaiveTime;
 use serde::{Deserialize, Deserializer, de};
 
-use super::policy::QuietHours;
 use crate::{
-    config::Period,
+    config::{Cap, Period, QuietHours},
     diagnosis::{Diagnosis, Finding},
     message::Channel,
     secret::SecretRef,
@@ -23,7 +22,8 @@ pub struct DeliverySettings {
     pub email: EmailBy,
     /// The address the program's server is reached at from outside, https; unsubscribe links begin with it.
     pub public_url: Option<String>,
-    /// Patterns such as `*@ourshop.com`; whoever matches none of them is never written to. Empty: everybody may be.
+    /// Patterns such as `*@ourshop.com`; whoever matches none of them is never written to, and notes to staff go to the outbox unless
+    /// their receiver is this machine. Empty: everybody may be.
     pub only_to: Vec<String>,
     /// How old each person's present state may be.
     pub max_age: Period,
@@ -74,16 +74,6 @@ impl Default for PolicySettings {
     fn default() -> Self {
         Self { cap: Cap { messages: 4, within: Period::days(30) }, quiet_hours: None }
     }
-}
-
-/// At most so many messages in such a time.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cap {
-    /// The most messages.
-    pub messages: u32,
-    /// The period they are counted in.
-    pub within: Period,
 }
 
 fn quiet_hours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<QuietHours>, D::Error> {
@@ -168,6 +158,13 @@ pub struct WebhookSettings {
     /// How long the other side may take.
     #[serde(default = "thirty_seconds")]
     pub timeout: Period,
+}
+
+impl WebhookSettings {
+    /// Whether calls go to this machine itself.
+    pub(crate) fn is_loopback(&self) -> bool {
+        url::Url::parse(&self.url).is_ok_and(|url| url.host_str().is_some_and(is_loopback))
+    }
 }
 
 fn thirty_seconds() -> Period {

@@ -14,7 +14,8 @@ use crate::ledger::State;
 
 /// What may happen to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+#[cfg_attr(not(test), allow(dead_code, reason = "the whole law stands here; most steps are the ledger's own, and its trigger keeps them"))]
+pub(super) enum Step {
     /// Its person passed the policy, and its id was claimed.
     Reserve,
     /// The delivery stops before it left.
@@ -41,7 +42,8 @@ pub enum Step {
 
 impl Step {
     /// All steps.
-    pub const ALL: [Self; 11] = [
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 11] = [
         Self::Reserve,
         Self::Release,
         Self::Commit,
@@ -57,7 +59,7 @@ impl Step {
 
     /// The state after this step from `state`; `None` where the law forbids it.
     #[must_use]
-    pub fn from(self, state: State) -> Option<State> {
+    pub(super) fn from(self, state: State) -> Option<State> {
         use State::{Accepted, Cancelled, Committing, Deferred, Expired, Rejected, Reserved, Unknown, Waiting};
         match (self, state) {
             (Self::Reserve, Waiting | Deferred) => Some(Reserved),
@@ -76,7 +78,7 @@ impl Step {
 
 /// What a transport can prove about a message after its process died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
+pub(super) enum Evidence {
     /// It is there, complete.
     Delivered,
     /// It is not there, and cannot come any more.
@@ -87,7 +89,7 @@ pub enum Evidence {
 
 /// What a message found in flight becomes when no process is sending it.
 #[must_use]
-pub fn after_crash(state: State, evidence: Evidence) -> Option<Step> {
+pub(super) fn after_crash(state: State, evidence: Evidence) -> Option<Step> {
     match (state, evidence) {
         (State::Reserved, _) => Some(Step::Release),
         (State::Committing, Evidence::Delivered) => Some(Step::Accept),

@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, ManualClock},
     diagnosis::{Diagnose, Exit},
     ledger::{CustomerId, Ledger, MessageId, NewSuppression, OptOut, PlanId, Scope, State, Verdict, address_hash, fixture},
-    message::{Channel, Field, Message, MessageError},
+    message::{Channel, Field, Kind, Message, MessageError},
     secret::{Keys, Secret},
 };
 use smtp::sink::{Dot, Script, Sink};
@@ -202,6 +202,121 @@ async fn only_to_limits_whom_any_environment_can_reach() {
     assert_eq!((account.total.accepted, account.total.cancelled), (1, 2));
     assert_eq!(world.reasons().await, BTreeMap::from([("only_to".to_owned(), 2)]));
     assert_eq!(world.outbox(), BTreeSet::from(["0001@fernwood.example.eml".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_to_staff_stays_at_home_while_only_to_is_set() {
+    let settings = "only_to = [\"*@ourshop.com\"]\n[webhook]\nurl = \"https://crm.example/hook\"";
+    let mut world = World::of_kind(vec![person(0)], settings, Kind::Internal).await;
+    world.context.keys = Keys::new(Secret::new("a master key of our own"));
+    let delivery = Arc::get_mut(&mut world.delivery).unwrap();
+    delivery.channel = Channel::Webhook;
+    delivery.letters = Box::new(|_: &PlannedRecipient, _: &Stamp| Ok(Message::Webhook { body: "{}".into() }));
+    assert_eq!(world.deliver().await.unwrap().total.accepted, 1);
+    assert_eq!(world.outbox(), BTreeSet::from(["0000@fernwood.example.json".to_owned()]));
+    let way = |url: &str, kind| {
+        let mut context = world.context.clone();
+        context.settings.webhook.as_mut().unwrap().url = url.to_owned();
+        deliver::way(&context, kind, Channel::Webhook, "hello@fernwood.example").unwrap().name()
+    };
+    assert_eq!(way("http://127.0.0.1:1/hook", Kind::Internal), "http");
+    assert_eq!(way("https://crm.example/hook", Kind::Service), "http", "there the addresses decide");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_opted_out_of_mail_is_not_written_to_by_a_call_either() {
+    let mut people: Vec<_> = (0..4).map(person).collect();
+    people[3].row.insert("email".into(), Field::Text("p2@example.com".into()));
+    let mut world = World::of_kind(people, "", Kind::Service).await;
+    let delivery = Arc::get_mut(&mut world.delivery).unwrap();
+    delivery.channel = Channel::Webhook;
+    delivery.letters = Box::new(|_: &PlannedRecipient, _: &Stamp| Ok(Message::Webhook { body: "{}".into() }));
+    let out =
+        OptOut { customer_id: CustomerId::new("p0"), campaign: "win-back".into(), message_id: "old@x".into(), channel: "email".into() };
+    world.ledger().opt_out(&out, world.clock.now()).await.unwrap();
+    let bounce = NewSuppression {
+        customer_id: None,
+        address_hash: Some(address_hash(&world.context.keys, "p1@example.com")),
+        address: None,
+        channel: "email".into(),
+        scope: Scope::All,
+        reason: "hard_bounce".into(),
+        by: None,
+    };
+    world.ledger().suppress(&bounce, world.clock.now()).await.unwrap();
+    assert_eq!(world.deliver().await.unwrap().total.accepted, 1);
+    let expected = [("opted_out_since", 1), ("suppressed", 1), ("duplicate_address", 1)];
+    assert_eq!(world.reasons().await, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_old_name_said_and_heard_counts_for_the_person_it_was_merged_into() {
+    let world = World::new((0..4).map(person).collect(), "[policy]\ncap = { messages = 1, within = \"30d\" }").await;
+    let ledger = world.ledger();
+    for (old, now) in [("shop:5", "p0"), ("shop:6", "p1"), ("shop:7", "p2")] {
+        fixture::run(ledger, &format!("insert into aliases values ('{old}', '{now}')")).await;
+    }
+    let out =
+        OptOut { customer_id: CustomerId::new("shop:5"), campaign: "win-back".into(), message_id: "old@x".into(), channel: "email".into() };
+    ledger.opt_out(&out, world.clock.now()).await.unwrap();
+    for (id, campaign, customer, occasion) in [("a", "win-back", "shop:6", "o1"), ("b", "check-in", "shop:7", "o2")] {
+        let at = world.clock.now().timestamp_micros();
+        let values =
+            format!("'{id}', 'older', '{campaign}', 'marketing', 'email', '{customer}', '{occasion}', 1, null, null, 'accepted', {at}");
+        fixture::run(ledger, &format!("insert into messages values ({values})")).await;
+    }
+    assert_eq!(world.deliver().await.unwrap().total.accepted, 1);
+    let expected = [("opted_out_since", 1), ("already_told", 1), ("capped", 1)];
+    assert_eq!(world.reasons().await, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_letter_carries_the_link_that_makes_it_stop() {
+    let world = World::of_kind(vec![person(0)], "", Kind::Service).await;
+    world.deliver().await.unwrap();
+    let text = std::fs::read_to_string(world.root.path().join("data/outbox/0000@fernwood.example.eml")).unwrap();
+    let token = text.split("/u/").nth(1).unwrap().split('>').next().unwrap();
+    assert_eq!(Token::verify(&world.context.keys, token).unwrap().customer_id, CustomerId::new("p0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_delivered_to_whoever_nothing_else_keeps_out() {
+    let world = World::new((0..4).map(person).collect(), "").await;
+    fixture::run(world.ledger(), "update plans set replay = 1").await;
+    fixture::run(world.ledger(), "update contact_state set segments = '[]'").await;
+    fixture::run(world.ledger(), "update contact_state set marketing_email = 'denied' where customer_id = 'p0'").await;
+    fixture::run(world.ledger(), "delete from contact_state where customer_id = 'p1'").await;
+    let options = Options { allow_replay: true, ..Options::default() };
+    assert_eq!(deliver(&world.context, &world.delivery, options).await.unwrap().total.accepted, 2);
+    let expected = [("opted_out_since", 1), ("no_longer_in_segment", 1)];
+    assert_eq!(world.reasons().await, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_of_another_plan_ends_the_run_with_3_once() {
+    let world = World::new(vec![person(0)], "").await;
+    let now = world.clock.now();
+    fixture::approved(world.ledger(), "other", "marketing", 1, now, now + TimeDelta::hours(24)).await;
+    let at = now.timestamp_micros();
+    let lost = format!("'other', 'p9', 'm9@x', 'committing', null, 1, null, 'smtp', {at}, null");
+    fixture::run(world.ledger(), &format!("insert into recipients values ({lost})")).await;
+    let account = world.deliver().await.unwrap();
+    assert_eq!((account.this_run.unknown, account.unknown_elsewhere, account.exit()), (0, 1, Exit::Partly));
+    assert_eq!(world.ledger().unknowns().await.unwrap().len(), 1);
+    assert_eq!(world.deliver().await.unwrap().exit(), Exit::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_of_any_script_is_written_to_as_servers_know_it() {
+    let sink = Sink::start(Script::default()).await;
+    let mut people: Vec<_> = (0..2).map(person).collect();
+    people[0].row.insert("email".into(), Field::Text("jo@Bücher.example".into()));
+    people[1].row.insert("email".into(), Field::Text("jo@xn--bcher-kva.example".into()));
+    let world = World::new(people, &format!("only_to = [\"*@bücher.example\"]\n{}", smtp(sink.port))).await;
+    let account = world.deliver().await.unwrap();
+    assert_eq!((account.total.accepted, account.total.cancelled), (1, 1), "the two are one mailbox");
+    let commands = sink.seen.commands.lock().unwrap();
+    assert!(commands.iter().any(|command| command.starts_with("RCPT TO:<jo@xn--bcher-kva.example>")), "{commands:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

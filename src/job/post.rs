@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    campaign::{self, FrozenPlan, PlanRow},
-    delivery::{Delivery, Kind, People, PlannedPeople, PlannedRecipient, Stamp},
+    campaign::{FrozenPlan, PlanRow},
+    delivery::{Delivery, People, PlannedPeople, PlannedRecipient, Stamp},
     diagnosis::{Diagnose, Diagnosis, Failure},
     message::{Channel, Message, MessageError, Templates},
 };
@@ -21,11 +21,7 @@ pub(super) fn delivery(plan: FrozenPlan) -> Result<Delivery, Failure> {
     })?;
     let letters = Letters { plan: Arc::clone(&plan), templates: plan.templates()? };
     Ok(Delivery {
-        kind: match settings.kind {
-            campaign::Kind::Marketing => Kind::Marketing,
-            campaign::Kind::Service => Kind::Service,
-            campaign::Kind::Internal => Kind::Internal,
-        },
+        kind: settings.kind,
         channel: settings.channel,
         cool_off: settings.policy.cool_off,
         from: plan.brand().from.clone(),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{House, Moment, post};
 use crate::{
-    campaign::{Cap, FrozenPlan, Limits, PlanRequest, QuietHours, plan_slot},
+    campaign::{FrozenPlan, Limits, PlanRequest, plan_slot},
     config::Period,
     delivery::{self, Account, DeliverySettings, Options},
     diagnosis::{Diagnosis, Failure},
@@ -169,10 +169,7 @@ pub async fn plan(
 /// The deployment's limits, as planning knows them.
 fn limits(settings: &DeliverySettings) -> Limits {
     let policy = &settings.policy;
-    Limits {
-        cap: Some(Cap { messages: policy.cap.messages, within: policy.cap.within }),
-        quiet_hours: policy.quiet_hours.map(|quiet| QuietHours { from: quiet.from, until: quiet.to }),
-    }
+    Limits { cap: Some(policy.cap), quiet_hours: policy.quiet_hours }
 }
 
 /// Which plans a run may deliver.

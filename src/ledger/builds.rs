@@ -125,6 +125,23 @@ impl FreshContactState {
         Ok(())
     }
 
+    /// Adds names people were known by, each with the person it belongs to now.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn add_aliases(&mut self, aliases: &[(String, CustomerId)]) -> Result<(), LedgerError> {
+        let mut write = self.connection.begin().await?;
+        for chunk in aliases.chunks(CHUNK) {
+            let mut insert = QueryBuilder::<Sqlite>::new("insert or replace into temp.fresh_aliases (alias, customer_id) ");
+            insert.push_values(chunk, |mut row, (alias, customer)| {
+                row.push_bind(alias).push_bind(customer.as_str());
+            });
+            insert.build().execute(&mut *write).await?;
+        }
+        write.commit().await?;
+        Ok(())
+    }
+
     /// How many people were added.
     #[must_use]
     pub fn people(&self) -> u64 {
@@ -209,6 +226,7 @@ impl Ledger {
         }
         if connection.1 {
             replace_contact_state(&mut write).await?;
+            sqlx::raw_sql(FOLLOW_ALIASES).execute(&mut *write).await?;
             sqlx::query(
                 "insert into contact_state_published (one, published_at, as_of) values (1, ?, ?) \
                  on conflict (one) do update set published_at = excluded.published_at, as_of = excluded.as_of",
@@ -220,7 +238,7 @@ impl Ledger {
         }
         write.commit().await?;
         if connection.1 {
-            sqlx::raw_sql("drop table temp.fresh_contact_state").execute(&mut *connection.0).await?;
+            sqlx::raw_sql("drop table temp.fresh_contact_state; drop table temp.fresh_aliases").execute(&mut *connection.0).await?;
         }
         Ok(build)
     }
@@ -232,7 +250,8 @@ impl Ledger {
     pub async fn fresh_contact_state(&self) -> Result<FreshContactState, LedgerError> {
         let mut connection = self.pool().acquire().await?;
         let statements = format!(
-            "drop table if exists temp.fresh_contact_state; \
+            "drop table if exists temp.fresh_contact_state; drop table if exists temp.fresh_aliases; \
+             create temp table fresh_aliases (alias text not null primary key, customer_id text not null) without rowid; \
              create temp table fresh_contact_state as select {STATE_COLUMNS} from contact_state where false; \
              create unique index temp.fresh_contact_state_key on fresh_contact_state (customer_id)"
         );
@@ -424,6 +443,14 @@ impl Ledger {
     }
 }
 
+/// Takes in who is who now. A name nobody has any more stays with the person it belonged to, wherever that person's own name went.
+const FOLLOW_ALIASES: &str = "
+delete from aliases where alias in (select customer_id from temp.fresh_contact_state);
+insert into aliases (alias, customer_id) select alias, customer_id from temp.fresh_aliases where true
+  on conflict (alias) do update set customer_id = excluded.customer_id where customer_id <> excluded.customer_id;
+update aliases set customer_id = (select n.customer_id from aliases n where n.alias = aliases.customer_id)
+  where customer_id in (select alias from aliases);";
+
 /// Writes only what differs: on most nights few people change, and the ledger's log stays small.
 async fn replace_contact_state(write: &mut sqlx::Transaction<'_, Sqlite>) -> Result<(), LedgerError> {
     let changed =
@@ -520,6 +547,31 @@ mod tests {
         publish(&ledger, 2, &[table("t", "model", 1)], None).await;
         assert_eq!(ledger.contact_state(&[CustomerId::new("a"), CustomerId::new("z")]).await.unwrap().len(), 1);
         assert_eq!(ledger.contact_state_published().await.unwrap(), Some((at(1), at(1))));
+    }
+
+    #[tokio::test]
+    async fn old_names_follow_the_person_they_belong_to() {
+        let (_folder, ledger) = ledger().await;
+        let publish = async |hour, people: &[&str], aliases: &[(&str, &str)]| {
+            let mut fresh = ledger.fresh_contact_state().await.unwrap();
+            let people: Vec<ContactState> = people.iter().map(|id| person(id, None, &[])).collect();
+            fresh.add(&people).await.unwrap();
+            let aliases: Vec<(String, CustomerId)> =
+                aliases.iter().map(|(alias, id)| ((*alias).to_owned(), CustomerId::new(*id))).collect();
+            fresh.add_aliases(&aliases).await.unwrap();
+            ledger
+                .publish(Publication { run: None, as_of: at(hour), now: at(hour), tables: &[], contact_state: Some(fresh) })
+                .await
+                .unwrap();
+            let rows: Vec<(String, String)> =
+                sqlx::query_as("select alias, customer_id from aliases order by alias").fetch_all(ledger.pool()).await.unwrap();
+            rows.into_iter().map(|(alias, id)| format!("{alias} is {id}")).collect::<Vec<_>>()
+        };
+        assert_eq!(publish(1, &["shop:5", "crm:9"], &[]).await, [""; 0]);
+        assert_eq!(publish(2, &["crm:9"], &[("shop:5", "crm:9")]).await, ["shop:5 is crm:9"]);
+        // The shop forgets the record, and the person turns out to be one the help desk knew before.
+        assert_eq!(publish(3, &["desk:1"], &[("crm:9", "desk:1")]).await, ["crm:9 is desk:1", "shop:5 is desk:1"]);
+        assert_eq!(publish(4, &["desk:1", "shop:5"], &[("crm:9", "desk:1")]).await, ["crm:9 is desk:1"], "a person again");
     }
 
     #[tokio::test]

@@ -33,13 +33,16 @@ mod turn;
 pub use builds::{BuildRecord, ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{RecentSends, Sent};
-pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
+pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, Told, after};
 pub(crate) use recipients::{Enlisted, Stranded};
 pub use recipients::{Standing, State, Tally, Unknown, Verdict};
 pub use runs::{PullRecord, RunRecord, RunStatus, Slot, SlotStatus};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
 pub use turn::Consent;
 pub(crate) use turn::{Candidate, Decision, Errand, Named, Present, Settled, Turn, Turned};
+
+/// What has been added to the schema, in order; a ledger remembers how far it has come.
+const SCHEMA: [&str; 2] = [include_str!("schema.sql"), include_str!("aliases.sql")];
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -166,9 +169,9 @@ impl Ledger {
     async fn prepare(&self) -> Result<(), LedgerError> {
         let mut write = self.begin().await?;
         let (version,): (i64,) = sqlx::query_as("pragma user_version").fetch_one(&mut *write).await?;
-        if version == 0 {
-            sqlx::raw_sql(include_str!("schema.sql")).execute(&mut *write).await?;
-            sqlx::raw_sql("pragma user_version = 1").execute(&mut *write).await?;
+        for (step, sql) in (1..).zip(SCHEMA).filter(|(step, _)| *step > version) {
+            sqlx::raw_sql(sql).execute(&mut *write).await?;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("pragma user_version = {step}"))).execute(&mut *write).await?;
         }
         write.commit().await?;
         Ok(())

@@ -1,12 +1,15 @@
 //! Plans and what people decided about them: the only place where a plan's status, its approval and its assignments stand.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
-use super::{CustomerId, Ledger, LedgerError, PlanId, instant, micros};
+use super::{CustomerId, Ledger, LedgerError, MessageId, PlanId, instant, micros};
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
 /// How many rows one statement writes.
@@ -326,6 +329,24 @@ pub struct Heard {
     pub at: DateTime<Utc>,
 }
 
+/// What people have heard from a campaign, may have heard, or are promised.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The messages.
+    pub messages: HashSet<MessageId>,
+    /// The occasions and steps of each person, by the id they have now: whoever was merged into another has heard what that one heard.
+    pub occasions: HashMap<CustomerId, Vec<(String, i64)>>,
+}
+
+impl Told {
+    /// Whether the person has heard of it.
+    #[must_use]
+    pub fn knows(&self, message: &MessageId, customer: &CustomerId, occasion: &str, step: i64) -> bool {
+        let heard = || self.occasions.get(customer).map(Vec::as_slice).unwrap_or_default();
+        self.messages.contains(message) || heard().iter().any(|(about, letter)| about == occasion && *letter == step)
+    }
+}
+
 /// An act on a plan that could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
@@ -581,24 +602,45 @@ impl Ledger {
         Ok(expired)
     }
 
-    /// The ids of a campaign's messages that reached people, may have, or are promised; those of plans made for `slot` aside, so that
-    /// planning a slot again finds what it found the first time.
+    /// A campaign's messages that reached people, may have, or are promised; those of plans made for `slot` aside, so that planning a
+    /// slot again finds what it found the first time.
     ///
     /// # Errors
     /// Where the ledger cannot be read.
-    pub async fn told_before(&self, campaign: &str, slot: DateTime<Utc>) -> Result<std::collections::HashSet<String>, LedgerError> {
-        let rows: Vec<(String,)> = sqlx::query_as(
-            "select m.message_id from messages m left join plans p on p.plan = m.plan
+    pub async fn told_before(&self, campaign: &str, slot: DateTime<Utc>) -> Result<Told, LedgerError> {
+        let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
+            "select m.message_id, coalesce(a.customer_id, m.customer_id), m.occasion, m.step
+             from messages m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
              where m.campaign = ? and m.state not in ('rejected', 'cancelled', 'expired') and (p.as_of is null or p.as_of <> ?)",
         )
         .bind(campaign)
         .bind(micros(slot))
         .fetch_all(self.pool())
         .await?;
-        Ok(rows.into_iter().map(|(id,)| id).collect())
+        let mut told = Told::default();
+        for (message, customer, occasion, step) in rows {
+            told.messages.insert(MessageId::new(message));
+            told.occasions.entry(CustomerId::new(customer)).or_default().push((occasion, step));
+        }
+        Ok(told)
     }
 
-    /// What people were sent after `since` (and not after `until`), messages to staff and those of plans made for `slot` aside.
+    /// Whom a plan has written to, may have, is writing to, or left alone to measure it.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn people_of(&self, plan: &PlanId) -> Result<Vec<CustomerId>, LedgerError> {
+        let rows: Vec<(String,)> = sqlx::query_as(
+            "select customer_id from recipients where plan = ?1 and state not in ('rejected', 'cancelled', 'expired')
+             union select customer_id from assignments where plan = ?1 order by 1",
+        )
+        .bind(plan.as_str())
+        .fetch_all(self.pool())
+        .await?;
+        Ok(rows.into_iter().map(|(id,)| CustomerId::new(id)).collect())
+    }
+
+    /// What people, by the ids they have now, were sent after `since` (and not after `until`), messages to staff and those of plans made for `slot` aside.
     ///
     /// # Errors
     /// Where the ledger cannot be read.
@@ -609,7 +651,8 @@ impl Ledger {
         slot: DateTime<Utc>,
     ) -> Result<Vec<Heard>, LedgerError> {
         let rows: Vec<(String, Option<String>, i64)> = sqlx::query_as(
-            "select m.customer_id, m.address_hash, m.at from messages m left join plans p on p.plan = m.plan
+            "select coalesce(a.customer_id, m.customer_id), m.address_hash, m.at
+             from messages m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
              where m.at > ? and m.at <= ? and m.kind <> 'internal' and m.state in ('accepted', 'unknown', 'reserved', 'committing')
                and (p.as_of is null or p.as_of <> ?)",
         )
@@ -726,6 +769,30 @@ async fn event(
 
 #[cfg(test)]
 impl Ledger {
+    /// Notes that a person was told about an occasion, as a delivery would.
+    pub(crate) async fn note_occasion_for_test(
+        &self,
+        campaign: &str,
+        customer: &CustomerId,
+        occasion: &str,
+        step: i64,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
+             values (?, 'older', ?, 'marketing', 'email', ?, ?, ?, 'accepted', ?)",
+        )
+        .bind(format!("{campaign}:{customer}:{occasion}:{step}"))
+        .bind(campaign)
+        .bind(customer.as_str())
+        .bind(occasion)
+        .bind(step)
+        .bind(micros(at))
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
     /// Notes a message as accepted, as a delivery would.
     pub(crate) async fn note_message_for_test(
         &self,
@@ -919,9 +986,30 @@ mod tests {
             .unwrap();
         }
         let told = ledger.told_before("win-back", now()).await.unwrap();
-        assert_eq!(told.into_iter().collect::<Vec<_>>(), ["m2"]);
+        assert_eq!(told.messages, HashSet::from([MessageId::new("m2")]));
         assert_eq!(ledger.heard_since(now() - TimeDelta::days(1), None, now()).await.unwrap().len(), 1);
         assert!(ledger.heard_since(now() - TimeDelta::days(1), Some(now() - TimeDelta::hours(1)), now()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_was_merged_has_heard_what_the_old_name_heard() {
+        let (_root, ledger) = ledger().await;
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
+             values ('m1', 'old', 'win-back', 'marketing', 'email', 'shop:5', 'o-1', 2, 'accepted', 0)",
+        )
+        .execute(ledger.pool())
+        .await
+        .unwrap();
+        sqlx::query("insert into aliases values ('shop:5', 'crm:9')").execute(ledger.pool()).await.unwrap();
+        let told = ledger.told_before("win-back", now()).await.unwrap();
+        let knows = |message: &str, customer: &str, occasion: &str, step| {
+            told.knows(&MessageId::new(message), &CustomerId::new(customer), occasion, step)
+        };
+        assert!(knows("m9", "crm:9", "o-1", 2) && knows("m1", "x", "o-2", 1));
+        assert!(!knows("m9", "crm:9", "o-1", 3) && !knows("m9", "crm:9", "o-2", 2) && !knows("m9", "crm:8", "o-1", 2));
+        let heard = ledger.heard_since(now() - TimeDelta::days(36_500), None, now()).await.unwrap();
+        assert_eq!(heard[0].customer_id.as_str(), "crm:9");
     }
 
     #[tokio::test]

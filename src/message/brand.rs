@@ -75,7 +75,9 @@ impl Brand {
 
     /// The sender as a mailbox.
     pub(super) fn sender(&self) -> Option<Mailbox> {
-        self.from.parse().ok()
+        let sender: Mailbox = self.from.parse().ok()?;
+        let ascii = super::mailable(sender.email.as_ref()).and_then(|address| address.parse().ok());
+        Some(Mailbox { email: ascii.unwrap_or(sender.email), name: sender.name })
     }
 
     /// The colour of words on the accent colour: white or black, whichever reads better.
@@ -122,6 +124,13 @@ mod tests {
         for key in ["from", "url", "domain", "postal_address", "timezone", "locale", "currency", "color"] {
             assert!(named.iter().any(|message| message.contains(&format!("`{key}`"))), "{key}: {named:?}");
         }
+    }
+
+    #[test]
+    fn a_sender_s_domain_is_written_as_servers_know_it() {
+        let brand = Brand { from: "Fernwood <hello@bücher.example>".into(), ..fixture::brand() };
+        let sender = brand.sender().unwrap();
+        assert_eq!((sender.name.as_deref(), sender.email.to_string().as_str()), (Some("Fernwood"), "hello@xn--bcher-kva.example"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A person's row as the values a template works with.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -15,6 +15,7 @@ use minijinja::{
 
 use super::{
     Brand, Channel, Envelope, Field, Row,
+    filters::safe_url,
     locale::{Digits, Habits},
     person::Person,
 };
@@ -168,10 +169,14 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// The row, overlaid with what stands round the message.
-    pub(super) fn new(row: &Row, envelope: &Envelope, brand: &Brand, language: &str, channel: Channel) -> Self {
+    /// The row, overlaid with what stands round the message. A column of `links` that leads nowhere a letter may lead is as good as null.
+    pub(super) fn new(row: &Row, envelope: &Envelope, brand: &Brand, language: &str, channel: Channel, links: &BTreeSet<String>) -> Self {
         let holes = Holes::default();
-        let mut values: BTreeMap<String, Value> = row.iter().map(|(name, field)| (name.clone(), value(name, field, &holes))).collect();
+        let shown = |name: &str, field: &Field| match field {
+            Field::Text(text) if links.contains(name) => safe_url(text).map_or_else(|| Missing::value(name, &holes), Value::from),
+            field => value(name, field, &holes),
+        };
+        let mut values: BTreeMap<String, Value> = row.iter().map(|(name, field)| (name.clone(), shown(name, field))).collect();
         let text = |name: &str| match row.get(name) {
             Some(Field::Text(text)) if !text.trim().is_empty() => Some(text.as_str()),
             _ => None,

@@ -191,9 +191,16 @@ fn url(value: &Value) -> Result<Value, Error> {
     safe_url(text).map(Value::from).ok_or_else(|| wrong(format!("`{}` is not an https or mailto address", clean(text))))
 }
 
+/// Whether a letter may link to an address taken from data: https, mailto, or this very machine.
+#[must_use]
+pub fn usable_link(text: &str) -> bool {
+    safe_url(text).is_some()
+}
+
+/// The address as a letter links to it; what shops' products carry in their addresses though no address may, such as a space, is encoded.
 pub(super) fn safe_url(text: &str) -> Option<String> {
     let text = text.trim();
-    if text.chars().any(|c| c.is_control() || c.is_whitespace() || "<>\"'`\\".contains(c)) {
+    if text.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' ') || "<>\\".contains(c)) {
         return None;
     }
     let url = Url::parse(text).ok()?;
@@ -204,7 +211,8 @@ pub(super) fn safe_url(text: &str) -> Option<String> {
         "http" => matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")) && url.username().is_empty(),
         _ => false,
     };
-    open.then(|| url.to_string())
+    let encode = |text: String, (plain, encoded)| text.replace(plain, encoded);
+    open.then(|| [(' ', "%20"), ('"', "%22"), ('\'', "%27"), ('`', "%60")].into_iter().fold(url.to_string(), encode))
 }
 
 /// `{{ last_product|bdi }}`: text of any direction that leaves the sentence round it alone.

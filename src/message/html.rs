@@ -14,6 +14,8 @@ use crate::diagnosis::Diagnosis;
 pub(super) struct Compiled {
     pub(super) template: String,
     pub(super) lines: Vec<usize>,
+    /// The names whose values are where its links lead.
+    pub(super) links: Vec<String>,
 }
 
 impl Compiled {
@@ -116,6 +118,7 @@ struct Held {
     text: String,
     /// What each word stands for, the line it was on, and whether losing it would change what people read.
     tags: Vec<(String, usize, bool)>,
+    links: Vec<String>,
     word: String,
 }
 
@@ -151,7 +154,7 @@ impl Held {
         lines.push(origin);
         template.push_str(rest);
         match self.tags.iter().zip(seen).find(|((_, _, matters), seen)| *matters && !seen) {
-            None => Ok(Compiled { template, lines }),
+            None => Ok(Compiled { template, lines, links: self.links }),
             Some(((tag, line, _), _)) => Err(MessageError(
                 Diagnosis::new("template_lost", format!("`{}` stands where MJML puts nothing out", tag.trim()))
                     .in_file(file)
@@ -171,7 +174,7 @@ fn count(text: &str, origin: usize, lines: &mut Vec<usize>) {
 fn hold(source: &str, file: &Path) -> Result<Held, MessageError> {
     // A word that is in no text, is one identifier in CSS, and needs no escaping anywhere.
     let word = (0..).map(|n| format!("prnl{n}q")).find(|word| !source.contains(word.as_str())).unwrap_or_default();
-    let mut held = Held { text: String::with_capacity(source.len()), tags: Vec::new(), word };
+    let mut held = Held { text: String::with_capacity(source.len()), tags: Vec::new(), links: Vec::new(), word };
     let mut markup = Markup::default();
     let mut at = 0;
     for tag in scan::tags(source) {
@@ -186,6 +189,9 @@ fn hold(source: &str, file: &Path) -> Result<Held, MessageError> {
         let mark = held.mark(held.tags.len());
         let (line, _) = scan::place(source, tag.range.start);
         // A default in `<mj-attributes>` may go unused.
+        if tag.kind == Kind::Print && matches!(spot, Spot::Attribute { link: true }) {
+            held.links.extend(scan::first_name(tag.inner(source)));
+        }
         let matters = tag.kind == Kind::Statement || !matches!(spot, Spot::Attribute { .. });
         held.tags.push((prepared(&tag, source, spot).into_owned(), line, matters));
         match spot {

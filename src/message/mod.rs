@@ -31,12 +31,16 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Deserialize;
 
 pub use brand::Brand;
 pub use email::mailable;
 pub use error::MessageError;
+pub use filters::usable_link;
+pub use person::full_name;
 pub use row::{Field, Row, rows};
 pub use template::Templates;
 
@@ -48,6 +52,54 @@ pub enum Channel {
     Email,
     /// A JSON body posted to an address of the shop's own systems.
     Webhook,
+}
+
+impl Channel {
+    /// The word used in settings and in the ledger.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// Why a message is written; it decides what the person's wishes forbid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Needs consent, and gives way to complaints, orders and peace.
+    Marketing,
+    /// An apology or a receipt-like note: needs no marketing consent, takes no control group, carries no offer.
+    Service,
+    /// Goes to the shop's own staff: not gated by the person's mail consent.
+    Internal,
+}
+
+impl Kind {
+    /// The word used in settings, the ledger and on pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Marketing => "marketing",
+            Self::Service => "service",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether a message must carry the link that makes it stop: every email to a person does. What is reviewed, checked and sent goes
+    /// by this one rule.
+    #[must_use]
+    pub fn has_way_out(self, channel: Channel) -> bool {
+        self != Self::Internal && channel == Channel::Email
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What an offer is, where the person's variant makes one.
@@ -74,7 +126,7 @@ pub struct Envelope {
     pub to: String,
     /// Where a reply goes.
     pub reply_to: String,
-    /// The one-click unsubscribe link; none for service messages that cannot be unsubscribed from, and for webhooks.
+    /// The one-click unsubscribe link; none for webhooks ([`Kind::has_way_out`]).
     pub unsubscribe_url: Option<String>,
     /// The variant the person was given.
     pub variant: Option<String>,

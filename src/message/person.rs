@@ -15,7 +15,8 @@ impl Person {
     /// Takes the names as they were given; what cannot be a name counts as not given.
     pub(super) fn new(first: Option<&str>, last: Option<&str>, honorific: Option<&str>, locale: &str) -> Self {
         let family_first = matches!(locale::language(locale).as_str(), "ja" | "zh" | "ko" | "hu" | "vi");
-        Self { first: first.and_then(usable), last: last.and_then(usable), honorific: honorific.and_then(usable), family_first }
+        let given = |name: Option<&str>| name.and_then(usable).filter(|name| !is_nobody(name));
+        Self { first: given(first), last: last.and_then(usable), honorific: given(honorific), family_first }
     }
 
     /// The name to write after "Hello": the given name; with the family name where a given name alone would be rude in the reader's
@@ -67,9 +68,19 @@ fn usable(name: &str) -> Option<String> {
     let name = clean(name);
     let lower = name.to_lowercase();
     let address = ["://", "www.", "@", "http"].iter().any(|mark| lower.contains(mark));
-    let nobody = matches!(lower.as_str(), "n/a" | "null" | "none" | "unknown" | "undefined" | "test");
     let named = name.chars().any(char::is_alphabetic) && name.chars().count() <= LONGEST;
-    (named && !address && !nobody).then_some(name)
+    (named && !address).then_some(name)
+}
+
+/// What systems write where nobody gave a name. Families are called Null, Test and None; given names are not.
+fn is_nobody(name: &str) -> bool {
+    matches!(name.to_lowercase().as_str(), "n/a" | "null" | "none" | "unknown" | "undefined" | "test")
+}
+
+/// The whole name in the person's own order; `locale` says which, where it is known.
+#[must_use]
+pub fn full_name(first: Option<&str>, last: Option<&str>, locale: Option<&str>) -> Option<String> {
+    Person::new(first, last, None, locale.unwrap_or_default()).full()
 }
 
 #[cfg(test)]
@@ -95,6 +106,8 @@ mod tests {
             ("محمد", "علي", "", "ar-EG", "محمد", "محمد علي"),
             ("", "Okafor", "Dr", "en-GB", "Dr Okafor", "Okafor"),
             ("Madonna", "", "", "en-US", "Madonna", "Madonna"),
+            ("Jennifer", "Null", "", "en-US", "Jennifer", "Jennifer Null"),
+            ("null", "Test", "Ms", "en-US", "Ms Test", "Test"),
         ] {
             let person = person(first, last, honorific, locale);
             assert_eq!(person.address().as_deref(), Some(address));
@@ -104,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_name_is_not_used() {
-        for first in ["", " ", "-", "?", "N/A", "http://win.example", "www.win.example", "a@b.example", "123", "\u{202e}"] {
+        for first in ["", " ", "-", "?", "N/A", "Null", "none", "http://win.example", "www.win.example", "a@b.example", "123", "\u{202e}"] {
             assert_eq!(person(first, "", "", "en-GB").address(), None, "{first}");
         }
         assert_eq!(person("", "Okafor", "", "en-GB").address(), None, "a family name alone is no way to greet");

@@ -1,16 +1,22 @@
 //! Made-up values of every type, to try a template out before a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use chrono::{DateTime, NaiveDate, TimeDelta};
 
 use super::{Envelope, Field, Offer, Row};
 
-/// A row with a value in every column.
-pub(super) fn row(columns: &SchemaRef) -> Row {
-    columns.fields().iter().map(|column| (column.name().clone(), field(column.name(), column.data_type()))).collect()
+/// A row with a value in every column; `links` are those the letter links to.
+pub(super) fn row(columns: &SchemaRef, links: &BTreeSet<String>) -> Row {
+    let value = |name: &str, kind: &DataType| match field(name, kind) {
+        Field::Text(_) if links.contains(name) => Field::Text(LINK.to_owned()),
+        value => value,
+    };
+    columns.fields().iter().map(|column| (column.name().clone(), value(column.name(), column.data_type()))).collect()
 }
+
+const LINK: &str = "https://example.org/";
 
 fn field(name: &str, kind: &DataType) -> Field {
     match kind {
@@ -31,7 +37,7 @@ fn field(name: &str, kind: &DataType) -> Field {
             Field::Struct(members.iter().map(member).collect::<BTreeMap<_, _>>())
         }
         // Text, in the shapes text comes in.
-        _ if name.ends_with("url") || name.ends_with("link") => Field::Text("https://example.org/".to_owned()),
+        _ if name.ends_with("url") || name.ends_with("link") => Field::Text(LINK.to_owned()),
         _ if name == "locale" => Field::Text("en-GB".to_owned()),
         _ if name == "timezone" => Field::Text("Europe/Berlin".to_owned()),
         _ if name.ends_with("currency") => Field::Text("EUR".to_owned()),

@@ -101,6 +101,12 @@ fn raw_end(source: &str, from: usize) -> usize {
     source.len()
 }
 
+/// The name an expression begins with, where it begins with one: `link` of `link|default(home)`.
+pub(super) fn first_name(expression: &str) -> Option<String> {
+    let name: String = expression.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    name.starts_with(|c: char| c.is_alphabetic() || c == '_').then_some(name)
+}
+
 /// One place where a template names a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Use {

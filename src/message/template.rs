@@ -29,6 +29,7 @@ const TEXT: &str = "email.txt";
 const SUBJECT: &str = "subject";
 const PREVIEW: &str = "preview";
 const WEBHOOK: &str = "webhook.json";
+const WAY_OUT: &str = "unsubscribe_url";
 
 /// How many characters of a subject a telephone shows.
 const SUBJECT_LENGTH: usize = 50;
@@ -46,6 +47,8 @@ struct Inner {
     language: String,
     /// Words email.txt makes for all parts: their names, and their templates' names.
     words: Vec<(String, String)>,
+    /// The names whose values are where the letter's links lead.
+    links: BTreeSet<String>,
     files: Vec<File>,
 }
 
@@ -117,6 +120,7 @@ impl Templates {
             channel,
             language: locale::language(&brand.locale),
             words: Vec::new(),
+            links: BTreeSet::new(),
             files: Vec::new(),
         };
         match channel {
@@ -144,10 +148,23 @@ impl Templates {
         names.map(|found| found.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Whether every part shows the way out, `unsubscribe_url`; a marketing letter must.
+    /// The columns whose values are where the letter's links lead. A value that is not usable as a link counts as null.
     #[must_use]
-    pub fn offers_way_out(&self) -> bool {
-        self.0.files.iter().all(|file| file.names.uses.iter().any(|found| found.name == "unsubscribe_url"))
+    pub fn links(&self) -> &BTreeSet<String> {
+        &self.0.links
+    }
+
+    /// The first part without the way out, and what to add to it.
+    #[must_use]
+    pub fn without_way_out(&self) -> Option<Diagnosis> {
+        let shows = |file: &&File| file.names.uses.iter().any(|found| found.name == WAY_OUT);
+        let file = self.0.files.iter().find(|file| !shows(file))?;
+        let line = match file.path.ends_with(TEXT) {
+            true => "Stop letters from us: {{ unsubscribe_url }}",
+            false => "<a href=\"{{ unsubscribe_url }}\">Stop letters from us</a>",
+        };
+        let lacking = Diagnosis::new("no_way_out", "the letter does not show how to stop it; every letter to a person must");
+        Some(lacking.in_file(&file.path).hint(format!("add at its foot: {line}")))
     }
 
     /// Whether the templates fit a segment's columns: unknown columns are errors with file, line and the nearest name; then every step
@@ -182,10 +199,11 @@ impl Templates {
     }
 
     fn try_out(&self, columns: &SchemaRef, found: &mut Vec<Finding>) {
-        let row = sample::row(columns);
+        let row = sample::row(columns, &self.0.links);
         let variants = self.0.files.iter().flat_map(|file| &file.names.variants).map(|variant| Some(variant.clone()));
         let variants: BTreeSet<Option<String>> = variants.chain([None]).collect();
-        let way_out = self.0.files.iter().any(|file| file.names.uses.iter().any(|found| found.name == "unsubscribe_url"));
+        // Notes to staff travel as webhooks; every email is to a person.
+        let way_out = self.0.channel == Channel::Email;
         for step in 1..=4 {
             for variant in &variants {
                 let envelope = sample::envelope(step, variant.clone(), way_out);
@@ -209,7 +227,7 @@ impl Templates {
     /// Where the row lacks what the letter needs ([`MessageError::missing_field`]), or a value cannot be shown.
     pub fn render(&self, row: &Row, envelope: &Envelope) -> Result<Message, MessageError> {
         let made = &*self.0;
-        let mut context = Context::new(row, envelope, &made.brand, &made.language, made.channel);
+        let mut context = Context::new(row, envelope, &made.brand, &made.language, made.channel, &made.links);
         if made.channel == Channel::Webhook {
             let filled = made.fill(WEBHOOK, &context)?;
             let body = webhook::finish(&filled, made.practice).map_err(|error| made.place(error))?;
@@ -319,6 +337,7 @@ impl Inner {
         } else {
             html::html(&markup.source, &markup.path)?
         };
+        self.links.extend(compiled.links.iter().cloned());
         let compiled = if self.practice { marked(compiled) } else { compiled };
         self.add(&markup, HTML, compiled.template.clone())?;
         markup.templates.push((HTML.to_owned(), Some(compiled)));

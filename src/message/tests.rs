@@ -124,7 +124,7 @@ fn columns(row: &Row) -> SchemaRef {
 
 fn sent(campaign: &str) -> Envelope {
     let mut sent = Envelope { campaign: campaign.into(), ..envelope() };
-    if campaign == "make-it-right" || campaign == "vip-handoff" {
+    if campaign == "vip-handoff" {
         sent.unsubscribe_url = None;
     }
     sent
@@ -215,9 +215,10 @@ fn shipped_letters_keep_their_promises() {
                 assert!(!part.split(|c: char| !c.is_alphanumeric() && !"{%".contains(c)).any(|word| word == bad), "{name}: {bad}\n{part}");
             }
         }
-        let marketing = name != "make-it-right";
-        assert_eq!(templates.offers_way_out(), marketing, "{name}");
-        assert_eq!(mail.text.contains("https://fernwood.example/u/"), marketing, "{name}");
+        assert_eq!(templates.without_way_out(), None, "{name}");
+        assert!(mail.text.contains("https://fernwood.example/u/") && mail.html.contains("https://fernwood.example/u/"), "{name}");
+        let wire = String::from_utf8_lossy(&mail.bytes);
+        assert!(wire.contains("List-Unsubscribe: <https://fernwood.example/u/") && wire.contains("List-Unsubscribe-Post: "), "{name}");
         assert_eq!(mail.text.contains("COMEBACK10"), variant == "offer" && step == 2, "{name} {step} {variant}");
         let links: Vec<&str> = mail.html.split("href=\"").skip(1).filter_map(|link| link.split('"').next()).collect();
         let to_click = links.iter().filter(|link| !link.contains("/u/")).count();
@@ -241,8 +242,10 @@ fn an_apology_apologises_once_and_sells_nothing() {
         "{}",
         mail.text
     );
+    let (letter, foot) = mail.text.split_once("\n--\n").unwrap();
+    assert_eq!(foot.matches("https://").count(), 1, "the way out, and nothing else to click: {foot}");
     for word in ["https://", "order again", "code", "offer", "shop"] {
-        assert!(!mail.text.contains(word), "{word}: {}", mail.text);
+        assert!(!letter.contains(word), "{word}: {}", mail.text);
     }
 }
 
@@ -375,6 +378,17 @@ fn no_name_and_no_subject_can_add_a_header() {
 }
 
 #[test]
+fn a_part_without_the_way_out_is_named_with_what_to_add() {
+    let link = "<a href=\"{{ unsubscribe_url }}\">Stop</a>";
+    assert!(own(link, "Stop: {{ unsubscribe_url }}").unwrap().without_way_out().is_none());
+    for (html, text, file) in [(link, "Hello", "email.txt"), ("<p>Hello</p>", "Stop: {{ unsubscribe_url }}", "email.mjml")] {
+        let lacking = own(html, text).unwrap().without_way_out().unwrap();
+        assert_eq!(lacking.code, "no_way_out");
+        assert!(lacking.file.unwrap().ends_with(file) && lacking.hint.unwrap().contains("{{ unsubscribe_url }}"));
+    }
+}
+
+#[test]
 fn links_made_from_data_go_to_the_web_or_nowhere() {
     let templates = own("<a href=\"{{ link }}\">x</a>", "{{ link|url }}").unwrap();
     for bad in [
@@ -388,12 +402,22 @@ fn links_made_from_data_go_to_the_web_or_nowhere() {
         "https://user:pass@shop.example/",
         "//shop.example",
         "shop.example",
-        "https://x.example/\"onclick=\"x",
+        "https://x.example/<b>",
+        "https://x.example\\@evil.example",
         "",
     ] {
-        let error = templates.render(&anna(&[("link", Field::Text(bad.into()))]), &envelope()).unwrap_err().0;
-        assert_eq!(error.code, "template_value", "{bad}: {error}");
+        let error = templates.render(&anna(&[("link", Field::Text(bad.into()))]), &envelope()).unwrap_err();
+        assert_eq!(error.missing_field(), Some("link"), "{bad}: {error}");
     }
+    let branch = own("{% if link %}<a href=\"{{ link }}\">x</a>{% else %}no shop{% endif %}", "{{ link|default('no shop') }}").unwrap();
+    let written = mail(&branch, &anna(&[("link", text("http://shop.example/"))]), &envelope());
+    assert!(written.html.contains("no shop") && written.text.contains("no shop"), "the letter's own words for somebody without a link");
+    let spaced = mail(&templates, &anna(&[("link", text("https://shop.example/a b?q='1'\"`"))]), &envelope());
+    assert!(spaced.html.contains("href=\"https://shop.example/a%20b?q=%271%27%22%60\""), "{}", spaced.html);
+    assert!(spaced.text.contains("https://shop.example/a%20b?q=%271%27%22%60"), "{}", spaced.text);
+    let fixed = own("<a href=\"{{ brand.url ~ link }}\">x</a>", "{{ link|url }}").unwrap();
+    let error = fixed.render(&anna(&[("link", text("javascript:alert(1)"))]), &envelope()).unwrap_err().0;
+    assert_eq!(error.code, "template_value", "{error}");
     for good in ["https://shop.example/p?a=1&b=2", "mailto:hello@shop.example", "http://127.0.0.1:8080/u/x", "https://shop.example/日本"]
     {
         assert!(templates.render(&anna(&[("link", text(good))]), &envelope()).is_ok(), "{good}");
@@ -694,8 +718,8 @@ fn a_parser_that_is_not_ours_reads_every_name_back() {
 }
 
 #[test]
-fn letters_that_cannot_be_unsubscribed_from_do_not_pretend() {
-    let mail = mail(&shipped("make-it-right", false), &row("make-it-right"), &sent("make-it-right"));
+fn a_letter_without_a_link_to_stop_it_does_not_pretend() {
+    let mail = mail(&own("Hello", "Hello").unwrap(), &anna(&[]), &Envelope { unsubscribe_url: None, ..envelope() });
     let wire = String::from_utf8(mail.bytes).unwrap();
     assert!(!wire.contains("List-Unsubscribe") && !wire.contains("List-Id") && !wire.contains("X-Perennial-Practice"), "{wire}");
     assert!(wire.contains("\r\nReply-To: hello@fernwood.example\r\n"), "{wire}");

@@ -78,7 +78,7 @@ async fn check_sql_and_letters(
             let folder = folder.root().join(&campaign.folder);
             kept(Templates::load(&folder, campaign.settings.channel, &deployment.brand, false), findings)
         });
-        findings.extend(templates.as_ref().and_then(|templates| campaign.check_way_out(folder, templates)));
+        findings.extend(templates.as_ref().and_then(|templates| campaign.check_way_out(templates)));
         let Some((library, engine)) = sql else { continue };
         let segment = &campaign.settings.segment;
         if !library.segments().any(|file| file.name == *segment) {

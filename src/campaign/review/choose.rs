@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::RecordBatch;
 
 use super::super::{
     CampaignError,
     segment::{texts, value},
 };
+use crate::message::full_name;
 
 /// The most letters and variants shown beside the odd names.
 const KINDS: usize = 6;
@@ -18,8 +19,8 @@ pub(in crate::campaign) fn choose(seen: &RecordBatch, letters: &[(i64, Option<&s
         Some(_) => texts(seen, "the segment", name).map(Some),
         None => Ok(None),
     };
-    let (first, last) = (column("first_name")?, column("last_name")?);
-    let name = |at: usize| full(first.as_ref(), last.as_ref(), at);
+    let (first, last, locale) = (column("first_name")?, column("last_name")?, column("locale")?);
+    let name = |at: usize| full_name(value(first.as_ref(), at), value(last.as_ref(), at), value(locale.as_ref(), at)).unwrap_or_default();
 
     let mut kinds: BTreeMap<(i64, Option<&str>), usize> = BTreeMap::new();
     for (at, letter) in letters.iter().enumerate() {
@@ -56,10 +57,6 @@ pub(in crate::campaign) fn choose(seen: &RecordBatch, letters: &[(i64, Option<&s
     Ok(chosen)
 }
 
-fn full(first: Option<&StringArray>, last: Option<&StringArray>, at: usize) -> String {
-    super::super::facts::full_name(value(first, at), value(last, at))
-}
-
 fn is_right_to_left(c: char) -> bool {
     matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}')
 }
@@ -68,7 +65,7 @@ fn is_right_to_left(c: char) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::ArrayRef;
+    use arrow::array::{ArrayRef, StringArray};
 
     use super::*;
 

@@ -17,7 +17,7 @@ use super::super::{
 use crate::{
     diagnosis::Diagnosis,
     ledger::PlanId,
-    message::{Brand, Channel, Message},
+    message::{Brand, Channel, Message, full_name},
 };
 
 const HTML: &str = include_str!("page.html");
@@ -74,9 +74,9 @@ pub(in crate::campaign) struct Sample {
 
 /// The names of a segment's people, in its order.
 pub(in crate::campaign) fn names(segment: &Segment) -> Result<Vec<String>, CampaignError> {
-    let (first, last) = (segment.optional("first_name")?, segment.optional("last_name")?);
-    let name = |at| super::super::facts::full_name(value(first.as_ref(), at), value(last.as_ref(), at));
-    Ok((0..segment.len()).map(name).collect())
+    let (first, last, locale) = (segment.optional("first_name")?, segment.optional("last_name")?, segment.optional("locale")?);
+    let name = |at| full_name(value(first.as_ref(), at), value(last.as_ref(), at), value(locale.as_ref(), at));
+    Ok((0..segment.len()).map(|at| name(at).unwrap_or_default()).collect())
 }
 
 /// A segment's people as the page shows them, in its order.

@@ -35,7 +35,7 @@ use super::{
     settings::{SmtpSettings, Tls},
     transport::{Outcome, Parcel, Queue},
 };
-use crate::diagnosis::Diagnosis;
+use crate::{diagnosis::Diagnosis, message::mailable};
 
 /// How long to wait before each new try to connect.
 const CONNECT_AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2)];
@@ -62,12 +62,11 @@ impl Relay {
     pub(crate) fn new(settings: &SmtpSettings, root: &Path, from: &str) -> Result<Self, DeliveryError> {
         let wrong = |message: String, hint: &str| DeliveryError::Settings(Box::new(Diagnosis::new("smtp", message).hint(hint)));
         let sender = settings.return_path.as_deref().unwrap_or(from);
-        let from = sender
-            .parse::<Mailbox>()
-            .map_err(|_| {
-                wrong("the sender is not an email address".to_owned(), "check `from` in `[brand]` and `return_path` in `[delivery.smtp]`")
-            })?
-            .email;
+        let from = sender.parse::<Mailbox>().map_err(|_| {
+            wrong("the sender is not an email address".to_owned(), "check `from` in `[brand]` and `return_path` in `[delivery.smtp]`")
+        })?;
+        let ascii = mailable(from.email.as_ref()).and_then(|address| address.parse().ok());
+        let from = ascii.unwrap_or(from.email);
         let parameters = match settings.tls {
             Tls::None => None,
             Tls::Starttls | Tls::Tls => {

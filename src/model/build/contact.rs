@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::TimestampMicrosecondType,
+    datatypes::{DataType, TimestampMicrosecondType},
 };
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
@@ -21,7 +21,7 @@ use crate::{
     model::{
         ModelError, canonical, params,
         people::broke_off,
-        shape::{literal, quoted},
+        shape::{cast, literal, quoted},
         staging,
     },
 };
@@ -69,6 +69,12 @@ async fn gather(shop: &Workshop<'_>) -> Result<FreshContactState, Trouble> {
         let people = people(&batch.map_err(|error| broke_off(&error))?);
         fresh.add(&people).await.map_err(ModelError::from)?;
     }
+    // Names that were merged away: what the ledger holds under them belongs to the person they are part of now.
+    let mut rows = session.stream(&own_query(&aliases_query(), BTreeMap::new())).await?;
+    while let Some(batch) = rows.next().await {
+        let aliases = aliases(&batch.map_err(|error| broke_off(&error))?);
+        fresh.add_aliases(&aliases).await.map_err(ModelError::from)?;
+    }
     tracing::info!(people = fresh.people(), "contact state");
     Ok(fresh)
 }
@@ -115,6 +121,19 @@ fn query(union: &BTreeMap<&str, String>, members: &[String]) -> String {
         of("orders"),
         of("tickets"),
     )
+}
+
+fn aliases_query() -> String {
+    let alias = cast("concat(source, ':', source_id)", &DataType::Utf8);
+    format!("select alias, customer_id from (select {alias} as alias, customer_id from identities) where alias <> customer_id")
+}
+
+fn aliases(batch: &RecordBatch) -> Vec<(String, CustomerId)> {
+    let (Some(alias), Some(customer)) = (batch.column(0).as_string_opt::<i32>(), batch.column(1).as_string_opt::<i32>()) else {
+        return Vec::new();
+    };
+    let known = (0..batch.num_rows()).filter(|row| alias.is_valid(*row) && customer.is_valid(*row));
+    known.map(|row| (alias.value(row).to_owned(), CustomerId::new(customer.value(row)))).collect()
 }
 
 fn people(batch: &RecordBatch) -> Vec<ContactState> {

@@ -387,6 +387,17 @@ async fn everyones_state_is_that_of_now_and_not_of_the_slot() {
     assert_eq!((of("shop:2").marketing_email.as_str(), of("shop:2").service_email.as_str()), ("denied", "granted"));
     assert!(of("shop:3").deleted && !of("shop:2").deleted);
     assert_eq!(project.ledger.contact_state_published().await.unwrap(), Some((at(30), at(0))));
+    // The CRM's Ann is the shop's first customer, and went by that name wherever the shop was known first.
+    assert_eq!(
+        crate::ledger::fixture::number(&project.ledger, "select count(*) from aliases where alias = 'shop:1' and customer_id = 'crm:a'")
+            .await,
+        1
+    );
+    assert_eq!(
+        crate::ledger::fixture::number(&project.ledger, "select count(*) from aliases where alias = 'crm:b' and customer_id = 'shop:2'")
+            .await,
+        1
+    );
     assert_eq!(project.ledger.last_builds(1).await.unwrap()[0].run.as_deref(), Some("r1"));
 }
 
