@@ -308,7 +308,7 @@ async fn a_slot_is_planned_frozen_and_opens_again() {
     }
     assert!((3..25).contains(&excluded(&win_back.summary, "holdout")), "{:?}", win_back.summary);
     assert!(win_back.summary.plan.as_str().starts_with("win-back-20261122T010000Z-"));
-    assert_eq!(win_back.summary.expires_at, "2026-11-23T01:05:00Z");
+    assert_eq!(win_back.summary.expires_at, "2026-11-23T13:05:00Z");
 
     let frozen = house.open(&win_back.summary.plan).await.unwrap();
     assert_eq!(frozen.decisions().len(), 120);
