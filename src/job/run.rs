@@ -124,7 +124,7 @@ async fn steps_of(
             }
             Step::Build => {
                 let built = steps::build(house, moment, &[], Some(&run)).await?;
-                outcome.failures.extend(built.failures.iter().cloned().map(Failure::failed));
+                outcome.failures.extend(built.failures.iter().cloned());
                 versions = Some(built);
             }
             Step::Plan => {
