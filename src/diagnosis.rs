@@ -34,6 +34,13 @@ impl Exit {
             Self::Busy => 4,
         }
     }
+
+    /// How a command ends that met several failures; none where it met none. Where they differ, running again helps some of them.
+    #[must_use]
+    pub fn of(failures: &[Failure]) -> Option<Self> {
+        let first = failures.first()?.exit;
+        Some(if failures.iter().all(|failure| failure.exit == first) { first } else { Self::Failed })
+    }
 }
 
 /// One problem, in words a non-programmer can act on.
@@ -170,5 +177,24 @@ impl Finding {
     #[must_use]
     pub fn warning(diagnosis: Diagnosis) -> Self {
         Self { severity: Severity::Warning, diagnosis }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_failures_end_as_the_one_that_is_worth_another_try() {
+        let failures = |exits: &[Exit]| {
+            let one = |exit: &Exit| Failure { exit: *exit, diagnosis: Box::new(Diagnosis::new("code", "words")) };
+            exits.iter().map(one).collect::<Vec<_>>()
+        };
+        let ends = |exits: &[Exit]| Exit::of(&failures(exits));
+        assert_eq!(ends(&[]), None);
+        assert_eq!(ends(&[Exit::Wrong, Exit::Wrong]), Some(Exit::Wrong));
+        assert_eq!(ends(&[Exit::Wrong, Exit::Failed]), Some(Exit::Failed));
+        assert_eq!(ends(&[Exit::Busy]), Some(Exit::Busy));
+        assert_eq!(ends(&[Exit::Wrong, Exit::Busy]), Some(Exit::Failed));
     }
 }

@@ -10,6 +10,17 @@ use std::{
     },
 };
 
+use chrono::{DateTime, TimeDelta, Utc};
+use perennial::{
+    campaign,
+    clock::{Clock, ManualClock},
+    config::Folder as Settings,
+    diagnosis::Exit,
+    job::{self, House, Job, Moment, RunOutcome, Step},
+    ledger::{PlanRecord, PlanStatus},
+    project::Project,
+    source::Progress,
+};
 use serde_json::Value;
 
 use crate::support::{Answer, Folder};
@@ -83,17 +94,132 @@ fn a_page_that_breaks_half_way_leaves_the_table_as_it_was() {
 #[test]
 fn a_typo_in_a_segment_names_file_line_and_the_nearest_column() {
     let folder = Folder::practice(300);
-    folder.edit("sql/segments/lapsed.sql", "quiet_days", "quiet_dais");
+    folder.edit("sql/segments/lapsed.sql", "f.quiet_days,", "f.quiet_dais,");
     let checked = folder.run(&["check", "--offline", "--format", "json"]).ended(2).json();
     let finding = checked["findings"].as_array().unwrap().iter().find(|finding| finding["severity"] == "error").unwrap().clone();
     assert_eq!(finding["file"], "sql/segments/lapsed.sql", "{finding}");
     assert!(finding["line"].as_u64().unwrap() > 1, "{finding}");
-    // The other five campaigns are planned all the same, and the run says that one is missing.
-    let answer = night(&folder);
-    assert_ne!(answer.code, 0);
+    // The other five campaigns are planned all the same, and the run says that one is missing, and that running again does not help.
+    let run = night(&folder).ended(2).json();
+    assert_eq!((run["error"]["code"].as_str(), run["plans"].as_array().unwrap().len()), (Some("sql_unknown_column"), 5), "{run:#}");
+    let codes: Vec<_> = run["errors"].as_array().unwrap().iter().map(|error| error["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["sql_unknown_column", "segment_stale"]);
+    assert_eq!(error(folder.run(&["build", "--format", "json"]), 2)["file"], "sql/segments/lapsed.sql");
     let plans = folder.json(&["plans"]);
     let campaigns: Vec<_> = plans.as_array().unwrap().iter().map(|plan| plan["campaign"].as_str().unwrap().to_owned()).collect();
     assert!(campaigns.contains(&"check-in".to_owned()) && !campaigns.contains(&"win-back".to_owned()), "{campaigns:?}");
+
+    // Rows that fail an audit may pass it tomorrow.
+    folder.edit("sql/segments/lapsed.sql", "f.quiet_dais,", "f.quiet_days,");
+    folder.edit("sql/segments/lapsed.sql", "rows(0, 500000)", "rows(400000, 500000)");
+    assert_eq!(error(night(&folder), 1)["code"], "audit");
+    assert_eq!(error(folder.run(&["build", "--format", "json"]), 1)["code"], "audit");
+}
+
+/// A practice project whose nights pass by hand.
+struct Nights {
+    folder: Folder,
+    clock: Arc<ManualClock>,
+}
+
+impl Nights {
+    fn new() -> Self {
+        Self { folder: Folder::practice(400), clock: Arc::new(ManualClock::at("2026-03-10T01:30:00Z".parse().unwrap())) }
+    }
+
+    fn pass(&self, hours: i64) {
+        self.clock.set(self.clock.now() + TimeDelta::hours(hours));
+    }
+
+    /// The house as its files are now.
+    async fn house(&self) -> House {
+        let variables = [("PERENNIAL__SANDBOX__CUSTOMERS".to_owned(), "400".to_owned())];
+        let settings = Settings::new(self.folder.root.path(), None, variables.into_iter());
+        House::open(Project::open(settings, self.clock.clone()).unwrap()).await.unwrap()
+    }
+
+    async fn run(&self, job: &str, deliver: bool) -> RunOutcome {
+        let house = self.house().await;
+        let job = Job::load_all(house.project.folder()).unwrap().into_iter().find(|one| one.name == job).unwrap();
+        let moment = Moment::of(&house.project, Some(&job), Step::Plan, None).unwrap();
+        job::run(&house, &job, moment, deliver, Progress::lines()).await.unwrap()
+    }
+
+    async fn plans(&self, campaign: &str, slot: DateTime<Utc>) -> Vec<PlanRecord> {
+        let mut plans = self.house().await.ledger.plans(Some(campaign)).await.unwrap();
+        plans.retain(|plan| plan.as_of == slot);
+        plans
+    }
+
+    /// Approves the slot's plan of a campaign.
+    async fn approve(&self, campaign: &str, slot: DateTime<Utc>) -> PlanRecord {
+        let (house, plan) = (self.house().await, self.plans(campaign, slot).await.remove(0));
+        assert!(plan.planned > 0, "{plan:?}");
+        campaign::approve(house.project.root(), &house.ledger, house.project.keys(), &plan.plan, "Mara", self.clock.now()).await.unwrap()
+    }
+}
+
+fn codes(outcome: &RunOutcome) -> Vec<&str> {
+    outcome.failures.iter().map(|failure| failure.diagnosis.code.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_typo_on_the_second_night_plans_nobody_on_yesterdays_people() {
+    let nights = Nights::new();
+    let first = nights.run("nightly", false).await;
+    assert_eq!((first.exit(), first.plans.len()), (Exit::Done, 6), "{:?}", first.failures);
+    nights.folder.edit("sql/segments/lapsed.sql", "f.quiet_days,", "f.quiet_dais,");
+    nights.pass(24);
+    let second = nights.run("nightly", false).await;
+    assert_eq!((second.exit(), codes(&second)), (Exit::Wrong, vec!["sql_unknown_column", "segment_stale"]));
+    assert_eq!(second.plans.len(), 5, "the others are planned");
+    assert!(nights.plans("win-back", second.as_of).await.is_empty(), "somebody may have bought yesterday");
+    assert_eq!(nights.plans("win-back", first.as_of).await[0].status, PlanStatus::Draft, "and nothing is lost");
+    // Nor does a plan made by hand take yesterday's people.
+    let house = nights.house().await;
+    let moment = Moment::of(&house.project, None, Step::Plan, None).unwrap();
+    let alone = job::plan(&house, moment, Some("win-back"), None, None).await.unwrap();
+    assert_eq!((alone.plans.len(), alone.failures[0].diagnosis.code.as_str(), alone.failures[0].exit), (0, "segment_stale", Exit::Failed));
+
+    nights.folder.edit("sql/segments/lapsed.sql", "f.quiet_dais,", "f.quiet_days,");
+    nights.pass(1);
+    let mended = nights.run("nightly", false).await;
+    assert_eq!((mended.exit(), mended.plans.len(), mended.as_of), (Exit::Done, 6, second.as_of), "{:?}", mended.failures);
+    assert_eq!(nights.plans("win-back", second.as_of).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_cannot_be_delivered_stops_no_other_and_one_that_came_too_late_is_told() {
+    let nights = Nights::new();
+    let first = nights.run("nightly", false).await;
+    nights.pass(6);
+    let altered = nights.approve("check-in", first.as_of).await;
+    let sound = nights.approve("first-thanks", first.as_of).await;
+    let template = nights.folder.path(&format!("data/plans/{}/templates/email.txt", altered.plan));
+    fs::write(&template, fs::read_to_string(&template).unwrap() + "\nPS: only today!\n").unwrap();
+    nights.pass(18);
+    let second = nights.run("nightly", true).await;
+    assert_eq!((second.exit(), codes(&second)), (Exit::Wrong, vec!["plan_altered"]));
+    assert_eq!(second.delivered.iter().map(|account| &account.plan).collect::<Vec<_>>(), [&sound.plan]);
+    assert_eq!(second.plans.len(), 6, "the night goes on: {:?}", second.plans);
+
+    // A job that plans nothing delivers all the same.
+    fs::write(nights.folder.path("jobs/send.toml"), "schedule = \"0 7 * * *\"\ntimezone = \"UTC\"\nsteps = [\"tidy\"]\n").unwrap();
+    let loyal = nights.approve("loyal-thanks", second.as_of).await;
+    let sent = nights.run("send", true).await;
+    assert_eq!((sent.delivered.iter().any(|account| account.plan == loyal.plan), codes(&sent)), (true, vec!["plan_altered"]));
+
+    // Approved in time, and then no night came.
+    let late = nights.approve("win-back", second.as_of).await;
+    nights.pass(48);
+    assert_eq!(nights.plans("win-back", second.as_of).await[0].clone().at(nights.clock.now()).status, PlanStatus::Expired);
+    let fourth = nights.run("nightly", true).await;
+    assert_eq!((fourth.exit(), codes(&fourth)), (Exit::Partly, vec![]));
+    let of = |plan: &PlanRecord| fourth.delivered.iter().find(|account| account.plan == plan.plan).unwrap();
+    assert_eq!((of(&late).this_run.expired, of(&late).total.expired), (late.planned, late.planned));
+    assert_eq!(of(&altered).this_run.expired, altered.planned);
+    nights.pass(1);
+    assert_eq!(nights.run("nightly", true).await.exit(), Exit::Done, "it is told once");
 }
 
 #[test]

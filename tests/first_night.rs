@@ -71,9 +71,13 @@ fn two_nights_show_who_entered_and_who_left() {
     assert!(page.contains("came into the segment") && page.contains("left it"), "the page says who entered and left since the last plan");
     // A replay is never delivered by accident.
     let replay = last_night["plans"][0].as_str().unwrap();
-    let answer = folder.run(&["approve", replay, "--by", "Mara"]);
-    if answer.code == 0 {
-        folder.run(&["deliver", replay]).ended(2);
-    }
+    folder.run(&["approve", replay, "--by", "Mara"]).ended(0);
+    folder.run(&["deliver", replay]).ended(2);
+    assert_eq!(folder.json(&["deliver", "--approved"]), serde_json::json!([]));
+    let again = folder.run(&["run", "nightly", "--as-of", "yesterday", "--deliver", "--format", "json"]).ended(0);
+    assert!(again.stderr.contains("a replay delivers nothing"), "{}", again.stderr);
+    assert_eq!(again.json()["pulled"], serde_json::json!([]), "a replay does not move the live tables");
     assert_eq!(folder.outbox(), BTreeSet::new());
+    let sent = folder.json(&["deliver", "--approved", "--allow-replay"]);
+    assert_eq!(sent[0]["plan"], replay, "{sent}");
 }

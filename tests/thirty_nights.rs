@@ -48,8 +48,8 @@ async fn thirty_nights_keep_every_promise() {
     for night in 0..NIGHTS {
         slot = job.schedule.next(slot).unwrap();
         slots.push(slot);
-        // Each night a minute earlier after the slot than the night before, so that yesterday's plans have not expired.
-        clock.set(slot + TimeDelta::minutes(90 - night));
+        // Each night a minute later after its slot than the night before, as nights do: yesterday's plans must not have expired by then.
+        clock.set(slot + TimeDelta::minutes(61 + night));
         let moment = Moment::of(&house.project, Some(&job), Step::Plan, None).unwrap();
         assert_eq!((moment.as_of, moment.replay), (slot, false));
         let outcome = job::run(&house, &job, moment, true, Progress::lines()).await.unwrap();

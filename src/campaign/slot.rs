@@ -24,12 +24,15 @@ use super::{
 };
 use crate::{
     config::locate,
-    diagnosis::{Diagnosis, Severity},
+    diagnosis::{Diagnosis, Failure, Severity},
     lake::Lake,
-    ledger::{Contact, CustomerId, Drafted, Ledger, NewPlan, PlanId, PlanRecord, PlanSummary},
+    ledger::{Contact, CustomerId, Drafted, Ledger, NewPlan, PlanId, PlanRecord, PlanStatus, PlanSummary},
     message::{Brand, Channel, Templates, rows},
     secret::Keys,
 };
+
+/// The tables that say who may be written to and who has come back. On yesterday's of these nobody is planned.
+const PRESENT: [&str; 5] = ["consents", "customers", "identities", "orders", "tickets"];
 
 /// What planning a slot needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +47,8 @@ pub struct PlanRequest<'a> {
     pub lake: &'a Lake,
     /// The table versions the run pinned.
     pub versions: &'a BTreeMap<String, i64>,
+    /// The tables among them that are not of this slot, and why: a segment of another night may name people who have come back since.
+    pub stale: &'a BTreeMap<String, Failure>,
     /// The ledger.
     pub ledger: &'a Ledger,
     /// The project's keys.
@@ -91,8 +96,8 @@ pub struct Made {
 /// Plans the campaigns of one slot.
 ///
 /// # Errors
-/// Where the ledger or the canonical tables cannot be read, or no campaign has the name asked for; what is wrong with one campaign alone
-/// stands in its [`Planned`].
+/// Where the ledger or the canonical tables cannot be read or are not of this slot, or no campaign has the name asked for; what is wrong
+/// with one campaign alone stands in its [`Planned`].
 pub async fn plan_slot(request: PlanRequest<'_>) -> Result<Vec<Planned>, CampaignError> {
     if let Some(name) = request.only
         && !request.campaigns.iter().any(|campaign| campaign.name == name)
@@ -104,6 +109,9 @@ pub async fn plan_slot(request: PlanRequest<'_>) -> Result<Vec<Planned>, Campaig
     }
     request.ledger.expire_drafts(request.now).await?;
     request.ledger.close_expired(request.now).await?;
+    if let Some((table, why)) = PRESENT.into_iter().find_map(|table| Some((table, request.stale.get(table)?))) {
+        return Err(stale(table, why, "no campaign is planned: who may be written to and who has come back is not known"));
+    }
     let tables = Tables::read(request.lake, request.versions).await?;
     let facts = Facts { history: history(&request).await?, ..tables.facts(request.as_of)? };
     let standing = Standing::read(&request).await?;
@@ -221,6 +229,10 @@ struct Ready {
 async fn examine(request: &PlanRequest<'_>, campaign: &Campaign, facts: &Facts) -> Result<(Contender, Ready), CampaignError> {
     let settings = &campaign.settings;
     let at = |error: CampaignError| at_setting(error, request, campaign, "segment");
+    if let Some(why) = request.stale.get(&settings.segment) {
+        let so = format!("`{}` is not planned: its people may have come back since", campaign.name);
+        return Err(at(stale(&settings.segment, why, &so)));
+    }
     let version = facts::version(request.versions, &settings.segment).map_err(at)?;
     let schema = request.lake.schema(&settings.segment, Some(version)).await?;
     let segment = Segment::new(&settings.segment, &schema, &request.lake.read(&settings.segment, Some(version)).await?)?;
@@ -276,6 +288,17 @@ async fn examine(request: &PlanRequest<'_>, campaign: &Campaign, facts: &Facts) 
         people,
     };
     Ok((contender, Ready { segment, templates, files, notes }))
+}
+
+/// A table of another night. It ends as what kept it from being made does: where that is a mistake in a file, running again does not help.
+fn stale(table: &str, why: &Failure, so: &str) -> CampaignError {
+    let told = &why.diagnosis;
+    let hint = match &told.file {
+        Some(file) => format!("mend {}, and run again", file.display()),
+        None => told.hint.clone().unwrap_or_else(|| "run again when the table can be built".to_owned()),
+    };
+    let message = format!("`{table}` is not of this slot ({}), so {so}", told.message);
+    CampaignError::Told { diagnosis: Box::new(Diagnosis::new("segment_stale", message).hint(hint)), exit: why.exit }
 }
 
 /// The message's surroundings as the page and the tries see them; the unsubscribe link is a specimen.
@@ -372,13 +395,19 @@ async fn freeze(
         seen,
     };
     let name = draft.name(request.keys)?;
-    if let Some(known) = request.ledger.plan(&name.plan).await? {
-        return Ok(existing(&known, Vec::new()));
+    let known = request.ledger.plan(&name.plan).await?;
+    if let Some(record) = known.as_ref().filter(|record| !may_be_planned_again(record)) {
+        return Ok(existing(record, Vec::new()));
     }
     let before = request.ledger.plan_before(&campaign.name, request.as_of, request.replay).await?;
     let changes = before.as_ref().and_then(|record| changes(request, tables, record, &draft, &segment));
     let (mut warnings, doubts) = warnings(request, campaign, &draft, before.as_ref(), notes);
     let auto = settings.approval == Approval::Auto && draft.planned() > 0;
+    if let Some(record) = known.filter(|record| record.status == PlanStatus::Draft) {
+        // The process that made it may have died before its rule approved it.
+        let record = if auto && doubts.is_empty() { approve_by_rule(request, record).await? } else { record };
+        return Ok(existing(&record, Vec::new()));
+    }
     if auto && !doubts.is_empty() {
         warnings.insert(0, format!("this campaign approves itself, but not this time: {}", doubts.join("; ")));
     }
@@ -422,10 +451,20 @@ async fn freeze(
     };
     tracing::info!(plan = %record.plan, in_segment = record.in_segment, planned = record.planned, "plan made");
     if auto && doubts.is_empty() {
-        let frozen = FrozenPlan::open(request.root, request.ledger, request.keys, &record.plan).await?;
-        record = request.ledger.approve(&record.plan, "auto", &record.hash, &frozen.assignments(), request.now).await?;
+        record = approve_by_rule(request, record).await?;
     }
     Ok(Made { summary: record.summary(), fresh: true, review: folder.join(frozen::REVIEW), warnings })
+}
+
+/// Whether planning the same content again changes anything: a draft may be due for its campaign's own approval, and what was superseded
+/// or has expired stands again.
+fn may_be_planned_again(record: &PlanRecord) -> bool {
+    matches!(record.status, PlanStatus::Draft | PlanStatus::Superseded | PlanStatus::Expired)
+}
+
+async fn approve_by_rule(request: &PlanRequest<'_>, record: PlanRecord) -> Result<PlanRecord, CampaignError> {
+    let frozen = FrozenPlan::open(request.root, request.ledger, request.keys, &record.plan).await?;
+    Ok(request.ledger.approve(&record.plan, "auto", &record.hash, &frozen.assignments(), request.now).await?)
 }
 
 /// What a person should look at before approving, and of it what keeps a campaign from approving itself.

@@ -15,8 +15,9 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use super::{gates::tests::as_of, *};
 use crate::{
     config::{Cap, Folder, Period, QuietHours},
+    diagnosis::Failure,
     lake::{Commit, Lake, LakeSettings},
-    ledger::{CustomerId, Ledger, LedgerSettings, MessageId, NewSuppression, PlanId, PlanStatus, PlanSummary, Scope},
+    ledger::{CustomerId, Ledger, LedgerSettings, MessageId, NewSuppression, PlanId, PlanStatus, PlanSummary, Scope, fixture},
     message::{Brand, Message},
     secret::{Keys, Secret},
 };
@@ -31,6 +32,7 @@ struct House {
     keys: Keys,
     brand: Brand,
     versions: BTreeMap<String, i64>,
+    stale: BTreeMap<String, Failure>,
     campaigns: Vec<Campaign>,
 }
 
@@ -189,7 +191,7 @@ impl House {
         let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
         let campaigns = Campaign::load_all(&Folder::new(root.path(), None, std::iter::empty())).unwrap();
         let keys = Keys::new(Secret::new("practice"));
-        let mut house = Self { root, lake, ledger, keys, brand: brand(), versions: BTreeMap::new(), campaigns };
+        let mut house = Self { root, lake, ledger, keys, brand: brand(), versions: BTreeMap::new(), stale: BTreeMap::new(), campaigns };
         house.fill("lapsed", segment(guests)).await;
         house.fill("at_risk", segment(&guests[..guests.len().min(5)])).await;
         house.fill("customers", customers(guests)).await;
@@ -214,6 +216,7 @@ impl House {
             only: Some("win-back"),
             lake: &self.lake,
             versions: &self.versions,
+            stale: &self.stale,
             ledger: &self.ledger,
             keys: &self.keys,
             brand: &self.brand,
@@ -309,7 +312,7 @@ async fn a_slot_is_planned_frozen_and_opens_again() {
     }
     assert!((3..25).contains(&excluded(&win_back.summary, "holdout")), "{:?}", win_back.summary);
     assert!(win_back.summary.plan.as_str().starts_with("win-back-20261122T010000Z-"));
-    assert_eq!(win_back.summary.expires_at, "2026-11-23T01:05:00Z");
+    assert_eq!(win_back.summary.expires_at, "2026-11-23T13:05:00Z");
 
     let frozen = house.open(&win_back.summary.plan).await.unwrap();
     assert_eq!(frozen.decisions().len(), 120);
@@ -503,6 +506,37 @@ async fn what_is_wrong_with_one_campaign_does_not_stop_the_others() {
 }
 
 #[tokio::test]
+async fn a_segment_of_another_night_is_not_planned_and_one_that_says_who_came_back_stops_all() {
+    let mut house = House::new(&guests(30)).await;
+    let typo = Failure::wrong(Diagnosis::new("sql_unknown_column", "there is no column `x`").in_file("sql/segments/lapsed.sql"));
+    house.stale.insert("lapsed".into(), typo);
+    let planned = plan_slot(PlanRequest { only: None, ..house.request() }).await.unwrap();
+    assert!(planned[0].outcome.is_ok(), "the others are planned");
+    let error = planned[1].outcome.as_ref().unwrap_err();
+    assert_eq!((error.diagnosis().code.as_str(), error.exit(), error.diagnosis().line), ("segment_stale", Exit::Wrong, Some(3)));
+    assert!(error.diagnosis().message.contains("there is no column `x`"), "{error}");
+    assert!(house.ledger.plans(Some("win-back")).await.unwrap().is_empty());
+
+    house.stale = BTreeMap::from([("orders".to_owned(), Failure::failed(Diagnosis::new("audit", "one row breaks it")))]);
+    let error = plan_slot(house.request()).await.unwrap_err();
+    assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("segment_stale", Exit::Failed));
+    assert!(error.diagnosis().hint.is_some());
+}
+
+#[tokio::test]
+async fn an_edit_taken_back_brings_back_its_plan() {
+    let house = House::new(&guests(30)).await;
+    let first = house.made(house.request()).await.summary.plan;
+    house.edit("jobs/campaigns/win-back/email.txt", "{{ greeting() }}", "{{ greeting() }}!");
+    let edited = house.made(house.request()).await.summary.plan;
+    house.edit("jobs/campaigns/win-back/email.txt", "{{ greeting() }}!", "{{ greeting() }}");
+    let again = house.made(house.request()).await;
+    assert_eq!((&again.summary.plan, again.summary.status), (&first, PlanStatus::Draft));
+    assert_eq!(house.ledger.plan(&edited).await.unwrap().unwrap().status, PlanStatus::Superseded);
+    approve(house.root.path(), &house.ledger, &house.keys, &first, "Mara", as_of()).await.unwrap();
+}
+
+#[tokio::test]
 async fn one_person_without_a_value_stays_out_and_many_stop_the_plan() {
     let mut guests = guests(60);
     guests[20].order = None;
@@ -620,6 +654,10 @@ async fn a_campaign_approves_itself_only_within_its_limits() {
     assert_eq!((first.summary.status, first.warnings), (PlanStatus::Approved, vec![]));
     let events = house.ledger.plan_events(&first.summary.plan).await.unwrap();
     assert_eq!(events.last().unwrap().by.as_deref(), Some("auto"));
+    // A process that died between the draft and its approval.
+    fixture::run(&house.ledger, "update plans set status = 'draft'").await;
+    let again = house.made(house.request()).await;
+    assert_eq!((again.fresh, again.summary.status), (false, PlanStatus::Approved));
 
     let house = House::new(&many).await;
     house.edit("jobs/campaigns/win-back/campaign.toml", "\"review\"", "\"auto\"");

@@ -26,19 +26,9 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     for table in &built.tables {
         let _ = writeln!(text, "{:<20} {:>10} rows {:>7.2} s  {}", table.name, table.rows, table.seconds, words(&table.outcome));
     }
-    if let Some(failure) = built.failures.first() {
-        if global.json() {
-            output::fail(global, &Failure::failed(failure.clone()));
-        } else {
-            output::print(global, &serde_json::json!({ "build": built.build, "as_of": built.as_of, "tables": built.tables }), text);
-            for failure in &built.failures {
-                output::fail(global, &Failure::failed(failure.clone()));
-            }
-        }
-        return Ok(Exit::Failed);
-    }
-    output::print(global, &serde_json::json!({ "build": built.build, "as_of": built.as_of, "tables": built.tables }), text);
-    Ok(Exit::Done)
+    let document = serde_json::json!({ "build": built.build, "as_of": built.as_of, "tables": built.tables });
+    output::print_with(global, &document, text, &built.failures);
+    Ok(Exit::of(&built.failures).unwrap_or(Exit::Done))
 }
 
 fn words(outcome: &Outcome) -> String {

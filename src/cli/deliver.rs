@@ -28,21 +28,26 @@ pub(super) struct Args {
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let house = global.house().await?;
     super::serve::on_signal(&house);
+    let options = Options { first: args.first, allow_replay: args.allow_replay };
     let Some(plan) = args.plan else {
-        let accounts = job::deliver_approved(&house, Deliverable::Approved, args.first).await?;
+        let delivered = job::deliver_approved(&house, Deliverable::Approved, options).await?;
+        let (accounts, failures) = (delivered.accounts, delivered.failures);
         let mut text = String::new();
         for account in &accounts {
             let _ = writeln!(text, "{}: {}", account.plan, sentence(account));
         }
-        if accounts.is_empty() {
+        if accounts.is_empty() && failures.is_empty() {
             text.push_str("No approved plan is waiting.");
         }
-        let exit = accounts.iter().map(Account::exit).find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done);
-        output::print(global, &accounts, text);
-        return Ok(exit);
+        let partly = accounts.iter().map(Account::exit).find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done);
+        match failures.is_empty() {
+            true => output::print(global, &accounts, text),
+            false => output::print_with(global, &serde_json::json!({ "delivered": accounts }), text, &failures),
+        }
+        return Ok(Exit::of(&failures).unwrap_or(partly));
     };
     let summary = super::plan::find(&house, &plan).await?;
-    let account = job::deliver(&house, &summary.plan, Options { first: args.first, allow_replay: args.allow_replay }).await?;
+    let account = job::deliver(&house, &summary.plan, options).await?;
     output::print(global, &account, sentence(&account));
     Ok(account.exit())
 }

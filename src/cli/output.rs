@@ -11,7 +11,7 @@ use miette::{Diagnostic, GraphicalReportHandler, LabeledSpan, NamedSource};
 use serde::Serialize;
 
 use super::global::Global;
-use crate::diagnosis::{Diagnosis, Failure};
+use crate::diagnosis::{Diagnosis, Exit, Failure};
 
 /// Prints the result: one JSON document, or words for people.
 pub(super) fn print(global: &Global, json: &impl Serialize, text: impl Display) {
@@ -23,6 +23,24 @@ pub(super) fn print(global: &Global, json: &impl Serialize, text: impl Display) 
             say(text.trim_end());
         }
     }
+}
+
+/// Prints a result that may not be whole: in JSON the one document has the first failure as `error` and all of them as `errors`; people
+/// read what was done, and on stderr what was not.
+pub(super) fn print_with(global: &Global, json: &impl Serialize, text: impl Display, failures: &[Failure]) {
+    if !global.json() {
+        print(global, json, text);
+        failures.iter().for_each(|failure| fail(global, failure));
+        return;
+    }
+    let mut document = serde_json::to_value(json).unwrap_or_default();
+    // The one that gives the exit code its number is told first.
+    let chief = failures.iter().find(|failure| Some(failure.exit) == Exit::of(failures)).or(failures.first());
+    if let (Some(chief), Some(fields)) = (chief, document.as_object_mut()) {
+        fields.insert("error".to_owned(), serde_json::json!(chief.diagnosis));
+        fields.insert("errors".to_owned(), failures.iter().map(|failure| serde_json::json!(failure.diagnosis)).collect());
+    }
+    print(global, &document, "");
 }
 
 /// Writes a line to stdout. A reader who has closed the pipe (`| head`) has seen enough; that is no failure.

@@ -7,7 +7,7 @@ use crate::{
     campaign,
     diagnosis::{Diagnosis, Exit, Failure},
     job::{self, House, Moment, Step},
-    ledger::{self, PlanRecord, PlanStatus, PlanSummary},
+    ledger::{self, PlanStatus, PlanSummary},
 };
 
 #[derive(Debug, clap::Args)]
@@ -53,10 +53,11 @@ pub(super) struct RejectArgs {
     why: String,
 }
 
-/// The plan as the ledger has it.
+/// The plan as it is now.
 pub(super) async fn find(house: &House, plan: &str) -> Result<PlanSummary, Failure> {
     let id = ledger::PlanId::new(plan);
-    house.ledger.plan(&id).await?.map(|record| record.summary()).ok_or_else(|| {
+    let now = house.project.clock().now();
+    house.ledger.plan(&id).await?.map(|record| record.at(now).summary()).ok_or_else(|| {
         Failure::wrong(Diagnosis::new("unknown_plan", format!("there is no plan `{plan}`")).hint("`perennial plans` lists them"))
     })
 }
@@ -88,12 +89,13 @@ pub(super) async fn plan(global: &Global, args: PlanArgs) -> Result<Exit, Failur
     }
     let _ = writeln!(text, "  {}", page(&house, &summary.plan).display());
     output::print(global, &summary, text);
-    Ok(Exit::Done)
+    Ok(if planned.expired.is_empty() { Exit::Done } else { Exit::Partly })
 }
 
 pub(super) async fn list(global: &Global, args: PlansArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
-    let mut plans: Vec<PlanSummary> = house.ledger.plans(None).await?.iter().map(PlanRecord::summary).collect();
+    let now = house.project.clock().now();
+    let mut plans: Vec<PlanSummary> = house.ledger.plans(None).await?.into_iter().map(|record| record.at(now).summary()).collect();
     if !args.all && !global.json() {
         plans.retain(|plan| matches!(plan.status, PlanStatus::Draft | PlanStatus::Approved | PlanStatus::Delivering | PlanStatus::Held));
     }

@@ -27,16 +27,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let job = find(&house, &args.job)?;
     let moment = Moment::of(&house.project, Some(&job), Step::Plan, args.as_of.as_deref())?;
     let outcome = job::run(&house, &job, moment, args.deliver, global.progress()).await?;
-    for failure in &outcome.failures {
-        if !global.json() {
-            output::fail(global, failure);
-        }
-    }
-    if let (true, Some(failure)) = (global.json(), outcome.failures.first()) {
-        output::fail(global, failure);
-        return Ok(outcome.exit());
-    }
-    output::print(global, &outcome, text(&house, &outcome).await?);
+    output::print_with(global, &outcome, text(&house, &outcome).await?, &outcome.failures);
     Ok(outcome.exit())
 }
 
@@ -60,7 +51,8 @@ async fn text(house: &House, outcome: &RunOutcome) -> Result<String, Failure> {
         let _ = writeln!(text, "  pulled {rows} rows from {} streams", outcome.pulled.len());
     }
     for account in &outcome.delivered {
-        let _ = writeln!(text, "  delivered {}: {}", account.plan, super::deliver::sentence(account));
+        let what = if account.total.expired == account.total.planned { "too late for" } else { "delivered" };
+        let _ = writeln!(text, "  {what} {}: {}", account.plan, super::deliver::sentence(account));
     }
     if outcome.plans.is_empty() {
         return Ok(text);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{global::Global, output};
 use crate::{
     diagnosis::{Exit, Failure},
-    job::Job,
+    job::{self, Job},
     ledger::{PullRecord, RunRecord, RunStatus, Unknown},
 };
 
@@ -40,14 +40,14 @@ struct JobStatus {
 pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let now = house.project.clock().now();
-    let runs = house.ledger.runs(1000).await?;
+    let runs = job::runs(&house, 1000).await?;
     let jobs: Vec<JobStatus> = Job::load_all(house.project.folder())?
         .into_iter()
         .map(|job| JobStatus { next: job.schedule.next(now), last: runs.iter().find(|run| run.job == job.name).cloned(), job: job.name })
         .collect();
     let streams = house.ledger.last_pulls().await?;
     let unknown = house.ledger.unknowns().await?;
-    let failed = jobs.iter().any(|job| job.last.as_ref().is_some_and(|run| run.status == RunStatus::Failed))
+    let failed = jobs.iter().any(|job| job.last.as_ref().is_some_and(|run| matches!(run.status, RunStatus::Failed | RunStatus::Died)))
         || streams.iter().any(|stream| stream.error.is_some());
     let mut text = String::new();
     for job in &jobs {
@@ -57,7 +57,10 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
                 "last {} as of {}: {}",
                 run.started_at.format("%F %H:%M UTC"),
                 run.as_of.format("%F %H:%M"),
-                run.error.as_deref().unwrap_or(run.status.as_str())
+                match run.status {
+                    RunStatus::Died => "died: its process was killed before it ended; run it again",
+                    _ => run.error.as_deref().unwrap_or(run.status.as_str()),
+                }
             ),
         };
         let next = job.next.map_or_else(|| "never".to_owned(), |next| next.format("%F %H:%M UTC").to_string());
@@ -81,7 +84,7 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
 
 pub(super) async fn history(global: &Global, args: HistoryArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
-    let runs = house.ledger.runs(args.last).await?;
+    let runs = job::runs(&house, args.last).await?;
     let mut text = String::new();
     for run in &runs {
         let seconds = run.finished_at.map(|end| (end - run.started_at).num_seconds());

@@ -135,11 +135,19 @@ async fn the_outbox_holds_exactly_the_planned_messages_and_a_second_run_adds_non
     let again = world.deliver().await.unwrap();
     assert_eq!((again.total, again.this_run, again.exit()), (account.total, ThisRun::default(), Exit::Done));
     assert_eq!(world.outbox(), expected);
-    let told = world.ledger().told(&[MessageId::new("0007@fernwood.example"), MessageId::new("x@y")]).await.unwrap();
-    assert_eq!(told.len(), 1);
+    let heard = world.ledger().heard_since(at("2026-11-22T08:00:00Z"), None, at("2026-11-23T01:00:00Z")).await.unwrap();
+    assert_eq!(heard.len(), 100);
     let text = std::fs::read_to_string(world.root.path().join("data/outbox/0007@fernwood.example.eml")).unwrap();
     let token = text.split("/u/").nth(1).unwrap().split('>').next().unwrap();
     assert_eq!(Token::verify(&world.context.keys, token).unwrap().customer_id, CustomerId::new("p7"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_for_nobody_is_delivered_at_once() {
+    let world = World::new(vec![], "").await;
+    let account = world.deliver().await.unwrap();
+    assert_eq!((account.total.planned, account.exit()), (0, Exit::Done));
+    assert_eq!(world.status().await, "delivered", "it stands in no later plan's way");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -507,7 +515,8 @@ async fn an_answer_that_never_comes_is_unknown_listed_and_never_sent_again() {
     let id = unknown[0].message_id.clone();
     let now = world.clock.now();
     assert_eq!(world.ledger().resolve_unknown(&id, Verdict::NotSent, "Mara", now).await.unwrap(), Some(State::Cancelled));
-    assert!(world.ledger().told(std::slice::from_ref(&id)).await.unwrap().is_empty(), "a later plan may tell it");
+    let told = world.ledger().told_before("win-back", at("2026-11-23T01:00:00Z")).await.unwrap();
+    assert!(told.messages.len() == 39 && !told.messages.contains(id), "a later plan may tell it");
     assert_eq!(world.ledger().resolve_unknown(&id, Verdict::Accepted, "Mara", now).await.unwrap(), None);
     assert_eq!(fixture::number(world.ledger(), "select count(*) from events where kind = 'resolved'").await, 1);
 }

@@ -1,11 +1,19 @@
 //! One process a job: an operating-system lock that goes with the process, however it ends.
 
-use std::fs::File;
+use std::{
+    fs::{File, TryLockError},
+    path::PathBuf,
+    time::Duration,
+};
 
 use crate::{
     diagnosis::{Diagnosis, Exit, Failure},
     project::Project,
 };
+
+/// How often a lock that is held is asked for, and the pause between: whoever only looks holds it for a moment.
+const ASKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held while a job runs.
 #[derive(Debug)]
@@ -13,8 +21,7 @@ pub(crate) struct JobLock(#[allow(dead_code, reason = "the lock lives as long as
 
 impl JobLock {
     /// Takes the lock of `job`.
-    pub(crate) fn take(project: &Project, job: &str) -> Result<Self, Failure> {
-        let folder = project.root().join("data/.locks");
+    pub(crate) async fn take(project: &Project, job: &str) -> Result<Self, Failure> {
         let unwritable = |error: std::io::Error| {
             Failure::failed(
                 Diagnosis::new("data_folder", format!("the data folder cannot be written: {error}"))
@@ -22,18 +29,36 @@ impl JobLock {
                     .hint("let the program's user write to the project's `data` folder; nothing was lost"),
             )
         };
-        std::fs::create_dir_all(&folder).map_err(unwritable)?;
-        let file = File::options().create(true).truncate(false).write(true).open(folder.join(format!("{job}.lock"))).map_err(unwritable)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(std::fs::TryLockError::WouldBlock) => Err(Failure {
-                exit: Exit::Busy,
-                diagnosis: Box::new(
-                    Diagnosis::new("busy", format!("another process is running the job `{job}`"))
-                        .hint("wait until it has finished; `perennial status` shows it"),
-                ),
-            }),
-            Err(std::fs::TryLockError::Error(error)) => Err(unwritable(error)),
+        let path = path(project, job);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(unwritable)?;
+        }
+        let file = File::options().create(true).truncate(false).write(true).open(path).map_err(unwritable)?;
+        for _ in 0..ASKS {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(file)),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
+                Err(TryLockError::Error(error)) => return Err(unwritable(error)),
+            }
+        }
+        Err(Failure {
+            exit: Exit::Busy,
+            diagnosis: Box::new(
+                Diagnosis::new("busy", format!("another process is running the job `{job}`"))
+                    .hint("wait until it has finished; `perennial status` shows it"),
+            ),
+        })
+    }
+
+    /// Whether no process runs `job`. Where that cannot be found out, one may.
+    pub(crate) fn is_free(project: &Project, job: &str) -> bool {
+        match File::open(path(project, job)) {
+            Ok(file) => file.try_lock_shared().is_ok(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         }
     }
+}
+
+fn path(project: &Project, job: &str) -> PathBuf {
+    project.root().join("data/.locks").join(format!("{job}.lock"))
 }

@@ -7,6 +7,7 @@
 //! | `steps.rs` | pull, build, plan, deliver, tidy, each on its own; the commands use them too |
 //! | `person.rs` | whom an id names that somebody typed |
 //! | `post.rs` | a frozen plan in the shape delivery takes |
+//! | `lock.rs` | one process a job |
 //! | `run.rs` | one job once |
 //! | `serve.rs` | every job on its schedule, until told to stop |
 
@@ -19,12 +20,15 @@ mod serve;
 mod settings;
 mod steps;
 
+#[cfg(test)]
+mod tests;
+
 pub use moment::Moment;
 pub use person::unknown_person;
-pub use run::{RunOutcome, run};
+pub use run::{RunOutcome, run, runs};
 pub use serve::keep_schedule;
 pub use settings::{Job, Step};
-pub use steps::{Deliverable, PlannedSlot, Tidied, build, deliver, deliver_approved, plan, pull, tidy};
+pub use steps::{Deliverable, Delivered, PlannedSlot, Tidied, build, deliver, deliver_approved, plan, pull, tidy};
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! A run's logical time: which `as_of` it has, and whether that is the live slot or a replay.
 
-use chrono::{DateTime, Days, NaiveDate, TimeZone, Timelike, Utc};
+use chrono::{DateTime, NaiveDate, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
 use super::settings::{Job, Step};
@@ -16,6 +16,8 @@ pub struct Moment {
     pub as_of: DateTime<Utc>,
     /// Whether it is another time than the live slot: then everything is built into scratch.
     pub replay: bool,
+    /// Whether it is later than the live slot.
+    pub ahead: bool,
 }
 
 impl Moment {
@@ -39,32 +41,43 @@ impl Moment {
             job.and_then(|job| job.schedule.latest_due(now)).unwrap_or_else(|| start_of(now.with_timezone(&zone).date_naive(), zone));
         let as_of = match asked {
             None => live,
-            Some(text) => read(text, now, zone, job).ok_or_else(|| {
-                Failure::wrong(
-                    Diagnosis::new("as_of", format!("`{text}` is not a time"))
-                        .hint("write `2026-11-22T01:00:00Z`, a date such as `2026-11-22`, `today` or `yesterday`"),
-                )
-            })?,
+            Some(text) => read(text, now, live, job.map_or(zone, |job| job.schedule.zone()), job)?,
         };
-        Ok(Self { as_of, replay: as_of != live })
+        Ok(Self { as_of, replay: as_of != live, ahead: as_of > live })
     }
 }
 
-fn read(text: &str, now: DateTime<Utc>, zone: Tz, job: Option<&Job>) -> Option<DateTime<Utc>> {
+/// What a person wrote behind `--as-of`. A day stands for its last slot, today for the slot that is live; only an instant may lie ahead.
+fn read(text: &str, now: DateTime<Utc>, live: DateTime<Utc>, zone: Tz, job: Option<&Job>) -> Result<DateTime<Utc>, Failure> {
+    let refused = |message: String, hint: String| Failure::wrong(Diagnosis::new("as_of", message).hint(hint));
+    let no_time = || {
+        refused(
+            format!("`{text}` is not a time"),
+            "write `2026-11-22T01:00:00Z`, a date such as `2026-11-22`, `today` or `yesterday`".to_owned(),
+        )
+    };
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         // A logical time is whole seconds, as plans and folders name it.
-        return at.to_utc().with_nanosecond(0);
+        return at.to_utc().with_nanosecond(0).ok_or_else(no_time);
     }
+    let today = now.with_timezone(&zone).date_naive();
     let day = match text {
-        "today" => now.with_timezone(&zone).date_naive(),
-        "yesterday" => now.with_timezone(&zone).date_naive().checked_sub_days(Days::new(1))?,
-        _ => text.parse::<NaiveDate>().ok()?,
+        "today" => Some(today),
+        "yesterday" => today.pred_opt(),
+        _ => text.parse::<NaiveDate>().ok(),
     };
-    job.and_then(|job| job.slot_on(day)).or_else(|| Some(start_of(day, zone)))
+    let day = day.ok_or_else(no_time)?;
+    if day > today {
+        return Err(refused(format!("`{day}` has not come yet"), format!("name the instant if you mean it: `{day}T01:00:00Z`")));
+    }
+    if day == today {
+        return Ok(live);
+    }
+    Ok(job.and_then(|job| job.slot_on(day)).unwrap_or_else(|| start_of(day, zone)))
 }
 
 /// The first instant of a day; where the clocks skip midnight, the first that exists.
-fn start_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
+pub(super) fn start_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
     (0..24)
         .filter_map(|hour| day.and_hms_opt(hour, 0, 0))
         .find_map(|midnight| zone.from_local_datetime(&midnight).earliest())

@@ -1,13 +1,17 @@
 //! Every job on its schedule, until told to stop.
 
-use super::{House, Job, Moment, run};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{House, Job, Moment, lock::JobLock, run};
 use crate::{
-    diagnosis::{Diagnosis, Failure},
+    diagnosis::{Diagnosis, Exit, Failure},
     ledger::{RunStatus, SlotStatus},
     schedule::Waker,
     source::Progress,
 };
-use chrono::{DateTime, Utc};
+
+/// How long after a slot was taken it may be taken again: what was in its way is given time to pass.
+const AGAIN_AFTER: TimeDelta = TimeDelta::minutes(1);
 
 /// Runs due slots, each once, one after the other, until the house is asked to stop; a run under way ends at its next step.
 ///
@@ -37,30 +41,45 @@ pub async fn keep_schedule(house: &House, jobs: &[Job]) -> Result<(), Failure> {
     waker.stop().await.map_err(refused)
 }
 
-async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>) -> Result<(), Failure> {
+/// Runs what is due of one job, and what was interrupted: by SIGTERM, by a kill, or by another process that held the job or the lake.
+pub(super) async fn run_due(house: &House, job: &Job, begun: DateTime<Utc>) -> Result<(), Failure> {
     let now = house.project.clock().now();
     // A job that has never run looks back only to when this process began: no old slot is owed to anyone.
     let last = house.ledger.last_slot(&job.name).await?.unwrap_or(begun);
-    let due = job.schedule.due(last, now, job.catch_up, job.deadline);
+    let mut interrupted = house.ledger.open_slots(&job.name).await?;
+    interrupted.retain(|_, claimed_at| *claimed_at + AGAIN_AFTER <= now);
+    if !interrupted.is_empty() && !JobLock::is_free(&house.project, &job.name) {
+        interrupted.clear();
+    }
+    let due = job.schedule.due(last, now, interrupted.keys().copied(), job.catch_up, job.deadline);
+    let claim = async |slot: DateTime<Utc>| match interrupted.get(&slot) {
+        Some(claimed_at) => house.ledger.claim_slot_again(&job.name, slot, *claimed_at, now).await,
+        None => house.ledger.claim_slot(&job.name, slot, now).await,
+    };
     for slot in due.missed {
-        if house.ledger.claim_slot(&job.name, slot, now).await? {
+        if claim(slot).await? {
             house.ledger.slot_done(&job.name, slot, None, SlotStatus::Missed, now).await?;
             tracing::warn!(job = job.name, slot = %slot.format("%FT%TZ"), "this slot passed while nothing was running");
         }
     }
     for slot in due.run {
-        if house.stop.is_cancelled() || !house.ledger.claim_slot(&job.name, slot, now).await? {
+        if house.stop.is_cancelled() || !claim(slot).await? {
             continue;
         }
-        let moment = Moment { as_of: slot, replay: job.schedule.latest_due(now) != Some(slot) };
+        let live = job.schedule.latest_due(now);
+        let moment = Moment { as_of: slot, replay: live != Some(slot), ahead: false };
         match run(house, job, moment, job.deliver, Progress::lines()).await {
             Ok(outcome) => {
                 for failure in &outcome.failures {
                     log(job, failure, "a part of the run failed");
                 }
+                if outcome.is_interrupted() {
+                    continue;
+                }
                 let status = if outcome.status == RunStatus::Done { SlotStatus::Done } else { SlotStatus::Failed };
                 house.ledger.slot_done(&job.name, slot, Some(&outcome.run), status, now).await?;
             }
+            Err(failure) if failure.exit == Exit::Busy => return Err(failure),
             Err(failure) => {
                 house.ledger.slot_done(&job.name, slot, None, SlotStatus::Failed, now).await?;
                 return Err(failure);

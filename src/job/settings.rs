@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Deserialize;
 
+use super::moment::start_of;
 use crate::{
     config::{ConfigError, Folder, Period, locate},
     diagnosis::{Diagnose, Finding},
@@ -109,9 +110,9 @@ impl Job {
     /// The job's last slot on a day of its own calendar.
     #[must_use]
     pub fn slot_on(&self, day: NaiveDate) -> Option<DateTime<Utc>> {
-        let midnight = day.and_hms_opt(0, 0, 0)?;
-        let start = self.schedule.zone().from_local_datetime(&midnight).earliest()?.to_utc();
-        self.schedule.between(start - TimeDelta::seconds(1), start + TimeDelta::hours(23)).pop()
+        let zone = self.schedule.zone();
+        let second = TimeDelta::seconds(1);
+        self.schedule.between(start_of(day, zone) - second, start_of(day.succ_opt()?, zone) - second).pop()
     }
 }
 

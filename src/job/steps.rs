@@ -15,7 +15,7 @@ use super::{House, Moment, post};
 use crate::{
     campaign::{FrozenPlan, Limits, PlanRequest, plan_slot},
     config::Period,
-    delivery::{self, Account, DeliverySettings, Options},
+    delivery::{self, Account, DeliverySettings, Options, ThisRun},
     diagnosis::{Diagnosis, Failure},
     lake::Lake,
     ledger::{PlanId, PlanStatus, PlanSummary},
@@ -106,16 +106,25 @@ pub async fn build(house: &House, moment: Moment, only: &[String], run: Option<&
     Ok(built)
 }
 
+/// Whether there is a raw table of every stream.
+pub(super) async fn has_been_pulled(house: &House) -> Result<bool, Failure> {
+    let there = house.lake.tables().await?;
+    Ok(house.sources.iter().flat_map(Source::streams).all(|stream| there.contains(&stream.table())))
+}
+
 /// The plans of a slot, and what kept others from being made.
 #[derive(Debug)]
 pub struct PlannedSlot {
     /// The plans that stand.
     pub plans: Vec<PlanSummary>,
+    /// The accounts of plans whose time ran out before they were sent.
+    pub expired: Vec<Account>,
     /// Campaigns that could not be planned.
     pub failures: Vec<Failure>,
 }
 
-/// Plans the slot's campaigns, or one of them, on the tables `built` just made (without it: on the published ones).
+/// Plans the slot's campaigns, or one of them, on the tables `built` just made (without it: on the published ones). A campaign whose
+/// segment is not of this slot is not planned.
 ///
 /// # Errors
 /// Where none can be planned.
@@ -127,11 +136,16 @@ pub async fn plan(
     built: Option<&Built>,
 ) -> Result<PlannedSlot, Failure> {
     let scratch = scratch(house, moment)?;
-    let versions: BTreeMap<String, i64> = match (&scratch, built) {
-        (_, Some(built)) => built.versions.clone(),
-        (None, None) => house.ledger.published().await?,
-        (Some(_), None) => build(house, moment, &[], run).await?.versions,
+    let (versions, stale) = match (&scratch, built) {
+        (_, Some(built)) => (built.versions.clone(), built.stale.clone()),
+        (None, None) => (house.ledger.published().await?, published_before(house, moment).await?),
+        (Some(_), None) => {
+            let built = build(house, moment, &[], run).await?;
+            (built.versions, built.stale)
+        }
     };
+    let now = house.project.clock().now();
+    let expired = close_expired(house, now).await?;
     let deployment = house.project.deployment();
     let planned = plan_slot(PlanRequest {
         root: house.project.root(),
@@ -139,11 +153,12 @@ pub async fn plan(
         only,
         lake: scratch.as_ref().unwrap_or(&house.lake),
         versions: &versions,
+        stale: &stale,
         ledger: &house.ledger,
         keys: house.project.keys(),
         brand: &deployment.brand,
         as_of: moment.as_of,
-        now: house.project.clock().now(),
+        now,
         replay: moment.replay,
         run,
         limits: limits(&deployment.delivery),
@@ -151,7 +166,7 @@ pub async fn plan(
         public_url: deployment.delivery.public_url.as_deref().unwrap_or_default(),
     })
     .await?;
-    let mut slot = PlannedSlot { plans: Vec::new(), failures: Vec::new() };
+    let mut slot = PlannedSlot { plans: Vec::new(), expired, failures: Vec::new() };
     for one in planned {
         match one.outcome {
             Ok(made) => {
@@ -166,6 +181,30 @@ pub async fn plan(
     Ok(slot)
 }
 
+/// The published tables that were made for another time than the moment's.
+async fn published_before(house: &House, moment: Moment) -> Result<BTreeMap<String, Failure>, Failure> {
+    let mut times = house.ledger.published_as_of().await?;
+    times.retain(|_, as_of| *as_of != moment.as_of);
+    let told = |as_of: DateTime<Utc>| {
+        let (built, wanted) = (as_of.format("%F %H:%M UTC"), moment.as_of.format("%F %H:%M UTC"));
+        let diagnosis = Diagnosis::new("not_built_for_slot", format!("it was built as of {built}, the slot is {wanted}"));
+        Failure::failed(diagnosis.hint("run the job that builds, or `perennial build`, first"))
+    };
+    Ok(times.into_iter().map(|(table, as_of)| (table, told(as_of))).collect())
+}
+
+/// Closes what nobody decided about or delivered in time, and accounts for the people who waited in vain.
+async fn close_expired(house: &House, now: DateTime<Utc>) -> Result<Vec<Account>, Failure> {
+    house.ledger.expire_drafts(now).await?;
+    let mut accounts = Vec::new();
+    for (plan, expired) in house.ledger.close_expired(now).await? {
+        tracing::warn!(%plan, expired, "an approved plan's time ran out before it was sent");
+        let total = house.ledger.tally(&plan).await?;
+        accounts.push(Account { plan, total, this_run: ThisRun { expired, ..ThisRun::default() }, unknown_elsewhere: 0, seconds: 0.0 });
+    }
+    Ok(accounts)
+}
+
 /// The deployment's limits, as planning knows them.
 fn limits(settings: &DeliverySettings) -> Limits {
     let policy = &settings.policy;
@@ -175,46 +214,75 @@ fn limits(settings: &DeliverySettings) -> Limits {
 /// Which plans a run may deliver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deliverable {
-    /// Every approved plan that has not expired.
+    /// Every approved plan that has not expired, and every delivery that was begun.
     Approved,
-    /// Only those made just now that their campaign's own rule approved.
-    ApprovedByRule,
+    /// Only those that their campaign's own rule approved since then.
+    ApprovedByRule(DateTime<Utc>),
 }
 
-/// Delivers every plan that may go out, one after the other, the oldest first.
+/// What became of the plans that could go out.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// The account of each that was delivered, and of each that expired before it could be.
+    pub accounts: Vec<Account>,
+    /// Why others could not be delivered.
+    pub failures: Vec<Failure>,
+}
+
+/// Delivers every plan that may go out, one after the other, the oldest first. What keeps one from going out stops no other.
 ///
 /// # Errors
-/// Where one cannot be delivered at all; the others are tried first.
-pub async fn deliver_approved(house: &House, which: Deliverable, first: Option<usize>) -> Result<Vec<Account>, Failure> {
-    let mut accounts = Vec::new();
-    let mut failed = None;
-    for plan in deliverable(house, which).await? {
-        match deliver(house, &plan, Options { first, allow_replay: false }).await {
-            Ok(account) => accounts.push(account),
+/// Where the ledger cannot say which plans there are.
+pub async fn deliver_approved(house: &House, which: Deliverable, options: Options) -> Result<Delivered, Failure> {
+    let now = house.project.clock().now();
+    let mut expired = match which {
+        Deliverable::Approved => close_expired(house, now).await?,
+        Deliverable::ApprovedByRule(_) => Vec::new(),
+    };
+    let mut delivered = Delivered::default();
+    for plan in deliverable(house, which, options.allow_replay, now).await? {
+        if house.stop.is_cancelled() {
+            break;
+        }
+        match deliver(house, &plan, options).await {
+            Ok(mut account) => {
+                // Its process died with messages in hand, and then its time ran out.
+                if let Some(at) = expired.iter().position(|other| other.plan == plan) {
+                    account.this_run.expired += expired.swap_remove(at).this_run.expired;
+                }
+                delivered.accounts.push(account);
+            }
             Err(failure) => {
-                tracing::error!(%plan, %failure, "the plan could not be delivered");
-                failed.get_or_insert(failure);
+                tracing::error!(%plan, code = failure.diagnosis.code, "the plan could not be delivered");
+                delivered.failures.push(failure);
             }
         }
     }
-    failed.map_or(Ok(accounts), Err)
+    delivered.accounts.extend(expired);
+    Ok(delivered)
 }
 
-async fn deliverable(house: &House, which: Deliverable) -> Result<Vec<PlanId>, Failure> {
-    let now = house.project.clock().now();
+async fn deliverable(house: &House, which: Deliverable, allow_replay: bool, now: DateTime<Utc>) -> Result<Vec<PlanId>, Failure> {
     let mut plans = Vec::new();
     for record in house.ledger.plans(None).await?.into_iter().rev() {
-        let open = matches!(record.status, PlanStatus::Approved | PlanStatus::Delivering) && !record.replay && record.expires_at > now;
-        if !open {
+        // Whoever still waits in a delivery that was begun must be accounted for, also when its time is over.
+        let open = match record.status {
+            PlanStatus::Approved => record.expires_at > now,
+            PlanStatus::Delivering => true,
+            _ => false,
+        };
+        if !open || (record.replay && !allow_replay) {
             continue;
         }
-        let by_rule = || async {
-            let events = house.ledger.plan_events(&record.plan).await?;
-            Ok::<bool, Failure>(
-                events.iter().rfind(|event| event.what == "approved").is_some_and(|event| event.by.as_deref() == Some("auto")),
-            )
+        let wanted = match which {
+            Deliverable::Approved => true,
+            Deliverable::ApprovedByRule(since) => {
+                let events = house.ledger.plan_events(&record.plan).await?;
+                let approval = events.iter().rfind(|event| event.what == "approved");
+                approval.is_some_and(|event| event.by.as_deref() == Some("auto") && event.at >= since)
+            }
         };
-        if which == Deliverable::Approved || by_rule().await? {
+        if wanted {
             plans.push(record.plan);
         }
     }

@@ -35,25 +35,12 @@ pub struct Publication<'a> {
     pub as_of: DateTime<Utc>,
     /// The present instant.
     pub now: DateTime<Utc>,
-    /// The raw tables it read and the tables readers see from now on; other published tables stay.
+    /// The raw tables it read, and the tables it made or found unchanged: readers see them from now on.
     pub tables: &'a [PublishedTable],
+    /// What readers see beside them: it could not be made anew, or nobody asked for it. It stays as the build that made it left it.
+    pub kept: &'a [PublishedTable],
     /// Everyone's present state; none where this build did not look at it.
     pub contact_state: Option<FreshContactState>,
-}
-
-/// One build, as `history` shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildRecord {
-    /// Its name.
-    pub build: String,
-    /// The run it belonged to.
-    pub run: Option<String>,
-    /// The logical time.
-    pub as_of: DateTime<Utc>,
-    /// When it became visible.
-    pub published_at: DateTime<Utc>,
-    /// How many tables it stood on, raw tables not counted.
-    pub tables: u64,
 }
 
 /// What delivery must know about a person at the moment of sending.
@@ -159,6 +146,17 @@ impl Ledger {
         Ok(rows.into_iter().collect())
     }
 
+    /// The logical time of the build that made each table readers see.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn published_as_of(&self) -> Result<BTreeMap<String, DateTime<Utc>>, LedgerError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as("select p.table_name, b.as_of from published p join builds b on b.build = p.build")
+            .fetch_all(self.pool())
+            .await?;
+        rows.into_iter().map(|(table, as_of)| Ok((table, instant(as_of)?))).collect()
+    }
+
     /// The published tables with what they were made from.
     ///
     /// # Errors
@@ -187,7 +185,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses; then nothing of it is visible.
     pub async fn publish(&self, publication: Publication<'_>) -> Result<String, LedgerError> {
-        let Publication { run, as_of, now, tables, contact_state } = publication;
+        let Publication { run, as_of, now, tables, kept, contact_state } = publication;
         let mut connection = match contact_state {
             Some(FreshContactState { connection, .. }) => (connection, true),
             None => (self.pool().acquire().await?, false),
@@ -202,7 +200,7 @@ impl Ledger {
             .bind(micros(now))
             .execute(&mut *write)
             .await?;
-        for table in tables {
+        for (table, made) in tables.iter().map(|table| (table, true)).chain(kept.iter().map(|table| (table, false))) {
             sqlx::query("insert into build_tables (build, table_name, kind, version, rows, fingerprint) values (?, ?, ?, ?, ?, ?)")
                 .bind(&build)
                 .bind(&table.name)
@@ -212,7 +210,7 @@ impl Ledger {
                 .bind(&table.fingerprint)
                 .execute(&mut *write)
                 .await?;
-            if table.kind != "raw" {
+            if made && table.kind != "raw" {
                 sqlx::query(
                     "insert into published (table_name, version, build) values (?, ?, ?) \
                      on conflict (table_name) do update set version = excluded.version, build = excluded.build",
@@ -300,39 +298,6 @@ impl Ledger {
         let row: Option<(i64, i64)> =
             sqlx::query_as("select published_at, as_of from contact_state_published where one = 1").fetch_optional(self.pool()).await?;
         row.map(|(published_at, as_of)| Ok((instant(published_at)?, instant(as_of)?))).transpose()
-    }
-
-    /// The latest builds, newest first.
-    ///
-    /// # Errors
-    /// Where the ledger refuses.
-    pub async fn last_builds(&self, count: u32) -> Result<Vec<BuildRecord>, LedgerError> {
-        let rows = sqlx::query(
-            "select b.build, b.run, b.as_of, b.published_at, \
-             (select count(*) from build_tables t where t.build = b.build and t.kind <> 'raw') \
-             from builds b order by b.rowid desc limit ?",
-        );
-        let mut builds = Vec::new();
-        for row in rows.bind(count).fetch_all(self.pool()).await? {
-            builds.push(BuildRecord {
-                build: row.try_get(0)?,
-                run: row.try_get(1)?,
-                as_of: instant(row.try_get(2)?)?,
-                published_at: instant(row.try_get(3)?)?,
-                tables: row.try_get::<i64, _>(4)?.unsigned_abs(),
-            });
-        }
-        Ok(builds)
-    }
-
-    /// The tables a build stood on, raw tables included; nothing where no such build is remembered.
-    ///
-    /// # Errors
-    /// Where the ledger refuses.
-    pub async fn build_versions(&self, build: &str) -> Result<BTreeMap<String, i64>, LedgerError> {
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as("select table_name, version from build_tables where build = ?").bind(build).fetch_all(self.pool()).await?;
-        Ok(rows.into_iter().collect())
     }
 
     /// The versions of a table that builds published, newest first, each with the logical time of the first build that published it.
@@ -473,7 +438,7 @@ async fn replace_contact_state(write: &mut sqlx::Transaction<'_, Sqlite>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::LedgerSettings;
+    use crate::ledger::{LedgerSettings, fixture};
 
     async fn ledger() -> (tempfile::TempDir, Ledger) {
         let folder = tempfile::tempdir().unwrap();
@@ -512,7 +477,7 @@ mod tests {
             }
             None => None,
         };
-        ledger.publish(Publication { run: None, as_of: at(hour), now: at(hour), tables, contact_state }).await.unwrap()
+        ledger.publish(Publication { run: None, as_of: at(hour), now: at(hour), tables, kept: &[], contact_state }).await.unwrap()
     }
 
     #[tokio::test]
@@ -538,6 +503,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_build_did_not_make_keeps_the_time_it_was_made_for() {
+        let (_folder, ledger) = ledger().await;
+        publish(&ledger, 1, &[table("lapsed", "segment", 0), table("orders", "canonical", 0)], None).await;
+        let kept = [table("lapsed", "segment", 0)];
+        let tables = [table("orders", "canonical", 1)];
+        let publication = Publication { run: None, as_of: at(2), now: at(2), tables: &tables, kept: &kept, contact_state: None };
+        ledger.publish(publication).await.unwrap();
+        let times = ledger.published_as_of().await.unwrap();
+        assert_eq!((times["lapsed"], times["orders"]), (at(1), at(2)));
+        assert_eq!(ledger.published().await.unwrap(), BTreeMap::from([("lapsed".to_owned(), 0), ("orders".to_owned(), 1)]));
+        assert_eq!(ledger.published_tables().await.unwrap().len(), 2, "what it was made from is still known");
+    }
+
+    #[tokio::test]
     async fn a_state_that_is_not_published_leaves_no_trace() {
         let (_folder, ledger) = ledger().await;
         publish(&ledger, 1, &[], Some(&[person("a", None, &[])])).await;
@@ -560,7 +539,7 @@ mod tests {
                 aliases.iter().map(|(alias, id)| ((*alias).to_owned(), CustomerId::new(*id))).collect();
             fresh.add_aliases(&aliases).await.unwrap();
             ledger
-                .publish(Publication { run: None, as_of: at(hour), now: at(hour), tables: &[], contact_state: Some(fresh) })
+                .publish(Publication { run: None, as_of: at(hour), now: at(hour), tables: &[], kept: &[], contact_state: Some(fresh) })
                 .await
                 .unwrap();
             let rows: Vec<(String, String)> =
@@ -588,7 +567,7 @@ mod tests {
         assert_eq!(ledger.versions_of("a", 2).await.unwrap(), [(4, at(4)), (3, at(3))]);
 
         assert_eq!(ledger.forget_builds(at(9)).await.unwrap(), 3);
-        assert_eq!(ledger.last_builds(10).await.unwrap().len(), 2);
+        assert_eq!(fixture::number(&ledger, "select count(*) from builds").await, 2);
         assert_eq!(ledger.published_tables().await.unwrap()["a"].fingerprint, "f4");
     }
 

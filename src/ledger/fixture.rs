@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Ledger, LedgerSettings, micros};
+use super::{CustomerId, Ledger, LedgerError, LedgerSettings, MessageId, PlanId, micros};
 
 /// A ledger in the project folder `root`.
 pub(crate) async fn open(root: &std::path::Path) -> Ledger {
@@ -58,4 +58,53 @@ pub(crate) async fn run(ledger: &Ledger, sql: &str) -> u64 {
 /// One number.
 pub(crate) async fn number(ledger: &Ledger, sql: &str) -> i64 {
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(ledger.pool()).await.unwrap()
+}
+
+impl Ledger {
+    /// Notes that a person was told about an occasion, as a delivery would.
+    pub(crate) async fn note_occasion_for_test(
+        &self,
+        campaign: &str,
+        customer: &CustomerId,
+        occasion: &str,
+        step: i64,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
+             values (?, 'older', ?, 'marketing', 'email', ?, ?, ?, 'accepted', ?)",
+        )
+        .bind(format!("{campaign}:{customer}:{occasion}:{step}"))
+        .bind(campaign)
+        .bind(customer.as_str())
+        .bind(occasion)
+        .bind(step)
+        .bind(micros(at))
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// Notes a message as accepted, as a delivery would.
+    pub(crate) async fn note_message_for_test(
+        &self,
+        id: &MessageId,
+        campaign: &str,
+        plan: &PlanId,
+        customer: &CustomerId,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
+             values (?, ?, ?, 'marketing', 'email', ?, 'o', 1, 'accepted', ?)",
+        )
+        .bind(id.as_str())
+        .bind(plan.as_str())
+        .bind(campaign)
+        .bind(customer.as_str())
+        .bind(micros(at))
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
 }

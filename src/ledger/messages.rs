@@ -3,158 +3,166 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use sqlx::Row as _;
 
-use super::{CustomerId, Ledger, LedgerError, MessageId, instant, micros};
+use super::{CustomerId, Ledger, LedgerError, MessageId, PlanId, instant, micros};
 
-/// How many ids one statement asks about.
-const CHUNK: usize = 5_000;
-
-/// What one person was sent since some instant, messages to staff aside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecentSends {
-    /// How many messages reached the person, may have, or are on their way.
-    pub count: u32,
-    /// When the last of them was.
-    pub last_at: DateTime<Utc>,
-}
-
-/// A row of `messages`, as SQL sees it in `sends`.
+/// A message to a person, as the gates before the next message see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sent {
-    /// The message.
-    pub message_id: String,
-    /// The plan it was part of, the last one where several tried.
-    pub plan: String,
-    /// The campaign.
-    pub campaign: String,
-    /// `marketing`, `service` or `internal`.
-    pub kind: String,
-    /// `email` or `webhook`.
-    pub channel: String,
+pub struct Heard {
     /// The person.
-    pub customer_id: String,
-    /// What it was about.
-    pub occasion: String,
-    /// 1, or a later letter about the same occasion.
-    pub step: i64,
-    /// The variant the person was given.
-    pub variant: Option<String>,
-    /// What became of it.
-    pub state: String,
-    /// When it last changed.
+    pub customer_id: CustomerId,
+    /// The keyed hash of the address it went to.
+    pub address_hash: Option<String>,
+    /// When.
     pub at: DateTime<Utc>,
 }
 
+/// What people have heard from a campaign, may have heard, or are promised.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The messages.
+    pub messages: HashSet<MessageId>,
+    /// The occasions and steps of each person, by the id they have now: whoever was merged into another has heard what that one heard.
+    pub occasions: HashMap<CustomerId, Vec<(String, i64)>>,
+}
+
+impl Told {
+    /// Whether the person has heard of it.
+    #[must_use]
+    pub fn knows(&self, message: &MessageId, customer: &CustomerId, occasion: &str, step: i64) -> bool {
+        let heard = || self.occasions.get(customer).map(Vec::as_slice).unwrap_or_default();
+        self.messages.contains(message) || heard().iter().any(|(about, letter)| about == occasion && *letter == step)
+    }
+}
+
 impl Ledger {
-    /// Which of these messages were delivered, may have been, or are promised by an open plan. What was rejected, cancelled or expired
-    /// is not among them: that occasion may be told anew.
+    /// A campaign's messages that reached people, may have, or are promised; those of plans made for `slot` aside, so that planning a
+    /// slot again finds what it found the first time.
     ///
     /// # Errors
     /// Where the ledger cannot be read.
-    pub async fn told(&self, ids: &[MessageId]) -> Result<HashSet<MessageId>, LedgerError> {
-        let mut told = HashSet::new();
-        for chunk in ids.chunks(CHUNK) {
-            let asked = serde_json::to_string(chunk).unwrap_or_default();
-            let rows: Vec<(String,)> = sqlx::query_as(
-                "select m.message_id from json_each(?) j join messages m on m.message_id = j.value
-                 where m.state not in ('rejected', 'cancelled', 'expired')",
-            )
-            .bind(asked)
-            .fetch_all(self.pool())
-            .await?;
-            told.extend(rows.into_iter().map(|(id,)| MessageId::new(id)));
+    pub async fn told_before(&self, campaign: &str, slot: DateTime<Utc>) -> Result<Told, LedgerError> {
+        let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
+            "select m.message_id, coalesce(a.customer_id, m.customer_id), m.occasion, m.step
+             from messages m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
+             where m.campaign = ? and m.state not in ('rejected', 'cancelled', 'expired') and (p.as_of is null or p.as_of <> ?)",
+        )
+        .bind(campaign)
+        .bind(micros(slot))
+        .fetch_all(self.pool())
+        .await?;
+        let mut told = Told::default();
+        for (message, customer, occasion, step) in rows {
+            told.messages.insert(MessageId::new(message));
+            told.occasions.entry(CustomerId::new(customer)).or_default().push((occasion, step));
         }
         Ok(told)
     }
 
-    /// What each person was sent at or after `since`; messages to staff do not count.
+    /// Whom a plan has written to, may have, is writing to, or left alone to measure it.
     ///
     /// # Errors
     /// Where the ledger cannot be read.
-    pub async fn recent_sends(&self, since: DateTime<Utc>) -> Result<HashMap<CustomerId, RecentSends>, LedgerError> {
-        let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-            "select customer_id, count(*), max(at) from messages
-             where at >= ? and kind <> 'internal' and state in ('accepted', 'unknown', 'reserved', 'committing')
-             group by customer_id",
+    pub async fn people_of(&self, plan: &PlanId) -> Result<Vec<CustomerId>, LedgerError> {
+        let rows: Vec<(String,)> = sqlx::query_as(
+            "select customer_id from recipients where plan = ?1 and state not in ('rejected', 'cancelled', 'expired')
+             union select customer_id from assignments where plan = ?1 order by 1",
+        )
+        .bind(plan.as_str())
+        .fetch_all(self.pool())
+        .await?;
+        Ok(rows.into_iter().map(|(id,)| CustomerId::new(id)).collect())
+    }
+
+    /// What people, by the ids they have now, were sent after `since` (and not after `until`), messages to staff and those of plans made for `slot` aside.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn heard_since(
+        &self,
+        since: DateTime<Utc>,
+        until: Option<DateTime<Utc>>,
+        slot: DateTime<Utc>,
+    ) -> Result<Vec<Heard>, LedgerError> {
+        let rows: Vec<(String, Option<String>, i64)> = sqlx::query_as(
+            "select coalesce(a.customer_id, m.customer_id), m.address_hash, m.at
+             from messages m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
+             where m.at > ? and m.at <= ? and m.kind <> 'internal' and m.state in ('accepted', 'unknown', 'reserved', 'committing')
+               and (p.as_of is null or p.as_of <> ?)",
         )
         .bind(micros(since))
+        .bind(until.map_or(i64::MAX, micros))
+        .bind(micros(slot))
         .fetch_all(self.pool())
         .await?;
         rows.into_iter()
-            .map(|(customer, count, last)| {
-                let count = u32::try_from(count).unwrap_or(u32::MAX);
-                Ok((CustomerId::new(customer), RecentSends { count, last_at: instant(last)? }))
-            })
-            .collect()
-    }
-
-    /// All messages in the order of their ids, `limit` of them after the id `after` (`""` to begin).
-    ///
-    /// # Errors
-    /// Where the ledger cannot be read.
-    pub async fn sends(&self, after: &str, limit: u32) -> Result<Vec<Sent>, LedgerError> {
-        let rows = sqlx::query(
-            "select message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, state, at
-             from messages where message_id > ? order by message_id limit ?",
-        )
-        .bind(after)
-        .bind(limit)
-        .fetch_all(self.pool())
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Sent {
-                    message_id: row.try_get(0)?,
-                    plan: row.try_get(1)?,
-                    campaign: row.try_get(2)?,
-                    kind: row.try_get(3)?,
-                    channel: row.try_get(4)?,
-                    customer_id: row.try_get(5)?,
-                    occasion: row.try_get(6)?,
-                    step: row.try_get(7)?,
-                    variant: row.try_get(8)?,
-                    state: row.try_get(9)?,
-                    at: instant(row.try_get(10)?)?,
-                })
-            })
+            .map(|(customer, address_hash, at)| Ok(Heard { customer_id: CustomerId::new(customer), address_hash, at: instant(at)? }))
             .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeZone;
+    use chrono::{TimeDelta, TimeZone};
 
     use super::*;
-    use crate::ledger::LedgerSettings;
+    use crate::ledger::fixture;
 
     #[tokio::test]
-    async fn only_what_people_heard_or_may_hear_counts() {
+    async fn only_what_people_heard_or_may_hear_counts_and_the_slot_itself_does_not() {
         let root = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
-        let at = Utc.with_ymd_and_hms(2026, 11, 22, 1, 0, 0).unwrap();
-        for (id, kind, state) in [
-            ("m1", "marketing", "accepted"),
-            ("m2", "service", "unknown"),
-            ("m3", "marketing", "rejected"),
-            ("m4", "internal", "accepted"),
-            ("m5", "marketing", "deferred"),
+        let ledger = fixture::open(root.path()).await;
+        let now = Utc.with_ymd_and_hms(2026, 11, 22, 1, 0, 0).unwrap();
+        fixture::approved(&ledger, "tonight", "marketing", 1, now, now).await;
+        fixture::approved(&ledger, "before", "marketing", 4, now - TimeDelta::days(1), now).await;
+        for (id, plan, kind, state) in [
+            ("m1", "tonight", "marketing", "accepted"),
+            ("m2", "before", "marketing", "accepted"),
+            ("m3", "before", "marketing", "rejected"),
+            ("m4", "before", "internal", "accepted"),
+            ("m5", "before", "marketing", "deferred"),
+            ("m6", "before", "service", "unknown"),
         ] {
-            sqlx::query("insert into messages values (?, 'p', 'c', ?, 'email', 'ann', 'o', 1, null, null, ?, ?)")
-                .bind(id)
-                .bind(kind)
-                .bind(state)
-                .bind(micros(at))
-                .execute(ledger.pool())
-                .await
-                .unwrap();
+            sqlx::query(
+                "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, address_hash, state, at)
+                 values (?, ?, 'win-back', ?, 'email', 'ann', 'o', 1, 'h', ?, ?)",
+            )
+            .bind(id)
+            .bind(plan)
+            .bind(kind)
+            .bind(state)
+            .bind(micros(now))
+            .execute(ledger.pool())
+            .await
+            .unwrap();
         }
-        let ids: Vec<MessageId> = ["m1", "m2", "m3", "m5", "m9"].map(MessageId::new).into();
-        assert_eq!(ledger.told(&ids).await.unwrap(), HashSet::from(["m1", "m2", "m5"].map(MessageId::new)));
-        let recent = ledger.recent_sends(at).await.unwrap();
-        assert_eq!(recent, HashMap::from([(CustomerId::new("ann"), RecentSends { count: 2, last_at: at })]));
-        assert!(ledger.recent_sends(at + chrono::TimeDelta::seconds(1)).await.unwrap().is_empty());
-        assert_eq!(ledger.sends("m1", 2).await.unwrap().iter().map(|s| s.message_id.as_str()).collect::<Vec<_>>(), ["m2", "m3"]);
+        let told = ledger.told_before("win-back", now).await.unwrap();
+        assert_eq!(told.messages, HashSet::from(["m2", "m4", "m5", "m6"].map(MessageId::new)));
+        let yesterday = now - TimeDelta::days(1);
+        assert_eq!(ledger.heard_since(yesterday, None, now).await.unwrap().len(), 2, "m2 and m6");
+        assert!(ledger.heard_since(yesterday, Some(now - TimeDelta::hours(1)), now).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_was_merged_has_heard_what_the_old_name_heard() {
+        let root = tempfile::tempdir().unwrap();
+        let ledger = fixture::open(root.path()).await;
+        let now = Utc.with_ymd_and_hms(2026, 11, 22, 1, 0, 0).unwrap();
+        sqlx::query(
+            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
+             values ('m1', 'old', 'win-back', 'marketing', 'email', 'shop:5', 'o-1', 2, 'accepted', 0)",
+        )
+        .execute(ledger.pool())
+        .await
+        .unwrap();
+        sqlx::query("insert into aliases values ('shop:5', 'crm:9')").execute(ledger.pool()).await.unwrap();
+        let told = ledger.told_before("win-back", now).await.unwrap();
+        let knows = |message: &str, customer: &str, occasion: &str, step| {
+            told.knows(&MessageId::new(message), &CustomerId::new(customer), occasion, step)
+        };
+        assert!(knows("m9", "crm:9", "o-1", 2) && knows("m1", "x", "o-2", 1));
+        assert!(!knows("m9", "crm:9", "o-1", 3) && !knows("m9", "crm:9", "o-2", 2) && !knows("m9", "crm:8", "o-1", 2));
+        let heard = ledger.heard_since(now - TimeDelta::days(36_500), None, now).await.unwrap();
+        assert_eq!(heard[0].customer_id.as_str(), "crm:9");
     }
 }

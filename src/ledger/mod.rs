@@ -30,13 +30,13 @@ mod runs;
 mod suppressions;
 mod turn;
 
-pub use builds::{BuildRecord, ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
+pub use builds::{ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
 pub use ids::{CustomerId, MessageId, PlanId};
-pub use messages::{RecentSends, Sent};
-pub use plans::{Act, ActError, Assignment, Drafted, Heard, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, Told, after};
+pub use messages::{Heard, Told};
+pub use plans::{Act, ActError, Assignment, Drafted, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
 pub(crate) use recipients::{Enlisted, Stranded};
 pub use recipients::{Standing, State, Tally, Unknown, Verdict};
-pub use runs::{PullRecord, RunRecord, RunStatus, Slot, SlotStatus};
+pub use runs::{PullRecord, RunRecord, RunStatus, SlotStatus};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
 pub use turn::Consent;
 pub(crate) use turn::{Candidate, Decision, Errand, Named, Present, Settled, Turn, Turned};

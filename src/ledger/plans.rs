@@ -1,7 +1,7 @@
 //! Plans and what people decided about them: the only place where a plan's status, its approval and its assignments stand.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::BTreeMap,
     fmt,
 };
 
@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
-use super::{CustomerId, Ledger, LedgerError, MessageId, PlanId, instant, micros};
+use super::{CustomerId, Ledger, LedgerError, PlanId, instant, micros};
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
 /// How many rows one statement writes.
@@ -242,6 +242,17 @@ impl PlanRecord {
         }
     }
 
+    /// The plan as it is at `now`: what nobody decided about or delivered in time is expired, whether or not somebody has closed it.
+    /// A delivery that was begun is closed by delivering: only that can say what became of everybody.
+    #[must_use]
+    pub fn at(mut self, now: DateTime<Utc>) -> Self {
+        let begun = matches!((self.status, self.held_from), (PlanStatus::Delivering, _) | (_, Some(PlanStatus::Delivering)));
+        if self.expires_at <= now && !begun && matches!(self.status, PlanStatus::Draft | PlanStatus::Approved | PlanStatus::Held) {
+            (self.status, self.held_from) = (PlanStatus::Expired, None);
+        }
+        self
+    }
+
     /// Whether it is promised to go out, so that no newer plan of the campaign may be made: approved and unfinished.
     #[must_use]
     pub fn is_promised(&self) -> bool {
@@ -310,41 +321,13 @@ pub struct PlanEvent {
 /// What became of a plan offered to the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Drafted {
-    /// It stands as a draft; older drafts of the campaign are superseded.
+    /// It stands as a draft; other drafts of the campaign are superseded. It may have stood before, until another took its place or its
+    /// time ran out.
     New(PlanRecord),
-    /// The ledger knew it already.
+    /// The ledger knew it already, and it stays what it was.
     Known(PlanRecord),
     /// An approved, unfinished plan of the campaign stands in the way.
     Blocked(PlanRecord),
-}
-
-/// A message to a person, as the gates before the next message see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
-    /// The person.
-    pub customer_id: CustomerId,
-    /// The keyed hash of the address it went to.
-    pub address_hash: Option<String>,
-    /// When.
-    pub at: DateTime<Utc>,
-}
-
-/// What people have heard from a campaign, may have heard, or are promised.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
-    /// The messages.
-    pub messages: HashSet<MessageId>,
-    /// The occasions and steps of each person, by the id they have now: whoever was merged into another has heard what that one heard.
-    pub occasions: HashMap<CustomerId, Vec<(String, i64)>>,
-}
-
-impl Told {
-    /// Whether the person has heard of it.
-    #[must_use]
-    pub fn knows(&self, message: &MessageId, customer: &CustomerId, occasion: &str, step: i64) -> bool {
-        let heard = || self.occasions.get(customer).map(Vec::as_slice).unwrap_or_default();
-        self.messages.contains(message) || heard().iter().any(|(about, letter)| about == occasion && *letter == step)
-    }
 }
 
 /// An act on a plan that could not be done.
@@ -385,14 +368,18 @@ fn refused(code: &str, message: String, hint: impl Into<String>) -> ActError {
 }
 
 impl Ledger {
-    /// Enters a plan as a draft and supersedes the campaign's older drafts, in one transaction. A plan the ledger knows is left as it is.
+    /// Enters a plan as a draft and supersedes the campaign's other drafts, in one transaction. A plan the ledger knows is left as it is,
+    /// unless it was superseded or expired before anybody was written to: the same content planned again is the draft that stands now.
     ///
     /// # Errors
     /// Where the ledger cannot be written.
     pub async fn draft(&self, new: &NewPlan, now: DateTime<Utc>) -> Result<Drafted, LedgerError> {
         let mut write = self.begin().await?;
-        if let Some(known) = fetch(&mut write, &new.plan).await? {
-            return Ok(Drafted::Known(known));
+        let known = fetch(&mut write, &new.plan).await?;
+        if let Some(record) = &known
+            && !may_stand_again(&mut write, record).await?
+        {
+            return Ok(Drafted::Known(record.clone()));
         }
         let open =
             sqlx::query("select * from plans where campaign = ? and replay = ? and status in ('draft', 'approved', 'delivering', 'held')")
@@ -408,28 +395,38 @@ impl Ledger {
             set_status(&mut write, &older.plan, PlanStatus::Superseded, None).await?;
             event(&mut write, &older.plan, now, "superseded", None, None, Some(new.plan.as_str())).await?;
         }
-        sqlx::query(
-            "insert into plans (plan, campaign, kind, channel, segment, as_of, replay, hash, status, in_segment, planned, excluded,
-                                created_at, expires_at, run)
-             values (?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(new.plan.as_str())
-        .bind(&new.campaign)
-        .bind(&new.kind)
-        .bind(&new.channel)
-        .bind(&new.segment)
-        .bind(micros(new.as_of))
-        .bind(new.replay)
-        .bind(&new.hash)
-        .bind(count(new.in_segment))
-        .bind(count(new.planned))
-        .bind(serde_json::to_string(&new.excluded).unwrap_or_default())
-        .bind(micros(now))
-        .bind(micros(new.expires_at))
-        .bind(&new.run)
-        .execute(&mut *write)
-        .await?;
-        event(&mut write, &new.plan, now, "created", Some(&new.hash), None, None).await?;
+        if known.is_some() {
+            sqlx::query("update plans set status = 'draft', held_from = null, expires_at = ?, run = ? where plan = ?")
+                .bind(micros(new.expires_at))
+                .bind(&new.run)
+                .bind(new.plan.as_str())
+                .execute(&mut *write)
+                .await?;
+            event(&mut write, &new.plan, now, "planned_again", Some(&new.hash), None, None).await?;
+        } else {
+            sqlx::query(
+                "insert into plans (plan, campaign, kind, channel, segment, as_of, replay, hash, status, in_segment, planned, excluded,
+                                    created_at, expires_at, run)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?, ?, ?, ?, ?, ?)",
+            )
+            .bind(new.plan.as_str())
+            .bind(&new.campaign)
+            .bind(&new.kind)
+            .bind(&new.channel)
+            .bind(&new.segment)
+            .bind(micros(new.as_of))
+            .bind(new.replay)
+            .bind(&new.hash)
+            .bind(count(new.in_segment))
+            .bind(count(new.planned))
+            .bind(serde_json::to_string(&new.excluded).unwrap_or_default())
+            .bind(micros(now))
+            .bind(micros(new.expires_at))
+            .bind(&new.run)
+            .execute(&mut *write)
+            .await?;
+            event(&mut write, &new.plan, now, "created", Some(&new.hash), None, None).await?;
+        }
         let record = fetch(&mut write, &new.plan).await?;
         write.commit().await?;
         record.map(Drafted::New).ok_or_else(|| LedgerError::Value { value: new.plan.to_string(), expected: "plan just written" })
@@ -601,70 +598,6 @@ impl Ledger {
         write.commit().await?;
         Ok(expired)
     }
-
-    /// A campaign's messages that reached people, may have, or are promised; those of plans made for `slot` aside, so that planning a
-    /// slot again finds what it found the first time.
-    ///
-    /// # Errors
-    /// Where the ledger cannot be read.
-    pub async fn told_before(&self, campaign: &str, slot: DateTime<Utc>) -> Result<Told, LedgerError> {
-        let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
-            "select m.message_id, coalesce(a.customer_id, m.customer_id), m.occasion, m.step
-             from messages m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
-             where m.campaign = ? and m.state not in ('rejected', 'cancelled', 'expired') and (p.as_of is null or p.as_of <> ?)",
-        )
-        .bind(campaign)
-        .bind(micros(slot))
-        .fetch_all(self.pool())
-        .await?;
-        let mut told = Told::default();
-        for (message, customer, occasion, step) in rows {
-            told.messages.insert(MessageId::new(message));
-            told.occasions.entry(CustomerId::new(customer)).or_default().push((occasion, step));
-        }
-        Ok(told)
-    }
-
-    /// Whom a plan has written to, may have, is writing to, or left alone to measure it.
-    ///
-    /// # Errors
-    /// Where the ledger cannot be read.
-    pub async fn people_of(&self, plan: &PlanId) -> Result<Vec<CustomerId>, LedgerError> {
-        let rows: Vec<(String,)> = sqlx::query_as(
-            "select customer_id from recipients where plan = ?1 and state not in ('rejected', 'cancelled', 'expired')
-             union select customer_id from assignments where plan = ?1 order by 1",
-        )
-        .bind(plan.as_str())
-        .fetch_all(self.pool())
-        .await?;
-        Ok(rows.into_iter().map(|(id,)| CustomerId::new(id)).collect())
-    }
-
-    /// What people, by the ids they have now, were sent after `since` (and not after `until`), messages to staff and those of plans made for `slot` aside.
-    ///
-    /// # Errors
-    /// Where the ledger cannot be read.
-    pub async fn heard_since(
-        &self,
-        since: DateTime<Utc>,
-        until: Option<DateTime<Utc>>,
-        slot: DateTime<Utc>,
-    ) -> Result<Vec<Heard>, LedgerError> {
-        let rows: Vec<(String, Option<String>, i64)> = sqlx::query_as(
-            "select coalesce(a.customer_id, m.customer_id), m.address_hash, m.at
-             from messages m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
-             where m.at > ? and m.at <= ? and m.kind <> 'internal' and m.state in ('accepted', 'unknown', 'reserved', 'committing')
-               and (p.as_of is null or p.as_of <> ?)",
-        )
-        .bind(micros(since))
-        .bind(until.map_or(i64::MAX, micros))
-        .bind(micros(slot))
-        .fetch_all(self.pool())
-        .await?;
-        rows.into_iter()
-            .map(|(customer, address_hash, at)| Ok(Heard { customer_id: CustomerId::new(customer), address_hash, at: instant(at)? }))
-            .collect()
-    }
 }
 
 fn count(number: u64) -> i64 {
@@ -676,6 +609,18 @@ type Write = Transaction<'static, Sqlite>;
 async fn fetch(write: &mut Write, plan: &PlanId) -> Result<Option<PlanRecord>, LedgerError> {
     let row = sqlx::query("select * from plans where plan = ?").bind(plan.as_str()).fetch_optional(&mut **write).await?;
     row.as_ref().map(PlanRecord::read).transpose()
+}
+
+/// Whether a plan is over without a person having said no to it and without anybody having been written to.
+async fn may_stand_again(write: &mut Write, record: &PlanRecord) -> Result<bool, LedgerError> {
+    if !matches!(record.status, PlanStatus::Superseded | PlanStatus::Expired) {
+        return Ok(false);
+    }
+    let (begun,): (bool,) = sqlx::query_as("select exists (select 1 from recipients where plan = ?)")
+        .bind(record.plan.as_str())
+        .fetch_one(&mut **write)
+        .await?;
+    Ok(!begun)
 }
 
 /// The plan an act is about, where the act is possible now; otherwise what to do instead.
@@ -768,260 +713,4 @@ async fn event(
 }
 
 #[cfg(test)]
-impl Ledger {
-    /// Notes that a person was told about an occasion, as a delivery would.
-    pub(crate) async fn note_occasion_for_test(
-        &self,
-        campaign: &str,
-        customer: &CustomerId,
-        occasion: &str,
-        step: i64,
-        at: DateTime<Utc>,
-    ) -> Result<(), LedgerError> {
-        sqlx::query(
-            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
-             values (?, 'older', ?, 'marketing', 'email', ?, ?, ?, 'accepted', ?)",
-        )
-        .bind(format!("{campaign}:{customer}:{occasion}:{step}"))
-        .bind(campaign)
-        .bind(customer.as_str())
-        .bind(occasion)
-        .bind(step)
-        .bind(micros(at))
-        .execute(self.pool())
-        .await?;
-        Ok(())
-    }
-
-    /// Notes a message as accepted, as a delivery would.
-    pub(crate) async fn note_message_for_test(
-        &self,
-        id: &super::MessageId,
-        campaign: &str,
-        plan: &PlanId,
-        customer: &CustomerId,
-        at: DateTime<Utc>,
-    ) -> Result<(), LedgerError> {
-        sqlx::query(
-            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
-             values (?, ?, ?, 'marketing', 'email', ?, 'o', 1, 'accepted', ?)",
-        )
-        .bind(id.as_str())
-        .bind(plan.as_str())
-        .bind(campaign)
-        .bind(customer.as_str())
-        .bind(micros(at))
-        .execute(self.pool())
-        .await?;
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::{TimeDelta, TimeZone};
-
-    use super::*;
-    use crate::ledger::LedgerSettings;
-
-    async fn ledger() -> (tempfile::TempDir, Ledger) {
-        let root = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
-        (root, ledger)
-    }
-
-    fn now() -> DateTime<Utc> {
-        Utc.with_ymd_and_hms(2026, 11, 22, 1, 0, 0).unwrap()
-    }
-
-    fn plan(name: &str) -> NewPlan {
-        NewPlan {
-            plan: PlanId::new(name),
-            campaign: "win-back".into(),
-            kind: "marketing".into(),
-            channel: "email".into(),
-            segment: "lapsed".into(),
-            as_of: now(),
-            replay: false,
-            hash: format!("hash-{name}"),
-            in_segment: 3,
-            planned: 2,
-            excluded: BTreeMap::from([("holdout".into(), 1)]),
-            expires_at: now() + TimeDelta::hours(24),
-            run: None,
-        }
-    }
-
-    async fn drafted(ledger: &Ledger, name: &str) -> PlanRecord {
-        match ledger.draft(&plan(name), now()).await.unwrap() {
-            Drafted::New(record) => record,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn code(error: &ActError) -> String {
-        assert_eq!(error.exit(), Exit::Wrong);
-        error.diagnosis().code
-    }
-
-    #[test]
-    fn the_state_table_is_the_contract() {
-        use PlanStatus::{Approved, Delivering, Draft, Held, Rejected, Stopped};
-        for status in PlanStatus::ALL {
-            let expected = |act| match (act, status) {
-                (Act::Approve, Draft) => Some(Approved),
-                (Act::Reject, Draft) => Some(Rejected),
-                (Act::Hold, Draft | Approved | Delivering) => Some(Held),
-                (Act::Cancel, Approved | Delivering) => Some(Stopped),
-                _ => None,
-            };
-            for act in [Act::Approve, Act::Reject, Act::Hold, Act::Resume, Act::Cancel] {
-                if status != Held {
-                    assert_eq!(after(status, None, act), expected(act), "{status} {act:?}");
-                }
-            }
-        }
-        for from in [Draft, Approved, Delivering] {
-            assert_eq!(after(Held, Some(from), Act::Resume), Some(from));
-            assert_eq!(after(Held, Some(from), Act::Approve), None);
-            assert_eq!(after(Held, Some(from), Act::Cancel), (from != Draft).then_some(Stopped));
-            assert_eq!(after(Held, Some(from), Act::Reject), (from == Draft).then_some(Rejected));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_newer_draft_supersedes_and_an_approved_plan_blocks() {
-        let (_root, ledger) = ledger().await;
-        drafted(&ledger, "a").await;
-        assert!(matches!(ledger.draft(&plan("a"), now()).await.unwrap(), Drafted::Known(_)));
-        drafted(&ledger, "b").await;
-        assert_eq!(ledger.plan(&PlanId::new("a")).await.unwrap().unwrap().status, PlanStatus::Superseded);
-        let error = ledger.approve(&PlanId::new("a"), "Mara", "hash-a", &[], now()).await.unwrap_err();
-        assert_eq!(code(&error), "not_a_draft");
-
-        ledger.approve(&PlanId::new("b"), "Mara", "hash-b", &[], now()).await.unwrap();
-        let Drafted::Blocked(blocking) = ledger.draft(&plan("c"), now()).await.unwrap() else { panic!("not blocked") };
-        assert_eq!(blocking.plan.as_str(), "b");
-        ledger.hold(&PlanId::new("b"), None, now()).await.unwrap();
-        assert!(matches!(ledger.draft(&plan("c"), now()).await.unwrap(), Drafted::Blocked(_)));
-
-        let replay = NewPlan { replay: true, ..plan("r") };
-        assert!(matches!(ledger.draft(&replay, now()).await.unwrap(), Drafted::New(_)), "a replay is not blocked by a live plan");
-        assert_eq!(ledger.plans(Some("win-back")).await.unwrap().len(), 3);
-    }
-
-    #[tokio::test]
-    async fn a_held_draft_gives_way_to_a_newer_one() {
-        let (_root, ledger) = ledger().await;
-        drafted(&ledger, "a").await;
-        ledger.hold(&PlanId::new("a"), Some("Mara"), now()).await.unwrap();
-        drafted(&ledger, "b").await;
-        assert_eq!(ledger.plan(&PlanId::new("a")).await.unwrap().unwrap().status, PlanStatus::Superseded);
-    }
-
-    #[tokio::test]
-    async fn an_approval_is_bound_to_the_hash_and_to_time() {
-        let (_root, ledger) = ledger().await;
-        let id = drafted(&ledger, "a").await.plan;
-        assert_eq!(code(&ledger.approve(&id, "Mara", "another", &[], now()).await.unwrap_err()), "plan_changed");
-        let late = now() + TimeDelta::hours(24);
-        assert_eq!(code(&ledger.approve(&id, "Mara", "hash-a", &[], late).await.unwrap_err()), "plan_expired");
-        assert_eq!(ledger.expire_drafts(late - TimeDelta::seconds(1)).await.unwrap(), []);
-        assert_eq!(ledger.expire_drafts(late).await.unwrap(), std::slice::from_ref(&id));
-        assert_eq!(ledger.plan(&id).await.unwrap().unwrap().status, PlanStatus::Expired);
-        assert_eq!(code(&ledger.reject(&id, "Mara", "late", late).await.unwrap_err()), "plan_expired");
-        assert_eq!(code(&ledger.approve(&PlanId::new("zzz"), "Mara", "", &[], now()).await.unwrap_err()), "unknown_plan");
-    }
-
-    #[tokio::test]
-    async fn approval_records_control_group_and_variants_once() {
-        let (_root, ledger) = ledger().await;
-        let id = drafted(&ledger, "a").await.plan;
-        let arm = |customer: &str, arm: &str| Assignment { customer_id: CustomerId::new(customer), occasion: "o".into(), arm: arm.into() };
-        ledger.approve(&id, "Mara", "hash-a", &[arm("1", "holdout"), arm("2", "plain")], now()).await.unwrap();
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("select customer_id, arm from assignments order by customer_id").fetch_all(ledger.pool()).await.unwrap();
-        assert_eq!(rows, [("1".into(), "holdout".into()), ("2".into(), "plain".into())]);
-        let events = ledger.plan_events(&id).await.unwrap();
-        assert_eq!(events.iter().map(|event| event.what.as_str()).collect::<Vec<_>>(), ["created", "approved"]);
-        assert_eq!((events[1].by.as_deref(), events[1].hash.as_deref()), (Some("Mara"), Some("hash-a")));
-    }
-
-    #[tokio::test]
-    async fn hold_and_resume_come_back_to_where_they_were() {
-        let (_root, ledger) = ledger().await;
-        let id = drafted(&ledger, "a").await.plan;
-        for expected in [PlanStatus::Draft, PlanStatus::Approved] {
-            assert_eq!(ledger.hold(&id, None, now()).await.unwrap().status, PlanStatus::Held);
-            assert_eq!(code(&ledger.hold(&id, None, now()).await.unwrap_err()), "plan_state");
-            assert_eq!(ledger.resume(&id, None, now()).await.unwrap().status, expected);
-            assert_eq!(code(&ledger.resume(&id, None, now()).await.unwrap_err()), "plan_state");
-            if expected == PlanStatus::Draft {
-                assert_eq!(code(&ledger.cancel(&id, None, now()).await.unwrap_err()), "plan_state");
-                ledger.approve(&id, "Mara", "hash-a", &[], now()).await.unwrap();
-            }
-        }
-        assert_eq!(code(&ledger.reject(&id, "Mara", "no", now()).await.unwrap_err()), "plan_state");
-        assert_eq!(ledger.cancel(&id, Some("Mara"), now()).await.unwrap().status, PlanStatus::Stopped);
-        assert_eq!(code(&ledger.cancel(&id, None, now()).await.unwrap_err()), "plan_state");
-        assert_eq!(ledger.plan(&id).await.unwrap().unwrap().status, PlanStatus::Stopped);
-    }
-
-    #[tokio::test]
-    async fn messages_of_the_slot_itself_do_not_change_its_plans() {
-        let (_root, ledger) = ledger().await;
-        drafted(&ledger, "a").await;
-        ledger.draft(&NewPlan { plan: PlanId::new("old"), as_of: now() - TimeDelta::days(1), ..plan("old") }, now()).await.unwrap();
-        for (id, plan, state) in [("m1", "a", "accepted"), ("m2", "old", "accepted"), ("m3", "old", "rejected")] {
-            sqlx::query(
-                "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, address_hash, state, at)
-                 values (?, ?, 'win-back', 'marketing', 'email', 'ann', 'o', 1, 'h', ?, ?)",
-            )
-            .bind(id)
-            .bind(plan)
-            .bind(state)
-            .bind(micros(now()))
-            .execute(ledger.pool())
-            .await
-            .unwrap();
-        }
-        let told = ledger.told_before("win-back", now()).await.unwrap();
-        assert_eq!(told.messages, HashSet::from([MessageId::new("m2")]));
-        assert_eq!(ledger.heard_since(now() - TimeDelta::days(1), None, now()).await.unwrap().len(), 1);
-        assert!(ledger.heard_since(now() - TimeDelta::days(1), Some(now() - TimeDelta::hours(1)), now()).await.unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn whoever_was_merged_has_heard_what_the_old_name_heard() {
-        let (_root, ledger) = ledger().await;
-        sqlx::query(
-            "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
-             values ('m1', 'old', 'win-back', 'marketing', 'email', 'shop:5', 'o-1', 2, 'accepted', 0)",
-        )
-        .execute(ledger.pool())
-        .await
-        .unwrap();
-        sqlx::query("insert into aliases values ('shop:5', 'crm:9')").execute(ledger.pool()).await.unwrap();
-        let told = ledger.told_before("win-back", now()).await.unwrap();
-        let knows = |message: &str, customer: &str, occasion: &str, step| {
-            told.knows(&MessageId::new(message), &CustomerId::new(customer), occasion, step)
-        };
-        assert!(knows("m9", "crm:9", "o-1", 2) && knows("m1", "x", "o-2", 1));
-        assert!(!knows("m9", "crm:9", "o-1", 3) && !knows("m9", "crm:9", "o-2", 2) && !knows("m9", "crm:8", "o-1", 2));
-        let heard = ledger.heard_since(now() - TimeDelta::days(36_500), None, now()).await.unwrap();
-        assert_eq!(heard[0].customer_id.as_str(), "crm:9");
-    }
-
-    #[tokio::test]
-    async fn the_summary_is_the_contract_s_json() {
-        let (_root, ledger) = ledger().await;
-        let summary = serde_json::to_value(drafted(&ledger, "a").await.summary()).unwrap();
-        assert_eq!(
-            summary,
-            serde_json::json!({
-                "plan": "a", "campaign": "win-back", "status": "draft", "as_of": "2026-11-22T01:00:00Z", "replay": false, "in_segment": 3,
-                "planned": 2, "excluded": {"holdout": 1}, "hash": "hash-a", "expires_at": "2026-11-23T01:00:00Z"
-            })
-        );
-    }
-}
+mod tests;

@@ -286,23 +286,30 @@ impl Ledger {
         Ok(expired)
     }
 
-    /// Closes every approved, delivering or held plan whose time has run out; returns their ids.
+    /// Closes every promised plan whose time has run out; returns those in which people waited in vain, and how many. Nobody expected a
+    /// replay to be sent.
     ///
     /// # Errors
     /// Where the ledger cannot be written.
-    pub async fn close_expired(&self, now: DateTime<Utc>) -> Result<Vec<PlanId>, LedgerError> {
+    pub async fn close_expired(&self, now: DateTime<Utc>) -> Result<Vec<(PlanId, u64)>, LedgerError> {
         let mut write = self.begin().await?;
-        let late: Vec<(String,)> =
-            sqlx::query_as("select plan from plans where status in ('approved', 'delivering', 'held') and expires_at <= ? order by plan")
-                .bind(micros(now))
-                .fetch_all(&mut *write)
-                .await?;
-        let late: Vec<PlanId> = late.into_iter().map(|(plan,)| PlanId::new(plan)).collect();
-        for plan in &late {
-            close(&mut write, plan, now).await?;
+        let late: Vec<(String, bool)> = sqlx::query_as(
+            "select plan, replay from plans
+             where expires_at <= ? and (status in ('approved', 'delivering') or (status = 'held' and held_from <> 'draft')) order by plan",
+        )
+        .bind(micros(now))
+        .fetch_all(&mut *write)
+        .await?;
+        let mut closed = Vec::new();
+        for (plan, replay) in late {
+            let plan = PlanId::new(plan);
+            let expired = close(&mut write, &plan, now).await?;
+            if expired > 0 && !replay {
+                closed.push((plan, expired));
+            }
         }
         write.commit().await?;
-        Ok(late)
+        Ok(closed)
     }
 
     /// Stops a plan for good: it becomes `stopped`, and whoever has not been written to is `cancelled`. A delivery that is running sees
@@ -505,7 +512,8 @@ impl Enlisting {
     }
 }
 
-/// Expires whoever waits in a plan past its time, and closes a plan nobody waits in.
+/// Expires whoever waits in a plan past its time, and closes a plan nobody waits in. Returns how many expired: of a plan that was never
+/// begun, all it promised.
 async fn close(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: DateTime<Utc>) -> Result<u64, LedgerError> {
     let expired = sqlx::query(
         "update recipients set state = 'expired', reason = null, next_try_at = null, updated_at = ?2
@@ -524,7 +532,7 @@ async fn close(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: Dat
     let delivered = sqlx::query(
         "update plans set status = 'delivered', held_from = null
          where plan = ?1 and (status = 'delivering' or (status = 'held' and expires_at <= ?2))
-           and exists (select 1 from recipients where plan = ?1)
+           and (status = 'delivering' or exists (select 1 from recipients where plan = ?1))
            and not exists (select 1 from recipients where plan = ?1 and state in ('waiting', 'reserved', 'committing', 'deferred'))",
     )
     .bind(plan.as_str())
@@ -547,6 +555,9 @@ async fn close(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: Dat
     .rows_affected();
     if late > 0 {
         plan_event(write, plan, "expired", None, now).await?;
+        let (planned,): (i64,) =
+            sqlx::query_as("select planned from plans where plan = ?").bind(plan.as_str()).fetch_one(&mut **write).await?;
+        return Ok(planned.unsigned_abs());
     }
     Ok(expired)
 }
@@ -604,4 +615,32 @@ async fn plan_event(
         .execute(&mut **write)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::ledger::fixture;
+
+    #[tokio::test]
+    async fn a_plan_that_ran_out_unsent_is_closed_and_its_people_are_counted() {
+        let root = tempfile::tempdir().unwrap();
+        let ledger = fixture::open(root.path()).await;
+        let now: DateTime<Utc> = "2026-11-24T01:00:00Z".parse().unwrap();
+        let (as_of, over) = (now - TimeDelta::hours(40), now - TimeDelta::hours(4));
+        for (plan, planned, expires_at) in [("late", 7, over), ("nobody", 0, over), ("in-time", 3, now + TimeDelta::hours(1))] {
+            fixture::approved(&ledger, plan, "marketing", planned, as_of, expires_at).await;
+        }
+        fixture::approved(&ledger, "replay", "marketing", 2, as_of, over).await;
+        fixture::run(&ledger, "update plans set replay = 1 where plan = 'replay'").await;
+        let late = PlanId::new("late");
+        assert_eq!(ledger.close_expired(now).await.unwrap(), [(late.clone(), 7)]);
+        assert_eq!(ledger.tally(&late).await.unwrap(), Tally { planned: 7, expired: 7, ..Tally::default() });
+        assert_eq!(ledger.close_expired(now).await.unwrap(), [], "once");
+        for (plan, status) in [("late", "expired"), ("nobody", "expired"), ("replay", "expired"), ("in-time", "approved")] {
+            assert_eq!(ledger.plan_standing(&PlanId::new(plan)).await.unwrap().unwrap().status, status, "{plan}");
+        }
+    }
 }

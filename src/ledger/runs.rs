@@ -1,6 +1,6 @@
 //! Which jobs ran, what they pulled, and which slots of their schedules are taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,8 +12,10 @@ use super::{Ledger, LedgerError, instant, micros};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
-    /// It has not ended; or its process was killed.
+    /// It has not ended.
     Running,
+    /// Its process was killed. The ledger does not know; whoever finds its job's lock free does.
+    Died,
     /// It did all it had to.
     Done,
     /// It failed; running it again is safe.
@@ -26,6 +28,7 @@ impl RunStatus {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Died => "died",
             Self::Done => "done",
             Self::Failed => "failed",
         }
@@ -132,31 +135,6 @@ impl SlotStatus {
             Self::Missed => "missed",
         }
     }
-
-    fn read(text: &str) -> Result<Self, LedgerError> {
-        match text {
-            "claimed" => Ok(Self::Claimed),
-            "done" => Ok(Self::Done),
-            "failed" => Ok(Self::Failed),
-            "missed" => Ok(Self::Missed),
-            other => Err(LedgerError::Value { value: other.to_owned(), expected: "status of a slot" }),
-        }
-    }
-}
-
-/// One slot of a job's schedule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Slot {
-    /// The job.
-    pub job: String,
-    /// When it was due.
-    pub slot: DateTime<Utc>,
-    /// When it was taken.
-    pub claimed_at: DateTime<Utc>,
-    /// The run that took it.
-    pub run: Option<String>,
-    /// What became of it.
-    pub status: SlotStatus,
 }
 
 impl Ledger {
@@ -173,6 +151,20 @@ impl Ledger {
             .execute(self.pool())
             .await?;
         Ok(())
+    }
+
+    /// Closes the runs of a job whose process died before they ended. Only while the job's lock is held; returns how many.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn close_dead_runs(&self, job: &str, now: DateTime<Utc>) -> Result<u64, LedgerError> {
+        let closed = sqlx::query("update runs set status = 'failed', error = ?, finished_at = ? where job = ? and status = 'running'")
+            .bind("its process was killed before it ended")
+            .bind(micros(now))
+            .bind(job)
+            .execute(self.pool())
+            .await?;
+        Ok(closed.rows_affected())
     }
 
     /// Records how a run ended.
@@ -313,13 +305,38 @@ impl Ledger {
         slot.map(instant).transpose()
     }
 
-    /// All slots of a job on record, the latest first.
+    /// The slots of a job that were taken and have not come to an end, and when each was taken. While a process holds the job's lock one
+    /// of them is under way; otherwise they were interrupted.
     ///
     /// # Errors
     /// Where the ledger cannot be read.
-    pub async fn slots(&self, job: &str) -> Result<Vec<Slot>, LedgerError> {
-        let rows = sqlx::query("select * from slots where job = ? order by slot desc").bind(job).fetch_all(self.pool()).await?;
-        rows.iter().map(slot).collect()
+    pub async fn open_slots(&self, job: &str) -> Result<BTreeMap<DateTime<Utc>, DateTime<Utc>>, LedgerError> {
+        let rows: Vec<(i64, i64)> = sqlx::query_as("select slot, claimed_at from slots where job = ? and status = 'claimed'")
+            .bind(job)
+            .fetch_all(self.pool())
+            .await?;
+        rows.into_iter().map(|(slot, claimed_at)| Ok((instant(slot)?, instant(claimed_at)?))).collect()
+    }
+
+    /// Takes a slot again that was taken at `claimed_at` and interrupted; false where somebody else has dealt with it since.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub async fn claim_slot_again(
+        &self,
+        job: &str,
+        slot: DateTime<Utc>,
+        claimed_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, LedgerError> {
+        let done = sqlx::query("update slots set claimed_at = ? where job = ? and slot = ? and claimed_at = ? and status = 'claimed'")
+            .bind(micros(now))
+            .bind(job)
+            .bind(micros(slot))
+            .bind(micros(claimed_at))
+            .execute(self.pool())
+            .await?;
+        Ok(done.rows_affected() == 1)
     }
 }
 
@@ -350,16 +367,6 @@ fn pull(row: &SqliteRow) -> Result<PullRecord, LedgerError> {
         retries: count("retries")?,
         cursor: row.try_get("cursor")?,
         error: row.try_get("error")?,
-    })
-}
-
-fn slot(row: &SqliteRow) -> Result<Slot, LedgerError> {
-    Ok(Slot {
-        job: row.try_get("job")?,
-        slot: instant(row.try_get("slot")?)?,
-        claimed_at: instant(row.try_get("claimed_at")?)?,
-        run: row.try_get("run")?,
-        status: SlotStatus::read(row.try_get("status")?)?,
     })
 }
 
@@ -404,9 +411,23 @@ mod tests {
         ledger.slot_done("nightly", first, Some("r2"), SlotStatus::Done, now).await.unwrap();
         ledger.slot_done("nightly", first, Some("r3"), SlotStatus::Failed, now).await.unwrap();
         ledger.slot_done("nightly", second, None, SlotStatus::Missed, now).await.unwrap();
-        let slots = ledger.slots("nightly").await.unwrap();
-        let told: Vec<_> = slots.iter().map(|slot| (slot.slot, slot.run.as_deref(), slot.status)).collect();
-        assert_eq!(told, [(second, None, SlotStatus::Missed), (first, Some("r2"), SlotStatus::Done)]);
+        let told: Vec<(i64, Option<String>, String)> =
+            sqlx::query_as("select slot, run, status from slots order by slot").fetch_all(ledger.pool()).await.unwrap();
+        assert_eq!(told, [(micros(first), Some("r2".into()), "done".into()), (micros(second), None, "missed".into())]);
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_slot_is_taken_again_once() {
+        let (_root, ledger) = ledger().await;
+        let (slot, then, now) = (at("2026-11-22T01:00:00Z"), at("2026-11-22T01:00:03Z"), at("2026-11-22T02:00:00Z"));
+        ledger.claim_slot("nightly", slot, then).await.unwrap();
+        assert_eq!(ledger.open_slots("nightly").await.unwrap(), BTreeMap::from([(slot, then)]));
+        let asks = (0..8).map(|_| ledger.claim_slot_again("nightly", slot, then, now));
+        let yes = futures::future::join_all(asks).await.into_iter().filter(|claimed| matches!(claimed, Ok(true))).count();
+        assert_eq!(yes, 1);
+        ledger.slot_done("nightly", slot, None, SlotStatus::Done, now).await.unwrap();
+        assert!(!ledger.claim_slot_again("nightly", slot, now, now).await.unwrap(), "what is done stays done");
+        assert!(ledger.open_slots("nightly").await.unwrap().is_empty());
     }
 
     #[tokio::test]
@@ -421,6 +442,9 @@ mod tests {
             runs.iter().map(|run| (run.run.as_str(), run.status)).collect::<Vec<_>>(),
             [("r2", RunStatus::Running), ("r1", RunStatus::Failed)]
         );
+        assert_eq!(ledger.close_dead_runs("weekly", second).await.unwrap(), 0);
+        assert_eq!(ledger.close_dead_runs("nightly", second).await.unwrap(), 1);
+        assert_eq!(ledger.runs(1).await.unwrap()[0].status, RunStatus::Failed);
         let mut pull = PullRecord::begin("r1", "shop", "orders", first);
         ledger.record_pull(&pull).await.unwrap();
         assert!(ledger.streams_with_rows().await.unwrap().is_empty(), "it has not ended");

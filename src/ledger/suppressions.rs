@@ -294,17 +294,6 @@ impl Ledger {
         Ok(new)
     }
 
-    /// Records what came back; `false` where it had been recorded before.
-    ///
-    /// # Errors
-    /// Where the ledger cannot be written.
-    pub async fn record_event(&self, event: &Event) -> Result<bool, LedgerError> {
-        let mut write = self.begin().await?;
-        let new = insert_event(&mut write, event).await?;
-        write.commit().await?;
-        Ok(new)
-    }
-
     /// What came back, by time and id, `limit` rows after the given place.
     ///
     /// # Errors

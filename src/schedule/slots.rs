@@ -159,16 +159,28 @@ impl Schedule {
         WINDOWS.iter().find_map(|days| self.between(now, now + TimeDelta::days(*days)).into_iter().next())
     }
 
-    /// What to do at `now`, when the slot `last` was the last one dealt with. A slot older than `deadline` no longer starts.
+    /// What to do at `now`, when the slot `last` was the last one taken, and the runs of `interrupted` did not come to their end. A slot
+    /// older than `deadline` no longer starts.
     #[must_use]
-    pub fn due(&self, last: DateTime<Utc>, now: DateTime<Utc>, catch_up: CatchUp, deadline: Period) -> Due {
+    pub fn due(
+        &self,
+        last: DateTime<Utc>,
+        now: DateTime<Utc>,
+        interrupted: impl IntoIterator<Item = DateTime<Utc>>,
+        catch_up: CatchUp,
+        deadline: Period,
+    ) -> Due {
         // A slot is "just due", and no catching up, while the waker may simply be late.
         let punctual = now - TimeDelta::minutes(1);
-        let (mut run, mut missed): (Vec<_>, Vec<_>) = self
-            .between(last, now)
-            .into_iter()
-            .partition(|slot| *slot + deadline.delta() >= now && (catch_up != CatchUp::None || *slot >= punctual));
-        if catch_up == CatchUp::Latest && run.len() > 1 {
+        let in_time = |slot: DateTime<Utc>| slot + deadline.delta() >= now;
+        let (mut run, mut missed): (Vec<_>, Vec<_>) =
+            self.between(last, now).into_iter().partition(|slot| in_time(*slot) && (catch_up != CatchUp::None || *slot >= punctual));
+        for slot in interrupted {
+            if in_time(slot) { run.push(slot) } else { missed.push(slot) }
+        }
+        run.sort_unstable();
+        missed.sort_unstable();
+        if catch_up != CatchUp::All && run.len() > 1 {
             let latest = run.split_off(run.len() - 1);
             missed.append(&mut run);
             run = latest;
@@ -247,14 +259,28 @@ mod tests {
     fn catching_up_follows_the_rule() {
         let schedule = Schedule::parse("0 * * * *", "UTC").unwrap();
         let (last, now) = (at("2026-11-22T00:00:00Z"), at("2026-11-22T05:30:00Z"));
-        let latest = schedule.due(last, now, CatchUp::Latest, Period::hours(6));
+        let latest = schedule.due(last, now, [], CatchUp::Latest, Period::hours(6));
         assert_eq!((latest.run, latest.missed.len()), (vec![at("2026-11-22T05:00:00Z")], 4));
-        assert_eq!(schedule.due(last, now, CatchUp::All, Period::hours(6)).run.len(), 5);
-        assert_eq!(schedule.due(last, now, CatchUp::All, Period::hours(2)).run.len(), 2);
-        let none = schedule.due(last, now, CatchUp::None, Period::hours(6));
+        assert_eq!(schedule.due(last, now, [], CatchUp::All, Period::hours(6)).run.len(), 5);
+        assert_eq!(schedule.due(last, now, [], CatchUp::All, Period::hours(2)).run.len(), 2);
+        let none = schedule.due(last, now, [], CatchUp::None, Period::hours(6));
         assert_eq!((none.run.len(), none.missed.len()), (0, 5));
-        assert_eq!(schedule.due(last, at("2026-11-22T01:00:05Z"), CatchUp::None, Period::hours(6)).run.len(), 1);
-        assert_eq!(schedule.due(now, now, CatchUp::All, Period::hours(6)), Due::default());
+        assert_eq!(schedule.due(last, at("2026-11-22T01:00:05Z"), [], CatchUp::None, Period::hours(6)).run.len(), 1);
+        assert_eq!(schedule.due(now, now, [], CatchUp::All, Period::hours(6)), Due::default());
+    }
+
+    #[test]
+    fn what_was_interrupted_runs_again_within_its_deadline_unless_a_newer_slot_is_due() {
+        let schedule = Schedule::parse("0 * * * *", "UTC").unwrap();
+        let (early, late, now) = (at("2026-11-22T01:00:00Z"), at("2026-11-22T04:00:00Z"), at("2026-11-22T04:30:00Z"));
+        let due = |last, catch_up, hours| schedule.due(last, now, [early], catch_up, Period::hours(hours));
+        for rule in [CatchUp::Latest, CatchUp::All, CatchUp::None] {
+            assert_eq!(due(late, rule, 6), Due { run: vec![early], missed: vec![] }, "{rule:?}");
+            assert_eq!(due(late, rule, 3), Due { run: vec![], missed: vec![early] }, "{rule:?}: too late");
+        }
+        let before = at("2026-11-22T03:00:00Z");
+        assert_eq!(due(before, CatchUp::Latest, 6), Due { run: vec![late], missed: vec![early] });
+        assert_eq!(due(before, CatchUp::All, 6).run, [early, late]);
     }
 
     #[test]

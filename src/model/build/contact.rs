@@ -37,7 +37,7 @@ pub(super) async fn collect(shop: &Workshop<'_>) -> Result<Option<FreshContactSt
     match gather(shop).await {
         Ok(fresh) => Ok(Some(fresh)),
         Err(Trouble::Build(error)) => Err(*error),
-        Err(Trouble::Table(diagnosis)) => Err(ModelError::wrong(*diagnosis)),
+        Err(Trouble::Table(failure)) => Err(ModelError::Stopped(*failure)),
     }
 }
 

@@ -175,7 +175,7 @@ impl<'a> Workshop<'a> {
             format!("`{}` has amounts that no rate turns into {}: {}", table.name, self.request.brand.currency, lacking.join(", "));
         let hint = "add rates to `fx_rates` (currency, date, rate) by a file sql/staging/<source>__fx_rates.sql; the latest rate on or before \
                     the day counts";
-        Err(Diagnosis::new("missing_rate", message).hint(hint).into())
+        Err(Trouble::failed(Diagnosis::new("missing_rate", message).hint(hint)))
     }
 
     /// A model, a segment or a metric.
@@ -208,13 +208,14 @@ pub(super) fn staged<'v>(views: &'v [View<'_>]) -> Vec<Staged<'v>> {
 
 /// A few rows as a table.
 pub(super) fn in_memory(rows: RecordBatch) -> Result<Arc<dyn TableProvider>, Trouble> {
-    let table = MemTable::try_new(rows.schema(), vec![vec![rows]])
-        .map_err(|error: DataFusionError| Trouble::from(Diagnosis::new("internal", format!("rows could not be put in memory: {error}"))))?;
+    let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).map_err(|error: DataFusionError| {
+        Trouble::failed(Diagnosis::new("internal", format!("rows could not be put in memory: {error}")))
+    })?;
     Ok(Arc::new(table))
 }
 
 fn unexpected(error: ArrowError) -> Trouble {
-    Diagnosis::new("internal", format!("rates could not be laid out: {error}")).into()
+    Trouble::failed(Diagnosis::new("internal", format!("rates could not be laid out: {error}")))
 }
 
 fn no_such(name: &str) -> Trouble {

@@ -22,7 +22,7 @@ use serde::Serialize;
 use super::{BrandDefaults, Kind, Library, ModelError};
 use crate::{
     config::nearest,
-    diagnosis::{Diagnose, Diagnosis},
+    diagnosis::{Diagnosis, Failure},
     engine::Engine,
     lake::Lake,
     ledger::{Ledger, Publication, PublishedTable},
@@ -97,8 +97,10 @@ pub struct Built {
     pub versions: BTreeMap<String, i64>,
     /// The version of every raw table that was read.
     pub pinned: BTreeMap<String, i64>,
+    /// Every table that could not be made for this time, whether or not an older one stays, and the failure at the root of it.
+    pub stale: BTreeMap<String, Failure>,
     /// What failed, in the order it was met; empty where all is well.
-    pub failures: Vec<Diagnosis>,
+    pub failures: Vec<Failure>,
 }
 
 /// Builds what changed.
@@ -113,26 +115,29 @@ pub async fn build(library: &Library, request: BuildRequest<'_>) -> Result<Built
     let mut shop = Workshop::open(library, &request, &library.raw_under(&wanted)).await?;
     let mut tables = Vec::new();
     let mut failures = Vec::new();
-    let mut failed: BTreeSet<String> = BTreeSet::new();
+    let mut stale: BTreeMap<String, Failure> = BTreeMap::new();
     for name in order.into_iter().filter(|name| wanted.contains(name)) {
         let started = Instant::now();
         let kind = library.kind(&name).unwrap_or(Kind::Model);
-        let outcome = match graph.inputs(&name).find(|input| failed.contains(*input)) {
-            Some(input) => Outcome::Blocked(input.to_owned()),
+        let blocked = graph.inputs(&name).find_map(|input| Some((input, stale.get(input)?.clone())));
+        let outcome = match blocked {
+            Some((input, root)) => {
+                let outcome = Outcome::Blocked(input.to_owned());
+                stale.insert(name.clone(), root);
+                outcome
+            }
             None => match shop.make(&name).await {
                 Ok(outcome) => outcome,
-                Err(Trouble::Table(diagnosis)) => {
-                    tracing::warn!(table = name, code = diagnosis.code, "a table could not be built");
-                    let reason = diagnosis.message.clone();
-                    failures.push(*diagnosis);
+                Err(Trouble::Table(failure)) => {
+                    tracing::warn!(table = name, code = failure.diagnosis.code, "a table could not be built");
+                    let reason = failure.diagnosis.message.clone();
+                    stale.insert(name.clone(), (*failure).clone());
+                    failures.push(*failure);
                     Outcome::Kept(reason)
                 }
                 Err(Trouble::Build(error)) => return Err(*error),
             },
         };
-        if matches!(outcome, Outcome::Kept(_) | Outcome::Blocked(_)) {
-            failed.insert(name.clone());
-        }
         let seen = shop.seen(&name);
         let seconds = started.elapsed().as_secs_f64();
         let rows = seen.as_ref().and_then(|table| table.rows).unwrap_or_default();
@@ -145,16 +150,17 @@ pub async fn build(library: &Library, request: BuildRequest<'_>) -> Result<Built
         let contact_state = match contact::collect(&shop).await {
             Ok(state) => state,
             Err(error) => {
-                failures.push(error.diagnosis());
+                failures.push(error.into());
                 None
             }
         };
-        let published = shop.publication();
-        let publication = Publication { run: request.run, as_of: request.as_of, now: request.now, tables: &published, contact_state };
+        let (tables, kept) = shop.publication();
+        let (run, as_of, now) = (request.run, request.as_of, request.now);
+        let publication = Publication { run, as_of, now, tables: &tables, kept: &kept, contact_state };
         build = Some(request.ledger.publish(publication).await?);
     }
     let versions = shop.versions();
-    Ok(Built { build, as_of: request.as_of, tables, versions, pinned: shop.into_pins(), failures })
+    Ok(Built { build, as_of: request.as_of, tables, versions, pinned: shop.into_pins(), stale, failures })
 }
 
 fn order(library: &Library, graph: &super::graph::Graph) -> Result<Vec<String>, ModelError> {

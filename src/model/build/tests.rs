@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    diagnosis::{Diagnose, Exit},
     engine::EngineSettings,
     lake::{Commit, LakeSettings},
     ledger::{CustomerId, LedgerSettings},
@@ -246,7 +247,7 @@ async fn an_amount_without_a_rate_keeps_yesterdays_orders() {
     );
     assert_eq!(second.versions["orders"], first.versions["orders"]);
     assert_eq!(*outcome(&second, "lapsed"), Outcome::Blocked("features".into()));
-    assert_eq!(second.failures[0].code, "missing_rate");
+    assert_eq!((second.failures[0].diagnosis.code.as_str(), second.failures[0].exit), ("missing_rate", Exit::Failed));
 }
 
 #[tokio::test]
@@ -262,7 +263,11 @@ async fn a_failed_audit_keeps_yesterdays_table_and_blocks_what_rests_on_it() {
     assert!(matches!(outcome(&second, "features"), Outcome::Kept(_)));
     assert_eq!(*outcome(&second, "lapsed"), Outcome::Blocked("features".into()));
     assert_eq!(*outcome(&second, "orders"), Outcome::Built);
-    let failure = &second.failures[0];
+    assert_eq!(second.failures[0].exit, Exit::Failed, "other rows may pass");
+    assert_eq!(second.stale["lapsed"].diagnosis.code, "audit", "the root of it is known for what rests on it");
+    let times = project.ledger.published_as_of().await.unwrap();
+    assert_eq!((times["lapsed"], times["orders"]), (at(0), at(30)));
+    let failure = &second.failures[0].diagnosis;
     assert_eq!((failure.code.as_str(), failure.file.clone()), ("audit", Some(PathBuf::from("sql/models/features.sql"))));
     assert!(failure.message.contains("1 row breaks it: crm:a"), "{failure}");
     let published = project.ledger.published().await.unwrap();
@@ -282,7 +287,8 @@ async fn a_mistake_in_one_file_blocks_only_what_rests_on_it() {
     let built = project.build(0).await;
     assert_eq!(*outcome(&built, "lapsed"), Outcome::Blocked("features".into()));
     assert_eq!(*outcome(&built, "size"), Outcome::Built);
-    let failure = &built.failures[0];
+    assert_eq!(built.failures[0].exit, Exit::Wrong, "running again does not help");
+    let failure = &built.failures[0].diagnosis;
     assert_eq!((failure.line, failure.file.clone()), (Some(5), Some(PathBuf::from("sql/models/features.sql"))), "{failure:?}");
     assert!(!built.versions.contains_key("lapsed"));
 }
@@ -398,7 +404,7 @@ async fn everyones_state_is_that_of_now_and_not_of_the_slot() {
             .await,
         1
     );
-    assert_eq!(project.ledger.last_builds(1).await.unwrap()[0].run.as_deref(), Some("r1"));
+    assert_eq!(crate::ledger::fixture::number(&project.ledger, "select count(*) from builds where run = 'r1'").await, 1);
 }
 
 #[tokio::test]
@@ -407,7 +413,8 @@ async fn staging_with_an_unknown_column_or_table_is_told_by_its_file() {
     project.write("staging/shop__orders", "select id as order_id,\n  total as totl from shop__orders");
     project.write("staging/shop__products", "select id as product_id from shop__product");
     let built = project.build(0).await;
-    let told: Vec<_> = built.failures.iter().map(|failure| (failure.code.as_str(), failure.file.clone().unwrap(), failure.line)).collect();
+    let told = built.failures.iter().map(|failure| failure.diagnosis.as_ref());
+    let told: Vec<_> = told.map(|failure| (failure.code.as_str(), failure.file.clone().unwrap(), failure.line)).collect();
     assert!(told.contains(&("unknown_column", PathBuf::from("sql/staging/shop__orders.sql"), Some(2))), "{told:?}");
     assert!(told.contains(&("unknown_table", PathBuf::from("sql/staging/shop__products.sql"), Some(1))), "{told:?}");
 }
@@ -436,7 +443,7 @@ async fn each_audit_is_kept() {
         let built = project.build_with(0, None, &["audited".to_owned()]).await;
         assert_eq!(built.failures.is_empty(), holds, "{audit}: {:?}", built.failures);
         if let Some(failure) = built.failures.first() {
-            assert_eq!((failure.code.as_str(), failure.line), ("audit", Some(3)), "{audit}");
+            assert_eq!((failure.diagnosis.code.as_str(), failure.diagnosis.line), ("audit", Some(3)), "{audit}");
         }
     }
 }
@@ -481,7 +488,7 @@ async fn a_large_change_is_refused_and_a_small_one_is_not() {
     assert!(project.build(1).await.failures.is_empty());
     project.give("shop__customers", people(130, 200)).await;
     let refused = project.build(2).await;
-    assert!(refused.failures[0].message.contains("it has 200 rows, the published one 130"), "{:?}", refused.failures);
+    assert!(refused.failures[0].diagnosis.message.contains("it has 200 rows, the published one 130"), "{:?}", refused.failures);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use datafusion::{catalog::TableProvider, scalar::ScalarValue};
 use super::{BuildRequest, Outcome};
 use crate::{
     config::nearest,
-    diagnosis::{Diagnose, Diagnosis, Failure},
+    diagnosis::{Diagnosis, Failure},
     engine::{EngineError, Query, Session},
     lake::{Commit, Lake, LakeError, Written},
     ledger::PublishedTable,
@@ -32,20 +32,28 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// This table keeps yesterday's version.
-    Table(Box<Diagnosis>),
+    Table(Box<Failure>),
     /// The build ends.
     Build(Box<ModelError>),
 }
 
+impl Trouble {
+    /// The rows are not as they must be; other rows may be.
+    pub(super) fn failed(diagnosis: Diagnosis) -> Self {
+        Self::Table(Box::new(Failure::failed(diagnosis)))
+    }
+}
+
+/// A mistake in a file.
 impl From<Diagnosis> for Trouble {
     fn from(diagnosis: Diagnosis) -> Self {
-        Self::Table(Box::new(diagnosis))
+        Self::Table(Box::new(Failure::wrong(diagnosis)))
     }
 }
 
 impl From<EngineError> for Trouble {
     fn from(error: EngineError) -> Self {
-        error.diagnosis().into()
+        Self::Table(Box::new(error.into()))
     }
 }
 
@@ -114,8 +122,8 @@ impl<'a> Workshop<'a> {
         }
     }
 
-    /// Everything the build stands on: for the ledger.
-    pub(super) fn publication(&self) -> Vec<PublishedTable> {
+    /// What the build read, made or found unchanged, and what readers see beside that: for the ledger.
+    pub(super) fn publication(&self) -> (Vec<PublishedTable>, Vec<PublishedTable>) {
         let raw = self.pins.iter().map(|(name, version)| PublishedTable {
             name: name.clone(),
             kind: Kind::Raw.name().to_owned(),
@@ -123,7 +131,9 @@ impl<'a> Workshop<'a> {
             rows: None,
             fingerprint: version.to_string(),
         });
-        raw.chain(self.names().into_iter().filter_map(|name| self.seen(name))).collect()
+        let (made, kept): (Vec<&str>, Vec<&str>) = self.names().into_iter().partition(|name| self.standing.contains_key(*name));
+        let seen = |names: Vec<&str>| names.into_iter().filter_map(|name| self.seen(name)).collect::<Vec<_>>();
+        (raw.chain(seen(made)).collect(), seen(kept))
     }
 
     /// The version of every table readers see.
@@ -200,7 +210,7 @@ impl<'a> Workshop<'a> {
                     None => format!("`{table}` was never pulled to its end, and may be at most {max_age} old"),
                 };
                 let hint = format!("run `perennial pull {source}.{stream}`, and build again");
-                return Err(file.at_word(Diagnosis::new("stale_input", message), table).hint(hint).into());
+                return Err(Trouble::failed(file.at_word(Diagnosis::new("stale_input", message), table).hint(hint)));
             }
         }
         Ok(())
@@ -277,9 +287,13 @@ impl<'a> Workshop<'a> {
             let told = *failure.diagnosis;
             let told = if told.file.is_none() { place.put(told, place.line) } else { told };
             // A lake that cannot be written stops everything; a column no table can hold stops this table.
-            match told.code.starts_with("lake_") && told.code != "lake_column" {
-                true => ModelError::Stopped(Failure { exit: failure.exit, diagnosis: Box::new(told) }).into(),
-                false => Diagnosis { message: format!("`{name}`: {}", told.message), ..told }.into(),
+            let (stops, exit) = (told.code.starts_with("lake_") && told.code != "lake_column", failure.exit);
+            match stops {
+                true => ModelError::Stopped(Failure { exit, diagnosis: Box::new(told) }).into(),
+                false => {
+                    let told = Diagnosis { message: format!("`{name}`: {}", told.message), ..told };
+                    Trouble::Table(Box::new(Failure { exit, diagnosis: Box::new(told) }))
+                }
             }
         })
     }
@@ -318,7 +332,7 @@ impl<'a> Workshop<'a> {
             previous: self.before.get(name).and_then(|before| before.rows),
         };
         match audited.run(audits).await? {
-            Some(failed) => Err(failed.into()),
+            Some(failed) => Err(Trouble::failed(failed)),
             None => Ok(()),
         }
     }
