@@ -10,6 +10,7 @@ use arrow::{
     datatypes::TimestampMicrosecondType,
 };
 use chrono::{DateTime, Utc};
+use datafusion::{common::DataFusionError, execution::SendableRecordBatchStream};
 use futures::StreamExt;
 
 use super::{
@@ -20,9 +21,8 @@ use crate::{
     ledger::{ContactState, CustomerId, FreshContactState},
     model::{
         ModelError, canonical, params,
-        people::broke_off,
         shape::{literal, quoted},
-        staging,
+        staging::{self, NO_ANSWER, YES},
     },
 };
 
@@ -63,25 +63,38 @@ async fn gather(shop: &Workshop<'_>) -> Result<FreshContactState, Trouble> {
     }
     let sql = query(&union, &members);
     let session = shop.request.engine.session(tables)?;
-    let mut rows = session.stream(&own_query(&sql, present)).await?;
-    let mut fresh = shop.request.ledger.fresh_contact_state().await.map_err(ModelError::from)?;
-    while let Some(batch) = rows.next().await {
-        let people = people(&batch.map_err(|error| broke_off(&error))?);
-        fresh.add(&people).await.map_err(ModelError::from)?;
-    }
+    let query = own_query(&sql, present);
+    let mut attempts = session.attempts(&query)?;
+    let fresh = loop {
+        let mut fresh = shop.request.ledger.fresh_contact_state().await.map_err(ModelError::from)?;
+        match fill(&mut fresh, attempts.begin().await?).await? {
+            Ok(()) => break fresh,
+            Err(error) if !attempts.another() => return Err(session.explain(&query, &error).into()),
+            Err(_) => {}
+        }
+    };
     tracing::info!(people = fresh.people(), "contact state");
     Ok(fresh)
+}
+
+/// Adds everybody; within, what broke the rows off.
+async fn fill(fresh: &mut FreshContactState, mut rows: SendableRecordBatchStream) -> Result<Result<(), DataFusionError>, ModelError> {
+    while let Some(batch) = rows.next().await {
+        match batch {
+            Ok(batch) => fresh.add(&people(&batch)).await?,
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// One row a person. Of several answers about one channel the latest counts, and of two at one instant the one that forbids; only a plain
 /// yes is consent, and whatever else a source says about a person who was asked is a no.
 fn query(union: &BTreeMap<&str, String>, members: &[String]) -> String {
     let of = |name: &str| union.get(name).map_or("", String::as_str);
-    let latest = |purpose: &str, answer: &str| {
-        format!("max(coalesce(at, timestamp '1970-01-01T00:00:00Z')) filter (where purpose = '{purpose}' and status {answer})")
-    };
+    let latest = |purpose: &str, answer: &str| format!("max(at) filter (where purpose = '{purpose}' and status {answer})");
     let latest = |purpose: &str| {
-        let (yes, no) = (latest(purpose, "= 'granted'"), latest(purpose, "not in ('granted', 'unknown', '')"));
+        let (yes, no) = (latest(purpose, &format!("= {YES}")), latest(purpose, &format!("not in ({YES}, {NO_ANSWER})")));
         format!("{yes} as {purpose}_yes, {no} as {purpose}_no")
     };
     let consent = |purpose: &str| {
@@ -111,7 +124,7 @@ fn query(union: &BTreeMap<&str, String>, members: &[String]) -> String {
         consent("service"),
         latest("marketing"),
         latest("service"),
-        of("consents"),
+        staging::answers(of("consents")),
         of("orders"),
         of("tickets"),
     )
