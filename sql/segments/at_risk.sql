@@ -1,7 +1,7 @@
 /* ---
 key = "customer_id"
 params = { min_orders = 3, rhythm_percent = 150, min_quiet_days = 21, lapsed_percent = 300, lapsed_days = 60 }
-audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(usual_days)", "rows(0, 500000)", "change(60%)"]
+audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(usual_days)", "rows(0, 500000)", "change(60%, 20)"]
 --- */
 -- Decides whom we ask how they are getting on: regulars (three orders or more) who are later than they ever
 -- usually are, but not yet gone. A rhythm needs at least two gaps; with fewer we would be guessing.
