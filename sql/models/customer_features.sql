@@ -1,7 +1,7 @@
 /* ---
 key = "customer_id"
 params = { silver_orders = 3, silver_value = 100, gold_orders = 6, gold_value = 250, platinum_orders = 15, platinum_value = 800 }
-audits = ["not_null(orders)", "not_null(tier)", "change(40%)", "accepted(tier, 'member', 'silver', 'gold', 'platinum')"]
+audits = ["not_null(orders)", "not_null(tier)", "change(40%, 20)", "accepted(tier, 'member', 'silver', 'gold', 'platinum')"]
 --- */
 -- What we know about each customer in one row: every segment starts here.
 --

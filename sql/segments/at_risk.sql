@@ -1,7 +1,7 @@
 /* ---
 key = "customer_id"
 params = { min_orders = 3, min_order_days = 3, rhythm_percent = 150, min_quiet_days = 21, lapsed_percent = 300, lapsed_days = 60 }
-audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(usual_days)", "rows(0, 500000)", "change(60%)"]
+audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(usual_days)", "rows(0, 500000)", "change(60%, 20)"]
 --- */
 -- Decides whom we ask how they are getting on: regulars (orders on three days or more) who are clearly later
 -- than they usually are, but not yet gone.

@@ -1,7 +1,7 @@
 /* ---
 key = "customer_id"
 params = { min_orders = 2, rhythm_percent = 300, min_quiet_days = 60, max_quiet_days = 540, letters = 3, letter_gap_days = 45 }
-audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(step)", "rows(0, 500000)", "change(40%)"]
+audits = ["unique(customer_id)", "not_null(customer_id)", "not_null(last_order_id)", "not_null(step)", "rows(0, 500000)", "change(40%, 20)"]
 --- */
 -- Decides who is asked to come back: customers who bought at least twice and have been quiet for longer than
 -- three times their own rhythm explains, but not so long that we would write to strangers.

@@ -516,7 +516,7 @@ async fn an_answer_that_never_comes_is_unknown_listed_and_never_sent_again() {
     let now = world.clock.now();
     assert_eq!(world.ledger().resolve_unknown(&id, Verdict::NotSent, "Mara", now).await.unwrap(), Some(State::Cancelled));
     let told = world.ledger().told_before("win-back", at("2026-11-23T01:00:00Z")).await.unwrap();
-    assert!(told.messages.len() == 39 && !told.messages.contains(id), "a later plan may tell it");
+    assert!(told.messages.len() == 39 && !told.messages.contains(&id), "a later plan may tell it");
     assert_eq!(world.ledger().resolve_unknown(&id, Verdict::Accepted, "Mara", now).await.unwrap(), None);
     assert_eq!(fixture::number(world.ledger(), "select count(*) from events where kind = 'resolved'").await, 1);
 }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{
-        Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, LimitClause, Query, SetExpr, Spanned, Statement, Visit,
-        Visitor, WindowType,
+        Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, LimitClause, NamedWindowDefinition, NamedWindowExpr,
+        OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Statement, Visit, Visitor, WindowType,
     },
     tokenizer::Span,
 };
@@ -15,9 +15,10 @@ use crate::diagnosis::{Diagnosis, Finding};
 
 /// Aggregates whose answer depends on the order rows come in.
 const ORDERED_AGGREGATES: &[&str] = &["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
-/// Window functions that mean nothing without an order.
-const ORDERED_WINDOWS: &[&str] =
-    &["row_number", "rank", "dense_rank", "ntile", "percent_rank", "cume_dist", "lag", "lead", "first_value", "last_value", "nth_value"];
+/// The aggregate that takes a row at will, and knows no order.
+const ANY: &str = "any_value";
+/// Window functions that mean nothing without an order, beside those aggregates.
+const ORDERED_WINDOWS: &[&str] = &["row_number", "rank", "dense_rank", "ntile", "percent_rank", "cume_dist", "lag", "lead"];
 /// Window functions that hold their whole input in memory nobody counts.
 const HOLDS_ALL: &[&str] = &["ntile", "percent_rank", "cume_dist"];
 
@@ -29,13 +30,76 @@ pub(super) fn name_of(function: &Function) -> String {
 
 /// What in a query may make two runs differ.
 pub(super) fn findings(statement: &Statement, origin: Origin<'_>) -> Vec<Finding> {
-    let mut linter = Linter { origin, findings: Vec::new() };
+    let mut linter = Linter { origin, windows: Vec::new(), findings: Vec::new() };
     let _: ControlFlow<()> = statement.visit(&mut linter);
     linter.findings
 }
 
+/// A `limit` on the whole query, and what says which rows it keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limited {
+    /// The columns of the result that its rows are ordered by; none where `order by` is not there or names all.
+    pub by: Option<Vec<String>>,
+    /// Line and column of the order, from 1.
+    pub place: Option<(usize, usize)>,
+}
+
+/// How the rows of a query with a `limit` are ordered.
+pub(super) fn limited(statement: &Statement) -> Option<Limited> {
+    let Statement::Query(query) = statement else { return None };
+    limit_of(query)?;
+    let order = query.order_by.as_ref()?;
+    let place = places::start(order.span());
+    let OrderByKind::Expressions(expressions) = &order.kind else { return Some(Limited { by: None, place }) };
+    let items = match query.body.as_ref() {
+        SetExpr::Select(select) => select.projection.as_slice(),
+        _ => &[],
+    };
+    let by = expressions.iter().filter_map(|ordered| match &ordered.expr {
+        Expr::Value(value) => items.get(value.to_string().parse::<usize>().ok()?.checked_sub(1)?).and_then(column_of),
+        // `order by o.id` orders the result's column that is `o.id`, whatever it is called.
+        expr => items
+            .iter()
+            .find(|item| matches!(item, SelectItem::ExprWithAlias { expr: selected, .. } if selected == expr))
+            .map_or_else(|| last_name(expr), column_of),
+    });
+    Some(Limited { by: Some(by.collect()), place })
+}
+
+/// The span of a query's `limit` or `fetch`; none without one.
+fn limit_of(query: &Query) -> Option<Span> {
+    match (&query.limit_clause, &query.fetch) {
+        (Some(LimitClause::LimitOffset { limit: None, offset: None, .. }), None) | (None, None) => None,
+        (Some(clause), _) => Some(clause.span()),
+        (None, Some(fetch)) => Some(fetch.span()),
+    }
+}
+
+/// What a column of the result is called, where it is a name.
+fn column_of(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::UnnamedExpr(expr) => last_name(expr),
+        SelectItem::ExprWithAlias { alias, .. } => Some(plain(alias)),
+        _ => None,
+    }
+}
+
+fn last_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(plain(name)),
+        Expr::CompoundIdentifier(names) => names.last().map(plain),
+        _ => None,
+    }
+}
+
+fn plain(name: &Ident) -> String {
+    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+}
+
 struct Linter<'a> {
     origin: Origin<'a>,
+    /// The `window` clauses of the selects around.
+    windows: Vec<Vec<NamedWindowDefinition>>,
     findings: Vec<Finding>,
 }
 
@@ -49,29 +113,72 @@ impl Linter<'_> {
         let name = name_of(function);
         let span = function.name.span();
         match &function.over {
+            _ if name == ANY => {
+                let hint = "use min(…), or first_value(… order by …) with a key last so that no two rows are equal";
+                self.error("sql_unordered", format!("`{name}` takes any row, so two runs may differ"), span, hint);
+            }
             None if ORDERED_AGGREGATES.contains(&name.as_str()) && !is_ordered(function) => {
                 let hint = format!("order its rows: `{name}(… order by …)`, with a key last so that no two rows are equal");
                 self.error("sql_unordered", format!("`{name}` takes its rows in any order, so two runs may differ"), span, &hint);
             }
-            Some(WindowType::WindowSpec(window))
-                if window.window_name.is_none() && window.order_by.is_empty() && ORDERED_WINDOWS.contains(&name.as_str()) =>
+            Some(window)
+                if (ORDERED_WINDOWS.contains(&name.as_str()) || ORDERED_AGGREGATES.contains(&name.as_str()))
+                    && !is_ordered(function)
+                    && self.without_order(window) =>
             {
                 let hint = "give the window an `order by`, with a key last so that no two rows are equal";
-                self.error("sql_unordered", format!("`{name}` numbers rows in any order, so two runs may differ"), span, hint);
+                self.error(
+                    "sql_unordered",
+                    format!("`{name}` takes the rows of its window in any order, so two runs may differ"),
+                    span,
+                    hint,
+                );
             }
             _ => {}
         }
         if function.over.is_some() && HOLDS_ALL.contains(&name.as_str()) {
             let message = format!("`{name}` holds all its rows in memory, beyond what `[engine] memory_limit` counts");
-            let hint = "score the distinct values (`group by` first) and join back, or use approx_percentile_cont";
+            let hint = "score the distinct values (`group by` first) and join back";
             let diagnosis = Diagnosis::new("sql_unbounded_window", message).hint(hint);
             self.findings.push(Finding::warning(self.origin.place(diagnosis, places::start(span))));
         }
     }
 }
 
+impl Linter<'_> {
+    /// Whether a window has no `order by`, of its own or from the window it names.
+    fn without_order(&self, window: &WindowType) -> bool {
+        let mut name = match window {
+            WindowType::WindowSpec(own) if !own.order_by.is_empty() => return false,
+            WindowType::WindowSpec(own) => own.window_name.as_ref(),
+            WindowType::NamedWindow(name) => Some(name),
+        };
+        let known = self.windows.last().map_or(&[][..], Vec::as_slice);
+        // A circle of windows is no query; it is left to the planner after so many steps.
+        for _ in 0..=known.len() {
+            let Some(wanted) = name else { return true };
+            match known.iter().find(|definition| plain(&definition.0) == plain(wanted)).map(|definition| &definition.1) {
+                Some(NamedWindowExpr::NamedWindow(other)) => name = Some(other),
+                Some(NamedWindowExpr::WindowSpec(own)) if own.order_by.is_empty() => name = own.window_name.as_ref(),
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
 impl Visitor for Linter<'_> {
     type Break = ();
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        self.windows.push(select.named_window.clone());
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, _select: &Select) -> ControlFlow<()> {
+        self.windows.pop();
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         if query.order_by.is_some() {
@@ -84,11 +191,7 @@ impl Visitor for Linter<'_> {
             let message = "`distinct on` without `order by` keeps any row, so two runs may differ".to_owned();
             self.error("sql_unordered", message, span, "add `order by`, beginning with the columns of `distinct on`");
         }
-        let limit = match (&query.limit_clause, &query.fetch) {
-            (Some(LimitClause::LimitOffset { limit: None, offset: None, .. }), None) | (None, None) => return ControlFlow::Continue(()),
-            (Some(clause), _) => clause.span(),
-            (None, Some(fetch)) => fetch.span(),
-        };
+        let Some(limit) = limit_of(query) else { return ControlFlow::Continue(()) };
         // A span covers the number, not the word before it; without one, the word is looked for.
         let span = if places::start(limit).is_some() { limit } else { query.span() };
         let message = "`limit` without `order by` keeps any rows, so two runs may differ".to_owned();

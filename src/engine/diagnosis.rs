@@ -19,6 +19,8 @@ use crate::{config::nearest, diagnosis::Diagnosis};
 pub(super) struct Known {
     pub(super) tables: BTreeSet<String>,
     pub(super) functions: BTreeSet<String>,
+    /// Functions there are, and that no query may call.
+    pub(super) fickle: BTreeSet<String>,
     pub(super) params: BTreeSet<String>,
     /// As set: `1.2 GiB`.
     pub(super) memory_limit: String,
@@ -45,7 +47,7 @@ pub(super) fn explain(error: &DataFusionError, sql: &str, origin: Origin<'_>, kn
                 let hint = "raise `[engine] memory_limit` in config/perennial.toml, or let the query join and sort less at once";
                 (format!("the query needs more memory than the {} it may use", known.memory_limit), hint)
             };
-            EngineError::exhausted(here(Diagnosis::new("sql_memory", message).hint(hint), None))
+            EngineError::failed(here(Diagnosis::new("sql_memory", message).hint(hint), None))
         }
         DataFusionError::SQL(parser, _) => {
             let (message, place) = syntax(&parser.to_string());
@@ -170,6 +172,10 @@ fn planned(message: &str, noted: Option<&Diagnostic>, sql: &str, known: &Known) 
             None => "`perennial schema` lists the tables there are; a table is named like its file".to_owned(),
         };
         return (diagnosis.hint(hint), place());
+    }
+    if message.starts_with("Invalid function '") && known.fickle.contains(&name) {
+        let diagnosis = Diagnosis::new("sql_not_repeatable", format!("`{name}` may give another answer in every run"));
+        return (diagnosis.hint("use $as_of for the run's time, hash_bucket for chance, and columns for everything else"), place());
     }
     if message.starts_with("Invalid function '") {
         let diagnosis = Diagnosis::new("sql_unknown_function", format!("there is no function `{name}`"));

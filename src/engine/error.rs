@@ -8,26 +8,15 @@ use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 pub struct EngineError {
     diagnosis: Box<Diagnosis>,
     exit: Exit,
-    exhausted: bool,
 }
 
 impl EngineError {
     pub(super) fn wrong(diagnosis: Diagnosis) -> Self {
-        Self { diagnosis: Box::new(diagnosis), exit: Exit::Wrong, exhausted: false }
+        Self { diagnosis: Box::new(diagnosis), exit: Exit::Wrong }
     }
 
     pub(super) fn failed(diagnosis: Diagnosis) -> Self {
-        Self { diagnosis: Box::new(diagnosis), exit: Exit::Failed, exhausted: false }
-    }
-
-    pub(super) fn exhausted(diagnosis: Diagnosis) -> Self {
-        Self { diagnosis: Box::new(diagnosis), exit: Exit::Failed, exhausted: true }
-    }
-
-    /// Whether memory or the room for spilling ran out.
-    #[must_use]
-    pub fn is_exhausted(&self) -> bool {
-        self.exhausted
+        Self { diagnosis: Box::new(diagnosis), exit: Exit::Failed }
     }
 }
 

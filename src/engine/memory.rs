@@ -48,15 +48,6 @@ pub(super) fn partitions(limit: u64) -> usize {
     cores.min(fitting).max(1)
 }
 
-/// How many spilled runs a sort may merge at once. Each keeps a batch in memory, and a merge takes all it can get: without a bound the
-/// first sorts of a sort-merge join leave nothing to the others.
-pub(super) fn merge_fan_in(limit: u64, partitions: usize) -> usize {
-    const BATCH: u64 = 1 << 20;
-    const SORTS: u64 = 4;
-    let fitting = limit / (BATCH * SORTS * partitions as u64);
-    usize::try_from(fitting.clamp(2, 64)).unwrap_or(2)
-}
-
 /// The memory this process may use, by `/proc` and `/sys/fs/cgroup` under `root` (`/` but in tests).
 pub(super) fn available(root: &Path) -> u64 {
     let host = std::fs::read_to_string(root.join("proc/meminfo")).ok().and_then(|text| memory_total(&text));

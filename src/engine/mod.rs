@@ -5,7 +5,8 @@
 //! | `settings`, `memory`, `spill` | `[engine]`: how much memory and disk queries may use, and where |
 //! | `query`, `select`, `determinism` | an SQL text: one `SELECT` and nothing else, and what may make two runs differ |
 //! | `planner` | what a query can name |
-//! | `session`, `yielding` | running queries, and trying again where memory runs out |
+//! | `session`, `rungs` | running queries, and trying again where memory runs out |
+//! | `merging`, `yielding` | joins that hold nothing, joins that let others have a turn |
 //! | `diagnosis`, `places`, `error` | what is wrong, where, and what to do |
 //! | `text` | results as everybody expects them |
 //! | `functions/` | the functions of our own, one file each |
@@ -15,9 +16,11 @@ mod diagnosis;
 mod error;
 mod functions;
 mod memory;
+mod merging;
 mod places;
 mod planner;
 mod query;
+mod rungs;
 mod select;
 mod session;
 mod settings;
@@ -35,18 +38,20 @@ use datafusion::{
         memory_pool::{FairSpillPool, TrackConsumersPool},
         runtime_env::RuntimeEnvBuilder,
     },
+    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     prelude::SessionConfig,
 };
 
 pub use self::{
+    determinism::Limited,
     error::EngineError,
     functions::{FunctionDoc, documentation, hash_bucket, lower_email},
     query::{Origin, Query},
     select::{ParsedSelect, parse_select},
-    session::Session,
+    session::{Attempts, Session},
     settings::EngineSettings,
 };
-use self::{spill::SpillFolder, yielding::YieldingJoins};
+use self::{merging::MergingJoins, rungs::Rung, spill::SpillFolder, yielding::YieldingJoins};
 use crate::{config::Period, diagnosis::Diagnosis};
 
 /// How many of the greediest parts of a query are named when memory runs out.
@@ -57,8 +62,9 @@ const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 pub struct Engine {
     state: SessionState,
     timeout: Period,
-    memory_limit: String,
+    memory: u64,
     spill: Option<Arc<SpillFolder>>,
+    max_spill: u64,
 }
 
 impl Engine {
@@ -81,26 +87,25 @@ impl Engine {
                 None
             }
         };
-        let mode = spill.as_ref().map_or(DiskManagerMode::Disabled, |spill| DiskManagerMode::Directories(vec![spill.path().to_owned()]));
         let pool = FairSpillPool::new(usize::try_from(limit).unwrap_or(usize::MAX));
         let partitions = if settings.partitions == 0 { memory::partitions(limit) } else { settings.partitions };
-        let disk = DiskManagerBuilder::default()
-            .with_mode(mode)
-            .with_max_temp_directory_size(max_spill)
-            .with_max_spill_merge_fan_in(memory::merge_fan_in(limit, partitions));
+        let first = Rung::first(limit, partitions);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS)))
-            .with_disk_manager_builder(disk)
+            .with_disk_manager_builder(disk(spill.as_deref(), max_spill, first))
             .build_arc()
             .map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
+        let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(MergingJoins)];
+        rules.extend(PhysicalOptimizer::new().rules);
+        rules.push(Arc::new(YieldingJoins));
         let mut state = SessionStateBuilder::new()
-            .with_config(config(partitions, limit))
+            .with_config(first.config(config()))
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+            .with_physical_optimizer_rules(rules)
             .build();
         functions::register(&mut state).map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
-        Ok(Self { state, timeout: settings.timeout, memory_limit: readable(limit), spill })
+        Ok(Self { state, timeout: settings.timeout, memory: limit, spill, max_spill })
     }
 
     /// A session in which exactly these tables can be named.
@@ -116,24 +121,25 @@ impl Engine {
             state: self.state.clone(),
             tables: Arc::new(tables),
             timeout: self.timeout,
-            memory_limit: self.memory_limit.clone(),
-            _spill: self.spill.clone(),
+            memory: self.memory,
+            spill: self.spill.clone(),
+            max_spill: self.max_spill,
         })
     }
 }
 
-fn config(partitions: usize, limit: u64) -> SessionConfig {
-    let mut config = SessionConfig::new()
-        .with_target_partitions(partitions)
-        .with_information_schema(false)
-        .with_create_default_catalog_and_schema(false);
+/// Where a way of running a query spills to.
+fn disk(spill: Option<&SpillFolder>, max_spill: u64, way: Rung) -> DiskManagerBuilder {
+    let mode = spill.map_or(DiskManagerMode::Disabled, |spill| DiskManagerMode::Directories(vec![spill.path().to_owned()]));
+    DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(max_spill).with_max_spill_merge_fan_in(way.merge_fan_in)
+}
+
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new().with_information_schema(false).with_create_default_catalog_and_schema(false);
     let options = config.options_mut();
     // Without a zone of its own, a session would read instants in no zone at all.
     options.execution.time_zone = Some("+00:00".to_owned());
     options.sql_parser.collect_spans = true;
-    // What every sort sets aside for merging what it spilled; DataFusion's 10 MiB would leave nothing to a small limit.
-    let share = usize::try_from(limit).unwrap_or(usize::MAX) / (32 * partitions);
-    options.execution.sort_spill_reservation_bytes = share.min(options.execution.sort_spill_reservation_bytes);
     // Views would reach writers and templates.
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.parquet.schema_force_view_types = false;

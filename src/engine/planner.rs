@@ -14,7 +14,7 @@ use datafusion::{
     error::Result,
     execution::SessionState,
     logical_expr::{
-        AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+        AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, Signature, TableSource, Volatility, WindowUDF,
         planner::{ContextProvider, ExprPlanner},
         simplify::SimplifyContext,
     },
@@ -68,7 +68,21 @@ pub(super) fn plan(
 pub(super) fn functions(state: &SessionState) -> BTreeSet<String> {
     let scalar = state.scalar_functions().keys();
     let names = scalar.chain(state.aggregate_functions().keys()).chain(state.window_functions().keys());
-    names.filter(|name| !is_refused(name)).cloned().collect()
+    let fickle = fickle(state);
+    names.filter(|name| !is_refused(name) && !fickle.contains(*name)).cloned().collect()
+}
+
+/// The names of the functions that may give another answer in another run, and so cannot be called.
+pub(super) fn fickle(state: &SessionState) -> BTreeSet<String> {
+    let scalar = state.scalar_functions().iter().map(|(name, function)| (name, function.signature()));
+    let aggregate = state.aggregate_functions().iter().map(|(name, function)| (name, function.signature()));
+    let window = state.window_functions().iter().map(|(name, function)| (name, function.signature()));
+    scalar.chain(aggregate).chain(window).filter(|(_, signature)| !repeats(signature)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Whether the same arguments give the same answer in every run.
+fn repeats(signature: &Signature) -> bool {
+    signature.volatility == Volatility::Immutable
 }
 
 struct Vocabulary<'a> {
@@ -103,19 +117,19 @@ impl ContextProvider for Vocabulary<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        if is_refused(name) { None } else { self.state.scalar_functions().get(name).cloned() }
+        self.state.scalar_functions().get(name).filter(|function| !is_refused(name) && repeats(function.signature())).cloned()
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
-        self.state.higher_order_functions().get(name).cloned()
+        self.state.higher_order_functions().get(name).filter(|_| !is_refused(name)).cloned()
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.state.aggregate_functions().get(name).cloned()
+        self.state.aggregate_functions().get(name).filter(|function| repeats(function.signature())).cloned()
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        self.state.window_functions().get(name).cloned()
+        self.state.window_functions().get(name).filter(|function| repeats(function.signature())).cloned()
     }
 
     fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {

@@ -9,8 +9,8 @@ use datafusion::{
         resolve::resolve_table_references,
         sqlparser::{
             ast::{
-                Expr, Function, ObjectName, Query, Select, SetExpr, Spanned, Statement as SqlStatement, TableFactor, Value, ValueWithSpan,
-                Visit, Visitor,
+                Expr, Function, Query, Select, SetExpr, Spanned, Statement as SqlStatement, TableFactor, Value, ValueWithSpan, Visit,
+                Visitor,
             },
             tokenizer::{Span, Token},
         },
@@ -18,7 +18,7 @@ use datafusion::{
 };
 
 use super::{
-    determinism,
+    determinism::{self, Limited},
     diagnosis::explain,
     error::EngineError,
     places,
@@ -38,9 +38,15 @@ const REFUSED: &[(&str, &str)] = &[
     ("localtime", "use $as_of"),
     ("localtimestamp", "use $as_of"),
     ("today", "use $as_of"),
-    ("random", "use hash_bucket(key, 'a word of your own', n), which gives a key the same number every night"),
+    ("random", NO_CHANCE),
+    ("rand", NO_CHANCE),
     ("uuid", "use a key the data has"),
+    ("input_file_name", NO_FILES),
+    ("file_row_index", NO_FILES),
 ];
+
+const NO_CHANCE: &str = "use hash_bucket(key, 'a word of your own', n), which gives a key the same number every night";
+const NO_FILES: &str = "which file holds a row changes whenever its table is written; use a column the data has";
 
 /// A text that is one `SELECT` and nothing else.
 #[derive(Debug, Clone)]
@@ -49,8 +55,10 @@ pub struct ParsedSelect {
     pub tables: BTreeSet<String>,
     /// The parameters it binds, without the `$`.
     pub params: BTreeSet<String>,
-    /// What may make two runs differ: unordered `array_agg` or `first_value`, `limit` without a total order.
+    /// What may make two runs differ: unordered `array_agg` or `first_value`, `limit` without an order.
     pub findings: Vec<Finding>,
+    /// How the rows are ordered of which the query keeps some; none where it keeps all.
+    pub limited: Option<Limited>,
 }
 
 /// Reads an SQL text; refuses everything but one `SELECT`, and `now()` and its kin.
@@ -122,7 +130,8 @@ pub(super) fn read(sql: &str, origin: Origin<'_>) -> Result<(SqlStatement, Parse
         }
     }
     let findings = determinism::findings(&statement, origin);
-    Ok((statement, ParsedSelect { tables: names, params: reader.params, findings }))
+    let limited = determinism::limited(&statement);
+    Ok((statement, ParsedSelect { tables: names, params: reader.params, findings, limited }))
 }
 
 /// Walks the syntax tree for what is refused and what is bound.
@@ -179,6 +188,11 @@ impl Visitor for Reader<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
         match factor {
+            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+                let place = places::of_name(self.sql, "tablesample");
+                let diagnosis = Diagnosis::new("sql_not_repeatable", "`tablesample` reads other rows in every run").hint(NO_CHANCE);
+                return ControlFlow::Break(Box::new(EngineError::wrong(self.origin.place(diagnosis, place))));
+            }
             TableFactor::Table { name, args, .. } => {
                 let function = args.is_some();
                 if let [part] = name.0.as_slice()
@@ -197,10 +211,6 @@ impl Visitor for Reader<'_> {
             }
             _ => {}
         }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_relation(&mut self, _relation: &ObjectName) -> ControlFlow<Self::Break> {
         ControlFlow::Continue(())
     }
 

@@ -1,12 +1,17 @@
 //! Running queries over a set of tables, and trying again in a thriftier way where memory runs out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    iter::Peekable,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
     catalog::{TableProvider, view::ViewTable},
     error::DataFusionError,
-    execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder},
+    execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, runtime_env::RuntimeEnvBuilder},
     logical_expr::LogicalPlan,
     physical_plan::{execute_stream, stream::RecordBatchStreamAdapter},
 };
@@ -17,6 +22,7 @@ use super::{
     error::EngineError,
     planner,
     query::Query,
+    rungs::Rung,
     select,
     spill::SpillFolder,
     text::{plain_schema, plain_stream},
@@ -33,16 +39,12 @@ pub struct Session {
     pub(super) state: SessionState,
     pub(super) tables: Arc<BTreeMap<String, Arc<dyn TableProvider>>>,
     pub(super) timeout: Period,
-    pub(super) memory_limit: String,
+    /// Bytes that queries may use.
+    pub(super) memory: u64,
     /// Kept while queries may spill into it.
-    pub(super) _spill: Option<Arc<SpillFolder>>,
-}
-
-/// One way of running a query; each later one needs less memory and more time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rung {
-    hash_join: bool,
-    partitions: usize,
+    pub(super) spill: Option<Arc<SpillFolder>>,
+    /// Bytes that a query may spill.
+    pub(super) max_spill: u64,
 }
 
 impl Session {
@@ -69,62 +71,45 @@ impl Session {
         Ok(Arc::new(ViewTable::new(plan, None)))
     }
 
-    /// The query's rows, as they come. Text columns are `Utf8`, never views.
-    ///
-    /// Rows already given out cannot be taken back, so a stream is not tried again where memory runs out; [`Session::replace`] is.
+    /// The query, to be run in one way after the other until its rows fit in memory.
     ///
     /// # Errors
-    /// Where the query cannot be read, planned or begun. An error in the stream itself becomes a diagnosis by [`Session::explain`].
-    pub async fn stream(&self, query: &Query<'_>) -> Result<SendableRecordBatchStream, EngineError> {
+    /// Where the query cannot be read or planned, with its place.
+    pub fn attempts<'a>(&'a self, query: &'a Query<'a>) -> Result<Attempts<'a>, EngineError> {
         let plan = self.plan(query)?;
-        self.begin(&plan, self.rungs()[0]).await.map_err(|error| self.explain(query, &error))
+        let partitions = self.state.config().target_partitions();
+        let mut ways = Rung::thriftier(self.memory, partitions);
+        ways.insert(0, Rung::first(self.memory, partitions));
+        Ok(Attempts { session: self, query, plan, ways: ways.into_iter().peekable(), exhausted: Arc::default() })
     }
 
-    /// All of the query's rows; what does not fit in memory is tried again with sort-merge joins, then with fewer partitions.
+    /// All of the query's rows; what does not fit in memory is tried again as [`Attempts`] do.
     ///
     /// # Errors
     /// Where the query cannot be read, planned or run, or takes longer than `[engine] timeout`.
     pub async fn collect(&self, query: &Query<'_>) -> Result<Vec<RecordBatch>, EngineError> {
-        let plan = self.plan(query)?;
-        let mut rungs = self.rungs().into_iter();
-        let mut rung = rungs.next();
+        let mut attempts = self.attempts(query)?;
         loop {
-            let Some(way) = rung else {
-                return Err(self.explain(query, &DataFusionError::ResourcesExhausted(String::new())));
-            };
-            let rows = async { self.begin(&plan, way).await?.try_collect().await };
-            match rows.await {
-                Ok(rows) => return Ok(rows),
-                Err(error) => {
-                    rung = rungs.next();
-                    if !is_exhausted(&error) || rung.is_none() {
-                        return Err(self.explain(query, &error));
-                    }
-                    tell(&error, rung);
-                }
+            let rows = attempts.begin().await?.try_collect().await;
+            if rows.is_ok() || !attempts.another() {
+                return rows.map_err(|error| self.explain(query, &error));
             }
         }
     }
 
-    /// Puts the query's rows in place of a table of the lake, without holding them in memory; tried again as [`Session::collect`] is.
+    /// Puts the query's rows in place of a table of the lake, without holding them in memory; tried again as [`Attempts`] do.
     ///
     /// # Errors
     /// Where the query cannot be read, planned or run, or its rows not be written.
     pub async fn replace(&self, query: &Query<'_>, lake: &Lake, table: &str, commit: Commit) -> Result<Written, Failure> {
-        let plan = self.plan(query)?;
-        let mut rungs = self.rungs().into_iter().peekable();
-        while let Some(way) = rungs.next() {
-            let stream = self.begin(&plan, way).await.map_err(|error| self.explain(query, &error))?;
-            let error = match lake.replace(table, stream.schema(), stream, commit.clone()).await {
-                Ok(written) => return Ok(written),
-                Err(error) => error,
-            };
-            match error.source_error() {
-                Some(source) if is_exhausted(source) && rungs.peek().is_some() => tell(source, rungs.peek().copied()),
-                _ => return Err(self.failure(query, &error)),
+        let mut attempts = self.attempts(query)?;
+        loop {
+            let rows = attempts.begin().await?;
+            let written = lake.replace(table, rows.schema(), rows, commit.clone()).await;
+            if written.is_ok() || !attempts.another() {
+                return written.map_err(|error| self.failure(query, &error));
             }
         }
-        Err(self.explain(query, &DataFusionError::ResourcesExhausted(String::new())).into())
     }
 
     /// What went wrong while a stream of `query` was read.
@@ -133,8 +118,9 @@ impl Session {
         let known = Known {
             tables: self.tables.keys().cloned().collect(),
             functions: planner::functions(&self.state),
+            fickle: planner::fickle(&self.state),
             params: query.params.keys().cloned().collect(),
-            memory_limit: self.memory_limit.clone(),
+            memory_limit: super::readable(self.memory),
         };
         explain(error, query.sql, query.origin, &known)
     }
@@ -152,37 +138,84 @@ impl Session {
         }
     }
 
-    fn plan(&self, query: &Query<'_>) -> Result<LogicalPlan, EngineError> {
+    pub(super) fn plan(&self, query: &Query<'_>) -> Result<LogicalPlan, EngineError> {
         let (statement, _) = select::read(query.sql, query.origin)?;
         planner::plan(&self.state, &self.tables, statement, &query.params).map_err(|error| self.explain(query, &error))
     }
 
-    /// The ways of running a query, in the order they are tried.
-    fn rungs(&self) -> Vec<Rung> {
-        let configured = self.state.config().target_partitions();
-        let mut rungs = vec![Rung { hash_join: true, partitions: configured }];
-        // DataFusion plans sort-merge joins for two partitions and more only; a single one is left for what does not join.
-        let mut partitions = configured.max(2);
-        while partitions > 1 {
-            rungs.push(Rung { hash_join: false, partitions });
-            partitions /= 2;
+    pub(super) async fn begin(&self, plan: &LogicalPlan, way: Rung) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let mut runtime = Arc::clone(self.state.runtime_env());
+        if way.merge_fan_in != runtime.disk_manager.max_spill_merge_fan_in() {
+            // The bound on merges is the disk manager's, so another one needs a manager of its own; memory stays that of all queries.
+            let disk = super::disk(self.spill.as_deref(), self.max_spill, way);
+            runtime = RuntimeEnvBuilder::from_runtime_env(&runtime).with_disk_manager_builder(disk).build_arc()?;
         }
-        if configured > 1 {
-            rungs.push(Rung { hash_join: false, partitions: 1 });
-        }
-        rungs
-    }
-
-    async fn begin(&self, plan: &LogicalPlan, way: Rung) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let mut config = self.state.config().clone().with_target_partitions(way.partitions);
-        config.options_mut().optimizer.prefer_hash_join = way.hash_join;
-        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
+        let builder = SessionStateBuilder::new_from_existing(self.state.clone());
+        let state = builder.with_config(way.config(self.state.config().clone())).with_runtime_env(runtime).build();
         let physical = match state.create_physical_plan(plan).await {
             Err(error) if is_overcautious(&error) => unchecked(state.clone()).create_physical_plan(plan).await?,
             physical => physical?,
         };
         let stream = plain_stream(execute_stream(physical, state.task_ctx())?);
         Ok(within(self.timeout, stream))
+    }
+}
+
+/// A query on its way through the ways of running it: each has all rows from the first on, and needs less memory than the one before.
+///
+/// Whoever takes the rows begins anew with each way, too, as nothing given out can be taken back.
+pub struct Attempts<'a> {
+    session: &'a Session,
+    query: &'a Query<'a>,
+    plan: LogicalPlan,
+    ways: Peekable<std::vec::IntoIter<Rung>>,
+    /// What was said when memory ran out in the present way.
+    exhausted: Arc<OnceLock<String>>,
+}
+
+impl Attempts<'_> {
+    /// The query's rows, as they come. Text columns are `Utf8`, never views. An error in them becomes a diagnosis by [`Session::explain`].
+    ///
+    /// # Errors
+    /// Where the query cannot be begun in any way that is left.
+    pub async fn begin(&mut self) -> Result<SendableRecordBatchStream, EngineError> {
+        loop {
+            self.exhausted = Arc::default();
+            let begun = match self.ways.next() {
+                Some(way) => self.session.begin(&self.plan, way).await,
+                None => Err(DataFusionError::ResourcesExhausted(String::new())),
+            };
+            match begun {
+                Ok(rows) => return Ok(watched(rows, &self.exhausted)),
+                Err(error) => {
+                    note(&error, &self.exhausted);
+                    if !self.another() {
+                        return Err(self.session.explain(self.query, &error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the rows given last broke off because memory ran out, and there is another way to try.
+    pub fn another(&mut self) -> bool {
+        let (Some(error), Some(next)) = (self.exhausted.get(), self.ways.peek()) else { return false };
+        tracing::warn!(error, next = ?next, "memory ran out, trying again");
+        true
+    }
+}
+
+/// The stream, with a note of whether memory ran out in it.
+fn watched(stream: SendableRecordBatchStream, exhausted: &Arc<OnceLock<String>>) -> SendableRecordBatchStream {
+    let (schema, exhausted) = (stream.schema(), Arc::clone(exhausted));
+    let batches = stream.inspect_err(move |error| note(error, &exhausted));
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+}
+
+/// Keeps the first line of an error of memory.
+fn note(error: &DataFusionError, exhausted: &OnceLock<String>) {
+    if is_exhausted(error) {
+        exhausted.get_or_init(|| error.to_string().lines().next().unwrap_or_default().to_owned());
     }
 }
 
@@ -200,14 +233,6 @@ fn is_overcautious(error: &DataFusionError) -> bool {
 fn unchecked(state: SessionState) -> SessionState {
     let rules = state.physical_optimizers().iter().filter(|rule| rule.name() != "SanityCheckPlan").cloned().collect();
     SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rules(rules).build()
-}
-
-fn tell(error: &DataFusionError, next: Option<Rung>) {
-    if let Some(next) = next {
-        let error = error.to_string();
-        let first_line = error.lines().next().unwrap_or_default();
-        tracing::warn!(error = first_line, hash_join = next.hash_join, partitions = next.partitions, "memory ran out, trying again");
-    }
 }
 
 /// The stream, broken off when `timeout` has passed since it began.

@@ -136,6 +136,11 @@ fn everything_but_one_select_is_refused_with_its_place() {
         ("select today()", "sql_not_repeatable", Some((1, 8))),
         ("select * from orders order by random()", "sql_not_repeatable", Some((1, 31))),
         ("select \"NOW\"(), uuid()", "sql_not_repeatable", Some((1, 8))),
+        ("select rand()", "sql_not_repeatable", Some((1, 8))),
+        ("select order_id, input_file_name() from orders", "sql_not_repeatable", Some((1, 18))),
+        ("select file_row_index() from orders", "sql_not_repeatable", Some((1, 8))),
+        ("select * from orders tablesample (10 percent)", "sql_not_repeatable", Some((1, 22))),
+        ("select * from (select 1) as t tablesample bernoulli (10)", "sql_not_repeatable", Some((1, 31))),
         ("select $1", "sql_parameter", Some((1, 8))),
         ("select ?", "sql_parameter", Some((1, 8))),
         ("select form orders where\n  x = ", "sql_syntax", None),
@@ -170,7 +175,16 @@ fn what_may_differ_from_run_to_run_is_found_with_its_place() {
     assert_eq!(findings("select x from t limit 5"), [("sql_unordered_limit".to_owned(), Severity::Error, Some((1, 23)))]);
     assert_eq!(findings("select (select y from u limit 1) from t order by 1").len(), 1);
     assert_eq!(findings("select ntile(5) over (order by x) from t")[0].1, Severity::Warning);
+    assert_eq!(findings("select any_value(x) from t"), unordered(1, 8));
+    assert_eq!(findings("select array_agg(x) over (partition by a) from t"), unordered(1, 8));
+    assert_eq!(findings("select string_agg(x, ',') over w from t window w as (partition by a)"), unordered(1, 8));
+    assert_eq!(findings("select rank() over w from t window w as (partition by a)"), unordered(1, 8));
+    assert_eq!(findings("select lag(x) over (w) from t window v as (partition by a), w as v"), unordered(1, 8));
     for fine in [
+        "select rank() over w, sum(x) over v from t window w as (partition by a order by b), v as (partition by a)",
+        "select lag(x) over (v order by b) from t window v as (partition by a)",
+        "select (select max(r) from (select rank() over w as r from u window w as (order by b))) from t window w as (partition by a)",
+        "select array_agg(x order by y) over (partition by a) from t",
         "select array_agg(x order by x), first_value(x order by y) from t",
         "select last_value(x) over (order by y) from t",
         "select sum(x) over (partition by a), count(*) over () from t",
@@ -178,6 +192,29 @@ fn what_may_differ_from_run_to_run_is_found_with_its_place() {
         "select distinct on (a) a, b from t order by a, b",
     ] {
         assert_eq!(findings(fine), vec![], "{fine}");
+    }
+}
+
+#[test]
+fn what_a_limit_is_ordered_by_is_told() {
+    let by = |sql: &str| parse_select(sql, NOWHERE).unwrap().limited.map(|limited| limited.by);
+    let columns = |names: &[&str]| Some(Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()));
+    assert_eq!(by("select x from t"), None);
+    assert_eq!(by("select x from t order by x"), None);
+    assert_eq!(by("select o.x, y as z from t o order by z desc, o.x limit 5"), columns(&["z", "x"]));
+    assert_eq!(by("select o.id as order_id, lower(y) as z from t o order by 2, o.id fetch first 5 rows only"), columns(&["z", "order_id"]));
+    assert_eq!(by("select x from t order by lower(x) limit 5"), columns(&[]));
+    assert_eq!(by("select x from (select x from t order by y limit 5) order by x"), None);
+}
+
+#[tokio::test]
+async fn no_function_that_differs_from_run_to_run_can_be_called() {
+    let (_root, session) = session();
+    let fickle = planner::fickle(&session.state);
+    assert!(fickle.contains("random") && !fickle.contains("lower") && !fickle.contains("hash_bucket"), "{fickle:?}");
+    for name in fickle {
+        let (told, ..) = refusal(&format!("select {name}() from orders")).await;
+        assert!(told.starts_with("sql_not_repeatable"), "{name}: {told}");
     }
 }
 
@@ -378,15 +415,21 @@ async fn addresses_and_buckets_in_sql() {
     assert_eq!(documentation().len(), 4);
 }
 
-/// A join whose hash table does not fit.
+/// Two tables whose join needs more memory than there is, in batches as files give them.
 fn crowded(partitions: usize) -> (tempfile::TempDir, Session) {
-    let settings = EngineSettings { memory_limit: "64MiB".to_owned(), partitions, ..EngineSettings::default() };
+    let settings = EngineSettings { memory_limit: "32MiB".to_owned(), partitions, ..EngineSettings::default() };
     let (root, engine) = engine(settings);
-    let n: i64 = 900_000;
-    let wide = |seed: i64| {
-        let keys = Int64Array::from_iter_values((0..n).map(|row| row * seed % n));
-        let text = StringArray::from_iter_values((0..n).map(|row| format!("{:0>60}", row * seed)));
-        table(batch(vec![("k", Arc::new(keys)), ("v", Arc::new(text))]), 2)
+    let n: i64 = 400_000;
+    let wide = |seed: i64| -> Arc<dyn TableProvider> {
+        let rows: Vec<i64> = (0..n).collect();
+        let batches = rows.chunks(8192).map(|rows| {
+            let keys = Int64Array::from_iter_values(rows.iter().map(|row| row * seed % n));
+            let text = StringArray::from_iter_values(rows.iter().map(|row| format!("{:0>60}", row * seed)));
+            batch(vec![("k", Arc::new(keys)), ("v", Arc::new(text))])
+        });
+        let batches: Vec<RecordBatch> = batches.collect();
+        let (one, other) = batches.split_at(batches.len() / 2);
+        Arc::new(MemTable::try_new(batches[0].schema(), vec![one.to_vec(), other.to_vec()]).unwrap())
     };
     let session = engine.session(BTreeMap::from([("a".to_owned(), wide(7)), ("b".to_owned(), wide(11))])).unwrap();
     (root, session)
@@ -397,21 +440,73 @@ const CROWD: &str = "select count(*), max(a.v || b.v) from a join b on a.k = b.k
 #[tokio::test]
 async fn a_join_that_does_not_fit_is_run_another_way() {
     let (root, session) = crowded(2);
-    let stream = session.stream(&query(CROWD, &[])).await.unwrap();
-    let error = stream.try_collect::<Vec<_>>().await.unwrap_err();
-    let error = session.explain(&query(CROWD, &[]), &error);
-    assert!(error.is_exhausted(), "a hash join alone should not fit: {error}");
-    assert_eq!(error.exit(), Exit::Failed);
-    assert!(error.diagnosis().hint.unwrap().contains("`[engine] memory_limit`"));
+    let crowd = query(CROWD, &[]);
+    let mut attempts = session.attempts(&crowd).unwrap();
+    let error = attempts.begin().await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(attempts.another(), "a hash join alone should not fit: {error}");
 
-    let batches = session.collect(&query(CROWD, &[])).await.unwrap();
-    assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().value(0), 900_000);
+    let batches = session.collect(&crowd).await.unwrap();
+    assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().value(0), 400_000);
 
     let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();
     let sql = "select a.k, a.v, b.v as w from a join b on a.k = b.k";
     let written = session.replace(&query(sql, &[]), &lake, "joined", Commit::default()).await.unwrap();
-    assert_eq!(written.rows, 900_000);
+    assert_eq!(written.rows, 400_000);
     assert_eq!(written.version, 0, "ways that failed left no version behind");
+}
+
+#[tokio::test]
+async fn the_last_way_holds_no_side_of_a_join() {
+    let (_root, session) = crowded(1);
+    let plan = session.plan(&query(CROWD, &[])).unwrap();
+    for way in Rung::thriftier(32 << 20, 1).into_iter().rev().take(2) {
+        let rows: Vec<RecordBatch> = session.begin(&plan, way).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(rows[0].column(0).as_primitive::<Int64Type>().value(0), 400_000, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_fits_in_no_way_says_which_setting_helps() {
+    let (_root, session) = crowded(2);
+    let sql = "select cardinality(array_agg(a.v || b.v order by a.k)) from a join b on a.k = b.k";
+    let error = session.collect(&query(sql, &[])).await.unwrap_err();
+    assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("sql_memory", Exit::Failed));
+    assert!(error.diagnosis().hint.unwrap().contains("`[engine] memory_limit`"));
+}
+
+#[tokio::test]
+async fn every_way_gives_the_same_answer() {
+    let (_root, engine) = engine(EngineSettings { partitions: 4, ..EngineSettings::default() });
+    let side = |keys: &[Option<i64>]| {
+        let names = StringArray::from_iter_values((0..keys.len()).map(|row| row.to_string()));
+        table(batch(vec![("k", Arc::new(Int64Array::from(keys.to_vec()))), ("v", Arc::new(names))]), 2)
+    };
+    let tables = BTreeMap::from([
+        ("a".to_owned(), side(&[Some(1), Some(2), Some(2), None, Some(5), Some(7)])),
+        ("b".to_owned(), side(&[Some(2), Some(2), None, Some(5), Some(9)])),
+        ("c".to_owned(), side(&[Some(7), Some(9)])),
+    ]);
+    let session = engine.session(tables).unwrap();
+    for sql in [
+        "select a.v, b.v as w from a join b on a.k = b.k order by 1, 2",
+        "select a.v, b.v as w from a left join b on a.k = b.k and a.v < b.v order by 1, 2",
+        "select a.v, b.v as w from a full join b on a.k = b.k order by 1, 2",
+        "select v from a where k in (select k from b) order by v",
+        "select v from a where k not in (select k from b) order by v",
+        "select v from a where k not in (select k from c) order by v",
+        "select v from a where not exists (select 1 from b where b.k = a.k) order by v",
+        "select v from a where k in (select k from c) or v < '2' order by v",
+        "select a.v, c.v as w from a join b on a.k is not distinct from b.k left join c on c.k = a.k order by 1, 2",
+        "select b.k, count(*) as n from a right join b on a.k = b.k group by b.k order by 1",
+    ] {
+        let plan = session.plan(&query(sql, &[])).unwrap();
+        let mut answers = Vec::new();
+        for way in [Rung::first(1 << 30, 4)].into_iter().chain(Rung::thriftier(1 << 30, 4)) {
+            let rows: Vec<RecordBatch> = session.begin(&plan, way).await.unwrap().try_collect().await.unwrap();
+            answers.push(pretty_format_batches(&rows).unwrap().to_string());
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{sql}: {answers:#?}");
+    }
 }
 
 #[tokio::test]
@@ -428,7 +523,7 @@ async fn a_query_that_takes_too_long_is_broken_off() {
 async fn a_lake_table_is_read_with_its_filters_and_written_from_a_query() {
     let (root, engine) = engine(EngineSettings::default());
     let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();
-    lake.append("orders", vec![orders()], Commit::default()).await.unwrap();
+    lake.merge("orders", &["order_id".to_owned()], vec![orders()], Commit::default()).await.unwrap();
     let session = engine.session(BTreeMap::from([("orders".to_owned(), lake.provider("orders", None).await.unwrap())])).unwrap();
     let sql = "select customer_id, count(*) as orders, max(ordered_at) as last_at, null as note, row_number() over (order by customer_id) as n \
                from orders where ordered_at >= timestamp '2026-01-11T00:00:00Z' group by customer_id order by customer_id";

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use arrow::{array::RecordBatch, util::display::array_value_to_string};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::Int64Type,
+    util::display::array_value_to_string,
+};
 use datafusion::scalar::ScalarValue;
 
 use super::{file::Place, front_matter::PlacedAudit, shape::quoted};
@@ -13,9 +17,6 @@ use crate::{
 
 /// How many rows a failed audit names.
 const SHOWN: usize = 5;
-
-/// A change below this many rows is no news, however large a share of a small table it is.
-const QUIET_CHANGE: u64 = 20;
 
 /// One rule about a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +38,13 @@ pub(crate) enum Audit {
     },
     /// So many rows at least and at most.
     Rows(u64, u64),
-    /// The number of rows differs from the published one by at most so many percent.
-    Change(u64),
+    /// The number of rows differs from the published one by at most so many percent, or by so few rows that a small table may.
+    Change {
+        /// Percent of the published rows.
+        percent: u64,
+        /// Rows.
+        quiet: u64,
+    },
     /// A query that must return no row.
     Select(String),
 }
@@ -46,7 +52,7 @@ pub(crate) enum Audit {
 impl Audit {
     /// The audits a file may ask for.
     pub(crate) const KNOWN: &str = "unique(a, b), not_null(a, b), accepted(a, 'x', 'y'), relationship(a, table.column), rows(0, 50000), \
-                                    change(40%), or a select that must return no row";
+                                    change(40%), change(40%, 20), or a select that must return no row";
 
     /// Reads `unique(customer_id)` and its kin.
     ///
@@ -89,13 +95,16 @@ impl Audit {
                 Some([least, most]) if least <= most => Ok(Self::Rows(*least, *most)),
                 _ => Err(unreadable("it takes the least and the greatest number of rows")),
             },
-            "change" => match parts.as_slice() {
-                [percent] => {
-                    let number = percent.trim_end_matches('%').trim().parse();
-                    number.map(Self::Change).map_err(|_| unreadable("it takes a whole number of percent, such as 40%"))
+            "change" => {
+                let percent = parts.first().and_then(|part| part.trim_end_matches('%').trim().parse().ok());
+                let quiet = parts.get(1).map_or(Some(0), |part| part.replace('_', "").parse().ok());
+                match (percent, quiet, parts.len()) {
+                    (Some(percent), Some(quiet), 1 | 2) => Ok(Self::Change { percent, quiet }),
+                    _ => Err(unreadable(
+                        "it takes a whole number of percent, such as 40%, and after it the rows that may change in any case",
+                    )),
                 }
-                _ => Err(unreadable("it takes a whole number of percent, such as 40%")),
-            },
+            }
             _ => Err(unreadable("there is no audit of that name")),
         }
     }
@@ -105,7 +114,7 @@ impl Audit {
         match self {
             Self::Unique(columns) | Self::NotNull(columns) => columns.iter().map(String::as_str).collect(),
             Self::Accepted(column, _) | Self::Relationship { column, .. } => vec![column],
-            Self::Rows(..) | Self::Change(_) | Self::Select(_) => Vec::new(),
+            Self::Rows(..) | Self::Change { .. } | Self::Select(_) => Vec::new(),
         }
     }
 
@@ -137,7 +146,7 @@ impl Audit {
                 ))
             }
             Self::Select(sql) => Some(sql.clone()),
-            Self::Rows(..) | Self::Change(_) => None,
+            Self::Rows(..) | Self::Change { .. } => None,
         }
     }
 }
@@ -174,20 +183,25 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_') && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
+/// What one pass over a table tells.
+struct Counted {
+    rows: u64,
+    /// Of each audit, whether it is known to hold.
+    holds: Vec<bool>,
+}
+
 /// A result to be audited: a session that can name it and the tables its audits mention.
 pub(crate) struct Audited<'a> {
     /// The session.
     pub(crate) session: &'a Session,
     /// The table's name.
     pub(crate) table: &'a str,
-    /// Where its SQL stands; none for tables the program makes.
+    /// Where its SQL stands; nowhere for tables the program makes.
     pub(crate) place: Place<'a>,
     /// The columns that name a row.
     pub(crate) key: &'a [String],
     /// The values a `select` audit may bind.
     pub(crate) params: &'a BTreeMap<String, ScalarValue>,
-    /// Its number of rows.
-    pub(crate) rows: u64,
     /// The published number of rows; none where there is none to compare with.
     pub(crate) previous: Option<u64>,
 }
@@ -198,40 +212,67 @@ impl Audited<'_> {
     /// # Errors
     /// Where an audit cannot be run.
     pub(crate) async fn run(&self, audits: &[PlacedAudit]) -> Result<Option<Diagnosis>, EngineError> {
-        if !self.key.is_empty() {
-            for audit in [Audit::NotNull(self.key.to_vec()), Audit::Unique(self.key.to_vec())] {
-                let text = match &audit {
-                    Audit::Unique(_) => format!("the key must be unique: unique({})", self.key.join(", ")),
-                    _ => format!("the key must be filled: not_null({})", self.key.join(", ")),
-                };
-                if let Some(found) = self.one(&PlacedAudit { audit, text, line: self.place.line }).await? {
-                    return Ok(Some(found));
-                }
-            }
+        let by_key = |audit: &Audit| matches!(audit, Audit::Unique(columns) | Audit::NotNull(columns) if columns == self.key);
+        let own = audits.iter().filter(|placed| !by_key(&placed.audit)).cloned();
+        let audits: Vec<PlacedAudit> = self.of_key().into_iter().chain(own).collect();
+        if audits.is_empty() {
+            return Ok(None);
         }
-        for audit in audits {
-            let by_key = matches!(&audit.audit, Audit::Unique(columns) | Audit::NotNull(columns) if columns == self.key);
-            if !by_key && let Some(found) = self.one(audit).await? {
+        let counted = self.count(&audits).await?;
+        for (placed, holds) in audits.iter().zip(&counted.holds) {
+            if !holds && let Some(found) = self.one(placed, counted.rows).await? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    async fn one(&self, placed: &PlacedAudit) -> Result<Option<Diagnosis>, EngineError> {
+    fn of_key(&self) -> Vec<PlacedAudit> {
+        if self.key.is_empty() {
+            return Vec::new();
+        }
+        let (columns, line) = (self.key.join(", "), self.place.line);
+        vec![
+            PlacedAudit { audit: Audit::NotNull(self.key.to_vec()), text: format!("the key must be filled: not_null({columns})"), line },
+            PlacedAudit { audit: Audit::Unique(self.key.to_vec()), text: format!("the key must be unique: unique({columns})"), line },
+        ]
+    }
+
+    /// Counts rows and nulls in one pass: what is audited may be a view, computed anew by every query.
+    async fn count(&self, audits: &[PlacedAudit]) -> Result<Counted, EngineError> {
+        let counts = audits.iter().enumerate().map(|(position, placed)| match &placed.audit {
+            Audit::NotNull(columns) => {
+                let nulls: Vec<String> = columns.iter().map(|column| format!("{} is null", quoted(column))).collect();
+                format!("count(*) filter (where {}) as count_{position}", nulls.join(" or "))
+            }
+            _ => format!("0 as count_{position}"),
+        });
+        let sql = format!("select count(*) as rows, {} from {}", counts.collect::<Vec<_>>().join(", "), quoted(self.table));
+        let query = Query { sql: &sql, origin: Origin { file: self.place.file, line: self.place.line }, params: BTreeMap::new() };
+        let counts = self.session.collect(&query).await?;
+        let count = |column: usize| {
+            let counts = counts.iter().filter(|batch| batch.num_rows() == 1);
+            counts.map(|batch| batch.column(column).as_primitive::<Int64Type>().value(0).unsigned_abs()).sum::<u64>()
+        };
+        let holds =
+            audits.iter().enumerate().map(|(position, placed)| matches!(placed.audit, Audit::NotNull(_)) && count(position + 1) == 0);
+        Ok(Counted { rows: count(0), holds: holds.collect() })
+    }
+
+    async fn one(&self, placed: &PlacedAudit, rows: u64) -> Result<Option<Diagnosis>, EngineError> {
         let failed = |why: String| {
             let diagnosis = Diagnosis::new("audit", format!("`{}` failed its audit `{}`: {why}", self.table, placed.text))
                 .hint("yesterday's table stays; correct the data or the SQL, or the audit if it asks too much, and build again");
             Some(self.place.put(diagnosis, placed.line))
         };
         match placed.audit {
-            Audit::Rows(least, most) if self.rows < least || self.rows > most => return Ok(failed(format!("it has {} rows", self.rows))),
-            Audit::Change(percent) => {
+            Audit::Rows(least, most) if rows < least || rows > most => return Ok(failed(format!("it has {rows} rows"))),
+            Audit::Change { percent, quiet } => {
                 let Some(before) = self.previous.filter(|rows| *rows > 0) else { return Ok(None) };
-                let changed = self.rows.abs_diff(before);
+                let changed = rows.abs_diff(before);
                 let too_much = u128::from(changed) * 100 > u128::from(before) * u128::from(percent);
-                if too_much && changed >= QUIET_CHANGE {
-                    return Ok(failed(format!("it has {} rows, the published one {before}", self.rows)));
+                if too_much && changed > quiet {
+                    return Ok(failed(format!("it has {rows} rows, the published one {before}")));
                 }
             }
             _ => {}
@@ -287,15 +328,27 @@ mod tests {
             Ok(Audit::Relationship { column: "customer_id".into(), table: "customers".into(), other: "customer_id".into() })
         );
         assert_eq!(Audit::parse("rows(0, 50_000)"), Ok(Audit::Rows(0, 50_000)));
-        assert_eq!(Audit::parse("change(40%)"), Ok(Audit::Change(40)));
+        assert_eq!(Audit::parse("change(40%)"), Ok(Audit::Change { percent: 40, quiet: 0 }));
+        assert_eq!(Audit::parse("change(40%, 1_000)"), Ok(Audit::Change { percent: 40, quiet: 1000 }));
         assert_eq!(Audit::parse("select 1 from x"), Ok(Audit::Select("select 1 from x".into())));
     }
 
     #[test]
     fn what_is_no_audit_is_refused() {
-        for text in
-            ["unique()", "unique(a b)", "uniq(a)", "rows(5, 1)", "rows(1)", "change(much)", "accepted(a)", "relationship(a, b)", "x"]
-        {
+        for text in [
+            "unique()",
+            "unique(a b)",
+            "uniq(a)",
+            "rows(5, 1)",
+            "rows(1)",
+            "change(much)",
+            "change()",
+            "change(40%, few)",
+            "change(40%, 20, 3)",
+            "accepted(a)",
+            "relationship(a, b)",
+            "x",
+        ] {
             assert!(Audit::parse(text).is_err(), "{text}");
         }
     }

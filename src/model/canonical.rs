@@ -252,6 +252,17 @@ impl Table {
         }
     }
 
+    /// When what a row tells happened; none for tables of what simply is. The columns staging may give beside the table's own count, too.
+    pub(crate) fn happened_at(&self) -> Option<&'static str> {
+        match self.name {
+            "orders" | "order_items" => Some("ordered_at"),
+            "tickets" => Some("opened_at"),
+            "feedback" => Some("given_at"),
+            "consents" => Some("at"),
+            _ => None,
+        }
+    }
+
     /// The amounts of this table that are turned into the brand's currency.
     pub(crate) fn money(&self) -> &'static [Money] {
         match self.name {
@@ -278,6 +289,9 @@ mod tests {
                 assert!(table.schema.column_with_name(column).is_some(), "{}.{column}", table.name);
             }
             let extra = table.extra_columns();
+            if let Some(at) = table.happened_at() {
+                assert!(table.schema.column_with_name(at).or(extra.column_with_name(at)).is_some(), "{}.{at}", table.name);
+            }
             for money in table.money() {
                 assert!(table.schema.column_with_name(money.base).is_some());
                 for column in [Some(money.amount), money.at, Some("currency")].into_iter().flatten() {

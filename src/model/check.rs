@@ -88,30 +88,39 @@ impl<'a> Planner<'a> {
             return Err(problem);
         }
         self.known.insert(file.name.clone(), Arc::clone(&shape.schema));
-        self.plan_audits(file).await?;
+        let audited = file.audited_tables().into_iter().chain([file.name.clone()]).filter_map(|name| {
+            let schema = self.known.get(&name)?;
+            Some((name, Arc::new(EmptyTable::new(Arc::clone(schema))) as Arc<dyn TableProvider>))
+        });
+        self.plan_audits(file, &audited.collect()).await?;
         Ok(Some(shape.schema))
     }
 
     /// Plans a staging file against the declared raw columns.
     async fn plan_staging(&self, file: &SqlFile) -> Result<Option<SchemaRef>, Diagnosis> {
         let mut tables: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
-        for name in file.tables() {
-            let Some(schema) = self.raw.get(&name).cloned().or_else(|| canonical::ledger(&name).map(|table| table.schema)) else {
-                let diagnosis = file.at_word(Diagnosis::new("unknown_table", format!("no source has a stream `{name}`")), &name);
-                let hint = match nearest(&name, self.raw.keys().map(String::as_str)) {
+        let (read, audited) = (file.tables(), file.audited_tables());
+        for name in read.union(&audited) {
+            let Some(schema) = self.raw.get(name).cloned().or_else(|| canonical::ledger(name).map(|table| table.schema)) else {
+                let diagnosis = file.at_word(Diagnosis::new("unknown_table", format!("no source has a stream `{name}`")), name);
+                let hint = match nearest(name, self.raw.keys().map(String::as_str)) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "a source's tables are called `<source>__<stream>`, as config/sources/<source>.toml declares them".to_owned(),
                 };
                 return Err(diagnosis.hint(hint));
             };
-            tables.insert(name, Arc::new(EmptyTable::new(schema)));
+            tables.insert(name.clone(), Arc::new(EmptyTable::new(schema)));
         }
-        let found = self.result(file, tables).await?;
+        let found = self.result(file, tables.clone()).await?;
         let table = file.staged().and_then(|(_, table)| canonical::canonical(table));
         match table.and_then(|table| column_problem(&table, file, &found)) {
-            Some(problem) => Err(problem),
-            None => Ok(Some(found)),
+            Some(problem) => return Err(problem),
+            None => result_problem(file, &found).map_or(Ok(()), Err)?,
         }
+        // An audit names the file's rows by the file's name, also where a raw table has that name, too.
+        tables.insert(file.name.clone(), Arc::new(EmptyTable::new(Arc::clone(&found))));
+        self.plan_audits(file, &tables).await?;
+        Ok(Some(found))
     }
 
     async fn result(&self, file: &SqlFile, tables: BTreeMap<String, Arc<dyn TableProvider>>) -> Result<SchemaRef, Diagnosis> {
@@ -119,22 +128,18 @@ impl<'a> Planner<'a> {
         self.engine.session(tables).map_err(told)?.schema(&file.query(&self.always)).await.map_err(told)
     }
 
-    async fn plan_audits(&self, file: &SqlFile) -> Result<(), Diagnosis> {
+    /// Plans a file's audits over the tables they may name.
+    async fn plan_audits(&self, file: &SqlFile, tables: &BTreeMap<String, Arc<dyn TableProvider>>) -> Result<(), Diagnosis> {
         for placed in &file.front.audits {
             match &placed.audit {
                 Audit::Select(sql) => {
-                    let names = file.audited_tables().into_iter().chain([file.name.clone()]);
-                    let tables = names.filter_map(|name| {
-                        let schema = self.known.get(&name)?;
-                        Some((name, Arc::new(EmptyTable::new(Arc::clone(schema))) as Arc<dyn TableProvider>))
-                    });
-                    let session = self.engine.session(tables.collect()).map_err(|error| error.diagnosis())?;
+                    let session = self.engine.session(tables.clone()).map_err(|error| error.diagnosis())?;
                     let origin = Origin { file: Some(&file.path), line: placed.line };
                     let query = Query { sql, origin, params: file.bound(&self.always) };
                     session.schema(&query).await.map_err(|error| error.diagnosis())?;
                 }
                 Audit::Relationship { table, other, .. }
-                    if self.known.get(table).is_some_and(|schema| schema.column_with_name(other).is_none()) =>
+                    if tables.get(table).is_some_and(|known| known.schema().column_with_name(other).is_none()) =>
                 {
                     let message = format!("the audit `{}` names `{other}`, which `{table}` does not have", placed.text);
                     return Err(file.place().put(Diagnosis::new("unknown_column", message), placed.line));
@@ -178,6 +183,7 @@ impl Library {
             findings.extend(file.parsed().map(|parsed| parsed.findings.clone()).unwrap_or_default());
             findings.extend(self.input_ages(file, raw));
             findings.extend(unused_params(file));
+            findings.extend(partial_order(file));
             if file.problems().is_empty() {
                 let planned = match file.kind {
                     Kind::Staging => planner.plan_staging(file).await,
@@ -220,11 +226,25 @@ impl Library {
     }
 }
 
+/// A `limit` keeps the same rows in every run only where no two rows are equal in what they are ordered by: where that has the key in it.
+fn partial_order(file: &SqlFile) -> Option<Finding> {
+    let limited = file.parsed()?.limited.as_ref()?;
+    let lacking: Vec<&str> =
+        file.front.key.iter().filter(|column| !limited.by.as_ref().is_none_or(|by| by.contains(column))).map(String::as_str).collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    let message = "`limit` keeps any of the rows that are equal in what they are ordered by, so two runs may differ";
+    let diagnosis = Diagnosis::new("sql_unordered_limit", message).in_file(&file.path);
+    let (line, column) = limited.place.unwrap_or((file.place().line, 1));
+    Some(Finding::error(diagnosis.at(line, column).hint(format!("add the rest of the key to `order by`: {}", lacking.join(", ")))))
+}
+
 fn unused_params(file: &SqlFile) -> Vec<Finding> {
-    let Some(parsed) = file.parsed() else { return Vec::new() };
-    let audits = file.front.audits.iter().filter(|placed| matches!(placed.audit, Audit::Select(_))).map(|placed| placed.text.as_str());
-    let audits = audits.collect::<Vec<_>>().join("\n");
-    let unused = file.front.params.keys().filter(|name| !parsed.params.contains(*name) && !audits.contains(&format!("${name}")));
+    if file.parsed().is_none() {
+        return Vec::new();
+    }
+    let unused = file.front.params.keys().filter(|name| !file.binds(name));
     let findings = unused.map(|name| {
         let diagnosis = Diagnosis::new("unused_parameter", format!("the parameter `{name}` is not used"));
         Finding::warning(diagnosis.in_file(&file.path).at(1, 1).hint(format!("write `${name}` where its value belongs, or remove it")))

@@ -105,12 +105,16 @@ pub struct SqlFile {
     /// What the comments at the ends of lines say about columns.
     pub columns: BTreeMap<String, String>,
     parsed: Option<ParsedSelect>,
+    /// The audits that are queries, each with its line.
+    selects: Vec<(usize, ParsedSelect)>,
     problems: Vec<Diagnosis>,
 }
 
 impl SqlFile {
     /// Reads a file's text. What is wrong with it is kept, so that only what rests on it is blocked.
     pub(crate) fn read(kind: Kind, path: PathBuf, sql: String) -> Self {
+        // Some editors begin a file with a mark of its byte order, which is no SQL.
+        let sql = sql.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(sql);
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let mut problems = Vec::new();
         let front = front_matter::read(&sql, &path).unwrap_or_else(|problem| {
@@ -118,8 +122,17 @@ impl SqlFile {
             FrontMatter::default()
         });
         let parsed = parse_select(&sql, Origin { file: Some(&path), line: 1 }).map_err(|error| problems.push(error.diagnosis())).ok();
+        let mut selects = Vec::new();
+        for placed in &front.audits {
+            if let Audit::Select(query) = &placed.audit {
+                match parse_select(query, Origin { file: Some(&path), line: placed.line }) {
+                    Ok(select) => selects.push((placed.line, select)),
+                    Err(error) => problems.push(error.diagnosis()),
+                }
+            }
+        }
         let columns = column_comments(&sql);
-        let mut file = Self { kind, name, path, sql, front, columns, parsed, problems };
+        let mut file = Self { kind, name, path, sql, front, columns, parsed, selects, problems };
         file.examine();
         file
     }
@@ -142,19 +155,11 @@ impl SqlFile {
 
     /// The tables its audits name, without its own.
     pub(crate) fn audited_tables(&self) -> BTreeSet<String> {
-        let mut tables = BTreeSet::new();
-        for placed in &self.front.audits {
-            match &placed.audit {
-                Audit::Relationship { table, .. } => {
-                    tables.insert(table.clone());
-                }
-                Audit::Select(sql) => {
-                    let parsed = parse_select(sql, Origin { file: Some(&self.path), line: placed.line });
-                    tables.extend(parsed.map(|parsed| parsed.tables).unwrap_or_default());
-                }
-                _ => {}
-            }
-        }
+        let related = self.front.audits.iter().filter_map(|placed| match &placed.audit {
+            Audit::Relationship { table, .. } => Some(table),
+            _ => None,
+        });
+        let mut tables: BTreeSet<String> = related.chain(self.selects.iter().flat_map(|(_, select)| &select.tables)).cloned().collect();
         tables.remove(&self.name);
         tables
     }
@@ -164,9 +169,14 @@ impl SqlFile {
         (self.kind == Kind::Staging).then(|| self.name.split_once("__")).flatten()
     }
 
-    /// Whether the query's rows depend on the run's logical time or on one of the brand's defaults.
+    /// Whether the query's rows or what its audits say of them depend on the run's logical time or on one of the brand's defaults.
     pub(crate) fn binds(&self, param: &str) -> bool {
-        self.parsed.as_ref().is_some_and(|parsed| parsed.params.contains(param))
+        self.selects().any(|select| select.params.contains(param))
+    }
+
+    /// The query and the audits that are queries.
+    fn selects(&self) -> impl Iterator<Item = &ParsedSelect> {
+        self.parsed.iter().chain(self.selects.iter().map(|(_, select)| select))
     }
 
     /// The query with its values: the file's own defaults and those every query may bind, as far as it names them.
@@ -238,7 +248,16 @@ impl SqlFile {
                     .hint("begin the file with\n/* ---\nkey = \"customer_id\"\n--- */"),
             );
         }
-        for name in self.parsed.iter().flat_map(|parsed| &parsed.params) {
+        if let Some(placed) = self.front.audits.iter().find(|placed| matches!(placed.audit, Audit::Change { .. }))
+            && self.kind == Kind::Staging
+        {
+            let message = format!("the audit `{}` has nothing to compare with: a staging file is no table of its own", placed.text);
+            let hint = "use rows(least, most) here, or write the audit into a model that reads the table";
+            found.push(Diagnosis::new("audit", message).in_file(&self.path).at(placed.line, 1).hint(hint));
+        }
+        let of_query = self.parsed.iter().flat_map(|parsed| &parsed.params).map(|name| (name, None));
+        let of_audits = self.selects.iter().flat_map(|(line, select)| select.params.iter().map(|name| (name, Some(*line))));
+        for (name, line) in of_query.chain(of_audits) {
             if !params::ALWAYS.contains(&name.as_str()) && !self.front.params.contains_key(name) {
                 let known = params::ALWAYS.iter().copied().chain(self.front.params.keys().map(String::as_str));
                 let hint = match nearest(name, known) {
@@ -246,7 +265,11 @@ impl SqlFile {
                     None => format!("give it a default in the front matter: params = {{ {name} = … }}"),
                 };
                 let unknown = Diagnosis::new("unknown_parameter", format!("the parameter `${name}` has no value"));
-                found.push(self.at_word(unknown, &format!("${name}")).hint(hint));
+                let unknown = match line {
+                    Some(line) => unknown.in_file(&self.path).at(line, 1),
+                    None => self.at_word(unknown, &format!("${name}")),
+                };
+                found.push(unknown.hint(hint));
             }
         }
         self.problems.extend(found);
@@ -331,6 +354,33 @@ fn column_comments(sql: &str) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn staging(sql: &str) -> SqlFile {
+        SqlFile::read(Kind::Staging, PathBuf::from("sql/staging/shop__orders.sql"), sql.to_owned())
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_nothing() {
+        let file = staging("\u{feff}/* ---\nkey = 'order_id'\n--- */\nselect 1 as order_id");
+        assert_eq!((file.front.key.as_slice(), file.problems()), (["order_id".to_owned()].as_slice(), [].as_slice()));
+    }
+
+    #[test]
+    fn an_audit_s_parameters_are_the_file_s() {
+        let file = staging(
+            "/* ---\nparams = { late = 1 }\naudits = [\n'select a from shop__orders where b > $as_of and c > $late and d = $latte']\n--- */\nselect 1 as a",
+        );
+        assert!(file.binds("as_of") && file.binds("late") && !file.binds("brand_locale"));
+        let told: Vec<_> = file.problems().iter().map(|problem| (problem.code.as_str(), problem.line)).collect();
+        assert_eq!(told, [("unknown_parameter", Some(4))]);
+    }
+
+    #[test]
+    fn a_staging_file_has_no_earlier_self_to_compare_with() {
+        let file = staging("/* ---\naudits = [\n'change(40%)']\n--- */\nselect 1 as order_id");
+        let told: Vec<_> = file.problems().iter().map(|problem| (problem.code.as_str(), problem.line)).collect();
+        assert_eq!(told, [("audit", Some(3))]);
+    }
 
     #[test]
     fn comments_and_texts_are_not_code() {

@@ -71,7 +71,7 @@ struct Input {
 /// With the line in the SQL file.
 pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Box<Diagnosis>> {
     let Some(body) = body(text, file)? else {
-        return Ok(FrontMatter { description: leading_comment(text), ..FrontMatter::default() });
+        return Ok(FrontMatter { description: line_comment(text), ..FrontMatter::default() });
     };
     // The TOML is read with everything before it replaced by empty lines, so that its line numbers are those of the SQL file.
     let padded = format!("{}{}", "\n".repeat(text[..body.start].matches('\n').count()), &text[body.clone()]);
@@ -105,32 +105,67 @@ pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Box<Diagnosis
         params: bound,
         audits,
         owner: written.owner,
-        description: written.description.or_else(|| leading_comment(text)),
+        description: written.description.or_else(|| {
+            let after = text[body.end..].split_once("*/").and_then(|(_, after)| line_comment(after));
+            after.or_else(|| line_comment(text))
+        }),
         max_age: written.inputs.into_iter().map(|(table, input)| (table, input.max_age)).collect(),
     })
 }
 
-/// Where the TOML stands in the text.
+/// Where the TOML stands in the text; only other comments may stand before it.
 fn body(text: &str, file: &Path) -> Result<Option<std::ops::Range<usize>>, Box<Diagnosis>> {
-    let start = text.len() - text.trim_start().len();
-    let Some(comment) = text[start..].strip_prefix("/*") else { return Ok(None) };
-    let inner = comment.trim_start_matches([' ', '\t']);
-    let Some(after) = inner.strip_prefix("---") else { return Ok(None) };
-    let line = text[..start].matches('\n').count() + 1;
-    let unclosed = || {
-        Diagnosis::new("front_matter", "the front matter is not closed")
-            .in_file(file)
-            .at(line, 1)
-            .hint("close it with a line `--- */` before the SQL begins")
-    };
-    let end = after.find("*/").ok_or_else(unclosed)?;
-    let toml = after[..end].trim_end().strip_suffix("---").ok_or_else(unclosed)?;
-    let from = text.len() - after.len();
-    Ok(Some(from..from + toml.len()))
+    let mut found = None;
+    for (start, leading) in block_comments(text) {
+        let inner = text[start + 2..].trim_start_matches([' ', '\t']);
+        // A line of dashes is an ornament.
+        let Some(after) = inner.strip_prefix("---").filter(|after| !after.starts_with('-')) else { continue };
+        let wrong = |message: &str, hint: &str| {
+            let line = text[..start].matches('\n').count() + 1;
+            Box::new(Diagnosis::new("front_matter", message).in_file(file).at(line, 1).hint(hint))
+        };
+        if found.is_some() {
+            return Err(wrong("there is a second front matter", "keep one, at the top of the file"));
+        }
+        if !leading {
+            return Err(wrong(
+                "the front matter stands after the SQL begins, where nothing would read it",
+                "move it to the top of the file",
+            ));
+        }
+        let unclosed = || wrong("the front matter is not closed", "close it with a line `--- */` before the SQL begins");
+        let end = after.find("*/").ok_or_else(unclosed)?;
+        let toml = after[..end].trim_end().strip_suffix("---").ok_or_else(unclosed)?;
+        let from = text.len() - after.len();
+        found = Some(from..from + toml.len());
+    }
+    Ok(found)
 }
 
-/// The first `--` comment of the file, its lines joined; what stands between it and the top may only be the front matter.
-fn leading_comment(text: &str) -> Option<String> {
+/// Where each block comment begins, and whether only comments stand before it.
+fn block_comments(text: &str) -> Vec<(usize, bool)> {
+    let mut found = Vec::new();
+    let (mut at, mut leading) = (0, true);
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        at += if rest.starts_with("--") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            found.push((at, leading));
+            comment.find("*/").map_or(rest.len(), |end| end + 4)
+        } else if c == '\'' || c == '"' {
+            leading = false;
+            rest[1..].find(c).map_or(rest.len(), |end| end + 2)
+        } else {
+            leading &= c.is_whitespace();
+            c.len_utf8()
+        };
+    }
+    found
+}
+
+/// The `--` comment a text begins with, its lines joined; one block comment may stand before it.
+fn line_comment(text: &str) -> Option<String> {
     let mut rest = text.trim_start();
     if rest.starts_with("/*") {
         rest = rest.split_once("*/").map_or("", |(_, after)| after).trim_start();
@@ -194,6 +229,23 @@ mod tests {
     fn an_unknown_audit_is_an_error_on_its_line() {
         let diagnosis = error("/* ---\naudits = [\n \"unique(a)\",\n \"uniqe(a)\"]\n--- */\nselect 1");
         assert_eq!((diagnosis.code.as_str(), diagnosis.line), ("audit", Some(4)));
+    }
+
+    #[test]
+    fn other_comments_may_stand_before_the_front_matter() {
+        let text = "-- sqlfmt: off\n/* The shop's own. */\n/* ------ */\n/* ---\nkey = 'a'\naudits = ['rows(0, 1)']\n--- */\n-- What it is.\nselect 1";
+        let front = read(text, Path::new("a.sql")).unwrap();
+        assert_eq!((front.key, front.audits[0].line, front.description.as_deref()), (vec!["a".to_owned()], 6, Some("What it is.")));
+        let front = read("-- What it is.\n/* ---\nkey = 'a'\n--- */\nselect 1", Path::new("a.sql")).unwrap();
+        assert_eq!((front.key, front.description.as_deref()), (vec!["a".to_owned()], Some("What it is.")));
+    }
+
+    #[test]
+    fn a_front_matter_that_nothing_would_read_is_an_error_on_its_line() {
+        let late = error("-- Words.\nselect '/* ---', 1 -- /* ---\n/* ---\nkey = 'a'\n--- */\nfrom t");
+        assert_eq!((late.code.as_str(), late.line), ("front_matter", Some(3)));
+        let second = error("/* ---\nkey = 'a'\n--- */\n/* ---\nkey = 'b'\n--- */\nselect 1");
+        assert_eq!((second.code.as_str(), second.line), ("front_matter", Some(4)));
     }
 
     #[test]

@@ -53,6 +53,13 @@ pub(crate) struct Resolver {
     records: Vec<Record>,
 }
 
+/// How much a resolver held at one time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    text: usize,
+    records: usize,
+}
+
 /// Every record's person.
 #[derive(Debug)]
 pub(crate) struct Resolved {
@@ -71,6 +78,17 @@ impl Resolver {
         let (link_source, link) = link.map_or((0, Span::NONE), |(source, id)| (self.source(source), self.keep(id)));
         let email = email.and_then(normal_email).map_or(Span::NONE, |email| self.keep(&email));
         self.records.push(Record { source, link_source, id, email, link, created_at: created_at.unwrap_or(UNKNOWN) });
+    }
+
+    /// A place to go back to.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { text: self.text.len(), records: self.records.len() }
+    }
+
+    /// Forgets the records that were added since.
+    pub(crate) fn forget_since(&mut self, mark: Mark) {
+        self.text.truncate(mark.text);
+        self.records.truncate(mark.records);
     }
 
     fn source(&mut self, name: &str) -> u32 {
@@ -272,6 +290,19 @@ mod tests {
         assert_eq!(person(&found, "shop", "18"), "shop:18");
         assert_eq!(person(&found, "desk", "h1"), "desk:h1");
         assert_ne!(person(&found, "desk", "h2"), person(&found, "desk", "h3"));
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_no_trace() {
+        let mut resolver = Resolver::default();
+        resolver.add("shop", "1", Some("ann@example.org"), None, Some(2));
+        let mark = resolver.mark();
+        resolver.add("crm", "a", Some("ann@example.org"), None, Some(1));
+        resolver.forget_since(mark);
+        resolver.add("desk", "x", Some("ann@example.org"), None, Some(3));
+        let resolved = resolver.resolve();
+        let found: Vec<_> = resolved.aliases(0, usize::MAX).collect();
+        assert_eq!(found, [("desk", "x", "shop:1".to_owned()), ("shop", "1", "shop:1".to_owned())]);
     }
 
     #[test]

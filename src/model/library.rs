@@ -9,7 +9,6 @@ use super::{
     ModelError, canonical,
     file::{Kind, SqlFile},
     graph::Graph,
-    params,
 };
 use crate::{config::nearest, diagnosis::Diagnosis};
 
@@ -61,8 +60,8 @@ impl Library {
     fn examine(&mut self) {
         let mut found: Vec<(String, Diagnosis)> = Vec::new();
         for file in self.files.values() {
-            for table in file.tables().into_iter().chain(file.audited_tables()) {
-                if let Some(problem) = self.unreadable_table(file, &table) {
+            for table in file.tables().union(&file.audited_tables()) {
+                if let Some(problem) = self.unreadable_table(file, table) {
                     found.push((file.name.clone(), problem));
                 }
             }
@@ -181,30 +180,6 @@ impl Library {
         self.get(name).map(|file| file.kind)
     }
 
-    /// Gives a parameter another value than its default, in every file that has it.
-    ///
-    /// # Errors
-    /// Where no file has it or the value is not of its type.
-    pub fn set_param(&mut self, name: &str, written: &str) -> Result<(), ModelError> {
-        let mut known = false;
-        for file in self.files.values_mut() {
-            if let Some(default) = file.front.params.get_mut(name) {
-                let refused = |why| ModelError::wrong(Diagnosis::new("parameter", format!("`{name}` cannot be set: {why}")));
-                *default = params::parse_like(default, written).map_err(refused)?;
-                known = true;
-            }
-        }
-        if known {
-            return Ok(());
-        }
-        let names = self.files.values().flat_map(|file| file.front.params.keys());
-        let hint = match nearest(name, names.map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "parameters have their defaults in the front matter of SQL files".to_owned(),
-        };
-        Err(ModelError::wrong(Diagnosis::new("unknown_parameter", format!("no SQL file has a parameter `{name}`")).hint(hint)))
-    }
-
     /// The staging files of a canonical table, with their sources.
     pub(crate) fn staging_of(&self, table: &str) -> Vec<(&str, &SqlFile)> {
         let staged = self.files.values().filter_map(|file| Some((file.staged()?, file)));
@@ -227,11 +202,10 @@ impl Library {
         for table in canonical::canonical_tables() {
             let mut inputs: BTreeSet<String> = BTreeSet::new();
             let staging = self.staging_of(table.name);
-            for (_, file) in &staging {
-                inputs.extend(file.tables());
-            }
+            let read = |file: &SqlFile| file.tables().into_iter().chain(file.audited_tables());
+            inputs.extend(staging.iter().flat_map(|(_, file)| read(file)));
             if table.name == "identities" {
-                inputs.extend(self.staging_with_people().iter().flat_map(|(.., file)| file.tables()));
+                inputs.extend(self.staging_with_people().iter().flat_map(|(.., file)| read(file)));
             } else if table.name == "customers" || (table.has_people() && !staging.is_empty()) {
                 inputs.insert("identities".to_owned());
             }

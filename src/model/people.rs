@@ -9,7 +9,7 @@ use arrow::{
 use datafusion::{
     catalog::TableProvider, common::DataFusionError, execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future::ready};
 
 use super::{
     canonical::instant,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     diagnosis::{Diagnose, Diagnosis},
-    engine::{Engine, Origin, Query, Session},
+    engine::{Engine, EngineError, Origin, Query, Session},
 };
 
 /// Rows in a batch of `identities`.
@@ -64,8 +64,9 @@ async fn records(engine: &Engine, view: &View<'_>, resolver: &mut Resolver) -> R
     };
     let texts = ["customer_id", "email", "link_source", "link_id"].map(|name| column(name, &DataType::Utf8));
     let sql = format!("select {}, {} from {}", texts.join(", "), column("created_at", &instant()), quoted(&view.file.name));
-    let mut nameless = 0_usize;
-    for_each(&session(engine, [view]).map_err(|told| *told)?, &sql, view.file, |batch| {
+    let session = session(engine, [view]).map_err(|told| *told)?;
+    let nameless = for_each(&session, &sql, view.file, resolver, |batch, resolver| {
+        let mut nameless = 0;
         let [id, email, link_source, link_id] = [0, 1, 2, 3].map(|column| batch.column(column).as_string::<i32>());
         let created = batch.column(4).as_primitive::<TimestampMicrosecondType>();
         for row in 0..batch.num_rows() {
@@ -78,6 +79,7 @@ async fn records(engine: &Engine, view: &View<'_>, resolver: &mut Resolver) -> R
             let link = linked.then(|| (link_source.value(row), link_id.value(row)));
             resolver.add(view.source, id.value(row), email, link, created.is_valid(row).then(|| created.value(row)));
         }
+        nameless
     })
     .await?;
     if nameless > 0 {
@@ -98,13 +100,15 @@ async fn strangers(engine: &Engine, view: &View<'_>, listed: &[&View<'_>], resol
         sql = format!("select a.id from ({sql}) a left anti join (select {id} as id from {}) b on a.id = b.id", quoted(&list.file.name));
     }
     let views = listed.iter().copied().chain([view]);
-    for_each(&session(engine, views).map_err(|told| *told)?, &sql, view.file, |batch| {
+    let session = session(engine, views).map_err(|told| *told)?;
+    let all = for_each(&session, &sql, view.file, resolver, |batch, resolver| {
         let ids = batch.column(0).as_string::<i32>();
         for id in ids.iter().flatten() {
             resolver.add(view.source, id, None, None, None);
         }
-    })
-    .await
+        0
+    });
+    all.await.map(|_| ())
 }
 
 fn session<'v>(engine: &Engine, views: impl IntoIterator<Item = &'v View<'v>>) -> Result<Session, Box<Diagnosis>> {
@@ -112,22 +116,33 @@ fn session<'v>(engine: &Engine, views: impl IntoIterator<Item = &'v View<'v>>) -
     engine.session(tables).map_err(|error| Box::new(error.diagnosis()))
 }
 
-async fn for_each(session: &Session, sql: &str, file: &SqlFile, mut take: impl FnMut(&RecordBatch)) -> Result<(), Diagnosis> {
-    let place = file.place();
+/// Puts a query's rows into the resolver, and says how many `take` could not use. Rows that stop coming because memory ran out are begun
+/// anew, and what came of them before is forgotten.
+async fn for_each(
+    session: &Session,
+    sql: &str,
+    file: &SqlFile,
+    resolver: &mut Resolver,
+    take: impl Fn(&RecordBatch, &mut Resolver) -> usize,
+) -> Result<usize, Diagnosis> {
     let query = Query { sql, origin: Origin { file: None, line: 1 }, params: BTreeMap::new() };
-    let mut rows = session.stream(&query).await.map_err(|error| error.diagnosis())?;
-    while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(|error| place.put(broke_off(&error), place.line))?;
-        take(&batch);
+    let mark = resolver.mark();
+    let place = file.place();
+    let told = |error: EngineError| place.put(error.diagnosis(), place.line);
+    let mut attempts = session.attempts(&query).map_err(told)?;
+    loop {
+        resolver.forget_since(mark);
+        let mut unusable = 0;
+        let taken = attempts.begin().await.map_err(told)?.try_for_each(|batch| {
+            unusable += take(&batch, resolver);
+            ready(Ok(()))
+        });
+        match taken.await {
+            Ok(()) => return Ok(unusable),
+            Err(error) if !attempts.another() => return Err(told(session.explain(&query, &error))),
+            Err(_) => {}
+        }
     }
-    Ok(())
-}
-
-/// Rows that stop coming in the middle: a cast that fails, a division by nothing, memory.
-pub(crate) fn broke_off(error: &DataFusionError) -> Diagnosis {
-    let message = error.strip_backtrace();
-    Diagnosis::new("query_failed", format!("the query broke off: {}", message.lines().next().unwrap_or_default()))
-        .hint("look for a cast or a division that one row does not survive; `try_cast` and `nullif(…, 0)` give null instead")
 }
 
 /// `identities`, row by row as it is written.

@@ -51,14 +51,73 @@ pub(crate) fn canonical_query(table: &Table, staged: &[Staged<'_>]) -> String {
     match (table.name, staged) {
         (_, []) => empty_query(table),
         ("consents", _) => {
-            let union = union(table, staged);
-            // Two records of one person may answer at one instant, as in a bulk import: the answer that forbids wins.
+            // Two records of one person may answer at one instant, as in a bulk import: whatever answer forbids wins.
             format!(
-                "select customer_id, channel, purpose, min(status) as status, at from ({union}) group by customer_id, channel, purpose, at"
+                "select customer_id, channel, purpose, coalesce(max(status) filter (where status not in ({NO_ANSWER}, {YES})), \
+                 max(status) filter (where status = {YES}), max(status)) as status, at \
+                 from ({}) where customer_id is not null and channel is not null and purpose is not null \
+                 group by customer_id, channel, purpose, at",
+                answers(&happened(table, staged))
             )
         }
-        _ if table.money().is_empty() => union(table, staged),
-        _ => priced(table, &union(table, staged)),
+        _ if table.money().is_empty() => happened(table, staged),
+        _ => priced(table, &happened(table, staged)),
+    }
+}
+
+/// The status of a consent that is one.
+pub(crate) const YES: &str = "'granted'";
+/// What a person who was not asked, or did not answer, is recorded with. Every other status forbids.
+pub(crate) const NO_ANSWER: &str = "'unknown', ''";
+
+/// Consents as everything here reads them: in lower case, and an answer whose time nobody kept older than any other.
+pub(crate) fn answers(rows: &str) -> String {
+    format!(
+        "select customer_id, lower(btrim(channel)) as channel, lower(btrim(purpose)) as purpose, lower(btrim(status)) as status, \
+         coalesce(at, {}) as at from ({rows})",
+        cast("0", &canonical::instant())
+    )
+}
+
+/// A query for the number of answers that `consents` leaves out, because they are nobody's or about nothing.
+pub(crate) fn homeless_query(table: &Table, staged: &[Staged<'_>]) -> Option<String> {
+    let homeless = "customer_id is null or channel is null or purpose is null";
+    (!staged.is_empty()).then(|| format!("select count(*) from ({}) where {homeless}", happened(table, staged)))
+}
+
+/// A query for a key that two staging files give, as text, and for the names of the two; none where there are no two.
+pub(crate) fn clash_query(table: &Table, staged: &[Staged<'_>]) -> Option<String> {
+    if staged.len() < 2 || table.key.is_empty() || table.key.contains(&"customer_id") {
+        return None;
+    }
+    let key = table.key.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
+    let parts: Vec<String> = staged
+        .iter()
+        .map(|part| {
+            let columns = table.key.iter().map(|column| {
+                let kind = table.schema.field_with_name(column).map_or(DataType::Utf8, |field| field.data_type().clone());
+                format!("{} as {}", cast(&quoted(column), &kind), quoted(column))
+            });
+            let columns = columns.collect::<Vec<_>>().join(", ");
+            format!("select {columns}, {} as file from {}", literal(&part.file.name), quoted(&part.file.name))
+        })
+        .collect();
+    let shown: Vec<String> = table.key.iter().map(|column| cast(&quoted(column), &DataType::Utf8)).collect();
+    Some(format!(
+        "select {} as shown, min(file) as one, max(file) as other from ({}) group by {2} having min(file) <> max(file) order by {2} limit 1",
+        cast(&format!("concat_ws('/', {})", shown.join(", ")), &DataType::Utf8),
+        parts.join(" union all "),
+        key
+    ))
+}
+
+/// The union of the staging views, without what happens only after the run's time.
+fn happened(table: &Table, staged: &[Staged<'_>]) -> String {
+    let union = union(table, staged);
+    let told = |at: &&str| staged.iter().any(|part| part.columns.column_with_name(at).is_some());
+    match table.happened_at().filter(told) {
+        Some(at) => format!("select * from ({union}) where {0} is null or {0} <= $as_of", quoted(at)),
+        None => union,
     }
 }
 
@@ -153,7 +212,7 @@ pub(crate) fn unpriced_query(table: &Table, staged: &[Staged<'_>]) -> Option<Str
         "select coalesce(u.currency, 'no currency') as currency, min({day}) as day, count(*) as rows from ({}) u \
          left join {FX_DAYS} fx on fx.currency = upper(u.currency) and fx.day = {} \
          where ({}) and fx.rate is null and (u.currency is null or upper(u.currency) <> upper($brand_currency)) group by u.currency",
-        union(table, staged),
+        happened(table, staged),
         cast(&day, &DataType::Date32),
         lacking.collect::<Vec<_>>().join(" or ")
     ))

@@ -6,12 +6,6 @@ pub(super) fn customer(who: u32) -> String {
     format!("1{who:08}")
 }
 
-/// Whose customer number this is.
-pub(super) fn slot_of_customer(id: &str) -> Option<u32> {
-    let digits = id.strip_prefix('1')?;
-    (digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().ok())?
-}
-
 /// The CRM's number, which has nothing to do with the shop's; no two people share one, because the factor is odd.
 pub(super) fn contact_number(who: u32) -> u32 {
     who.wrapping_mul(0x9e37_79b1).rotate_left(7) ^ 0x5bd1_e995

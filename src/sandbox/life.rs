@@ -45,21 +45,6 @@ pub const TRUTH: Truth = Truth {
     kept_weeks: KEPT as f64 / WEEK as f64,
 };
 
-/// What is true of one customer of the practice shop, which no system would tell.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct CustomerTruth {
-    /// The instant of the first order.
-    pub first_order_at: Moment,
-    /// Orders a week while the customer lasts.
-    pub rate: f64,
-    /// When the customer stops being one.
-    pub leaves_at: Moment,
-    /// Whether that still lies ahead.
-    pub alive: bool,
-    /// Orders up to now, cancelled ones apart.
-    pub orders: usize,
-}
-
 /// The world's slots are counted from here.
 const EPOCH: i64 = 631_152_000; // 1990-01-01
 /// The longest time anyone stays a customer.
@@ -96,10 +81,6 @@ pub(super) struct Life {
     pub(super) country: &'static Country,
     /// When the shop first heard of this person.
     pub(super) created: Moment,
-    /// Orders a week while it lasts.
-    pub(super) rate: f64,
-    /// When the person stops being a customer.
-    pub(super) leaves: Moment,
     /// The instants of the orders, in order, up to `as_of` and at most one [`ATTEMPT`] beyond.
     pub(super) orders: Vec<Moment>,
     /// When the record was erased, if that has happened.
@@ -195,7 +176,7 @@ fn buying(roll: &mut Roll, kind: Kind, country: &'static Country, arrival: f64, 
     }
     let forgotten = last.plus(KEPT);
     let erased = Some(asked_to_be_erased.map_or(forgotten, |asked| asked.min(forgotten))).filter(|erased| *erased <= as_of);
-    Some(Life { kind, country, created, rate, leaves, orders, erased })
+    Some(Life { kind, country, created, orders, erased })
 }
 
 /// A lead or a guest: at most one order, and no buying process.
@@ -209,7 +190,7 @@ fn passing(roll: &mut Roll, kind: Kind, country: &'static Country, arrival: f64,
     let orders: Vec<Moment> = orders.into_iter().filter(|at| *at <= as_of.plus(ATTEMPT)).collect();
     let last = orders.last().copied().unwrap_or(created);
     let erased = Some(last.plus(KEPT)).filter(|erased| *erased <= as_of);
-    Life { kind, country, created, rate: 0.0, leaves: last, orders, erased }
+    Life { kind, country, created, orders, erased }
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ use serde::Deserialize;
 
 pub use self::{
     http::{Running, serve},
-    life::{CustomerTruth, TRUTH, Truth},
+    life::{TRUTH, Truth},
     moment::{Date, Moment},
     money::Money,
     world::World,

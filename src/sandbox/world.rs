@@ -21,7 +21,7 @@ use super::{
     exchange,
     fate::{Attempt, Fate, Ticket},
     ids,
-    life::{Arrivals, CustomerTruth, Kind, Life},
+    life::{Arrivals, Kind, Life},
     moment::Moment,
     person::{Person, Presence},
     places::Currency,
@@ -117,19 +117,6 @@ impl World {
                 _ => self.known(who).into_iter().for_each(|known| self.mark_person(stream, &known, &mut marks)),
             }
             marks.into_iter().filter_map(move |mark| self.record(stream, mark)).collect::<Vec<_>>()
-        })
-    }
-
-    /// What is true of a customer of the shop; none where the shop has none of that id.
-    #[must_use]
-    pub fn truth(&self, customer_id: &str) -> Option<CustomerTruth> {
-        let known = self.known(ids::slot_of_customer(customer_id)?)?;
-        (known.life.kind == Kind::Buyer).then(|| CustomerTruth {
-            first_order_at: known.life.orders[0],
-            rate: known.life.rate,
-            leaves_at: known.life.leaves,
-            alive: known.life.leaves > self.as_of,
-            orders: known.life.placed(self.as_of),
         })
     }
 

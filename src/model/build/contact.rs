@@ -10,6 +10,7 @@ use arrow::{
     datatypes::{DataType, TimestampMicrosecondType},
 };
 use chrono::{DateTime, Utc};
+use datafusion::{common::DataFusionError, execution::SendableRecordBatchStream};
 use futures::StreamExt;
 
 use super::{
@@ -20,9 +21,8 @@ use crate::{
     ledger::{ContactState, CustomerId, FreshContactState},
     model::{
         ModelError, canonical, params,
-        people::broke_off,
         shape::{cast, literal, quoted},
-        staging,
+        staging::{self, NO_ANSWER, YES},
     },
 };
 
@@ -63,31 +63,45 @@ async fn gather(shop: &Workshop<'_>) -> Result<FreshContactState, Trouble> {
     }
     let sql = query(&union, &members);
     let session = shop.request.engine.session(tables)?;
-    let mut rows = session.stream(&own_query(&sql, present)).await?;
-    let mut fresh = shop.request.ledger.fresh_contact_state().await.map_err(ModelError::from)?;
-    while let Some(batch) = rows.next().await {
-        let people = people(&batch.map_err(|error| broke_off(&error))?);
-        fresh.add(&people).await.map_err(ModelError::from)?;
-    }
-    // Names that were merged away: what the ledger holds under them belongs to the person they are part of now.
-    let mut rows = session.stream(&own_query(&aliases_query(), BTreeMap::new())).await?;
-    while let Some(batch) = rows.next().await {
-        let aliases = aliases(&batch.map_err(|error| broke_off(&error))?);
-        fresh.add_aliases(&aliases).await.map_err(ModelError::from)?;
-    }
+    let query = own_query(&sql, present);
+    let names = aliases_query();
+    let names = own_query(&names, BTreeMap::new());
+    let mut attempts = session.attempts(&query)?;
+    let fresh = loop {
+        let mut fresh = shop.request.ledger.fresh_contact_state().await.map_err(ModelError::from)?;
+        match fill(&mut fresh, attempts.begin().await?).await? {
+            Ok(()) => {}
+            Err(error) if !attempts.another() => return Err(session.explain(&query, &error).into()),
+            Err(_) => continue,
+        }
+        // Names that were merged away: what the ledger holds under them belongs to the person they are part of now.
+        for batch in session.collect(&names).await? {
+            fresh.add_aliases(&aliases(&batch)).await.map_err(ModelError::from)?;
+        }
+        break fresh;
+    };
     tracing::info!(people = fresh.people(), "contact state");
     Ok(fresh)
 }
 
-/// One row a person. Of several answers about one channel the latest counts, and of two at one instant the one that forbids; only a plain
+/// Adds everybody; within, what broke the rows off.
+async fn fill(fresh: &mut FreshContactState, mut rows: SendableRecordBatchStream) -> Result<Result<(), DataFusionError>, ModelError> {
+    while let Some(batch) = rows.next().await {
+        match batch {
+            Ok(batch) => fresh.add(&people(&batch)).await?,
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// One row a person. Money that went back is a row of its own and no order. Of several answers about one channel the latest counts, and of two at one instant the one that forbids; only a plain
 /// yes is consent, and whatever else a source says about a person who was asked is a no.
 fn query(union: &BTreeMap<&str, String>, members: &[String]) -> String {
     let of = |name: &str| union.get(name).map_or("", String::as_str);
-    let latest = |purpose: &str, answer: &str| {
-        format!("max(coalesce(at, timestamp '1970-01-01T00:00:00Z')) filter (where purpose = '{purpose}' and status {answer})")
-    };
+    let latest = |purpose: &str, answer: &str| format!("max(at) filter (where purpose = '{purpose}' and status {answer})");
     let latest = |purpose: &str| {
-        let (yes, no) = (latest(purpose, "= 'granted'"), latest(purpose, "not in ('granted', 'unknown', '')"));
+        let (yes, no) = (latest(purpose, &format!("= {YES}")), latest(purpose, &format!("not in ({YES}, {NO_ANSWER})")));
         format!("{yes} as {purpose}_yes, {no} as {purpose}_no")
     };
     let consent = |purpose: &str| {
@@ -107,7 +121,8 @@ fn query(union: &BTreeMap<&str, String>, members: &[String]) -> String {
          left join (select customer_id, {}, {} from ({}) where channel = 'email' and customer_id is not null group by customer_id) n \
            on n.customer_id = c.customer_id \
          left join (select customer_id, max(ordered_at) as last_at from ({}) \
-           where customer_id is not null and coalesce(status, '') <> 'cancelled' group by customer_id) o on o.customer_id = c.customer_id \
+           where customer_id is not null and coalesce(status, '') <> 'cancelled' and coalesce(total, total_base, 0) >= 0 \
+           group by customer_id) o on o.customer_id = c.customer_id \
          left join (select customer_id, max(opened_at) as last_at, \
            bool_or(coalesce(resolved_at > $as_of, coalesce(status, '') not in ('solved', 'closed', 'resolved'))) as open from ({}) \
            where customer_id is not null and kind = 'complaint' group by customer_id) t on t.customer_id = c.customer_id \
@@ -117,7 +132,7 @@ fn query(union: &BTreeMap<&str, String>, members: &[String]) -> String {
         consent("service"),
         latest("marketing"),
         latest("service"),
-        of("consents"),
+        staging::answers(of("consents")),
         of("orders"),
         of("tickets"),
     )

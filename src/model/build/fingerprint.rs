@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 /// Changes when the program makes tables in another way.
-const METHOD: &str = concat!("1 ", env!("CARGO_PKG_VERSION"));
+const METHOD: &str = concat!("2 ", env!("CARGO_PKG_VERSION"));
 
 impl Workshop<'_> {
     /// The digest of everything that decides the table's rows. `content` stands for an input that is no table.
@@ -33,10 +33,12 @@ impl Workshop<'_> {
                 add(&format!("{param}={value:?}"));
             }
         }
-        let priced = canonical::canonical(name).is_some_and(|table| !table.money().is_empty() && !files.is_empty());
+        // Rates are looked up by the run's day, and what happens after the run's time is left out: both move with it.
+        let timely = |table: canonical::Table| !table.money().is_empty() || table.happened_at().is_some();
+        let timely = canonical::canonical(name).is_some_and(timely) && !files.is_empty();
         let made = matches!(self.library.kind(name), Some(Kind::Canonical)) && name != "identities";
         for param in ALWAYS {
-            let bound = files.iter().any(|file| file.binds(param)) || (made && param != "as_of") || (priced && param == "as_of");
+            let bound = files.iter().any(|file| file.binds(param)) || (made && param != "as_of") || (timely && param == "as_of");
             if bound && let Some(value) = self.always.get(param) {
                 add(&format!("{param}={value:?}"));
             }

@@ -17,7 +17,7 @@ use crate::{
     lake::Written,
     model::{
         SqlFile,
-        canonical::{self, Table},
+        canonical::{self, Money, Table},
         file::Place,
         people::{self, View},
         records::one_row_a_person,
@@ -58,6 +58,11 @@ impl<'a> Workshop<'a> {
         let mut views = Vec::new();
         for (source, of, file) in self.library.staging_with_people() {
             match self.view(source, of, file, &self.always).await {
+                // A list of customers decides who is who, so its audits stand before that, and with it before `customers`.
+                Ok(view) if of == "customers" => {
+                    self.audit_view(&view).await?;
+                    views.push(view);
+                }
                 Ok(view) => views.push(view),
                 // What else is broken is told where its own table is made.
                 Err(Trouble::Table(_)) if of != "customers" => {}
@@ -78,26 +83,76 @@ impl<'a> Workshop<'a> {
         let written = match name {
             "customers" => self.write_customers(&table, &session, &staged).await?,
             _ => {
+                for view in &views {
+                    self.audit_view(view).await?;
+                }
                 let sql = staging::canonical_query(&table, &staged);
                 self.replace(name, &session, &own_query(&sql, self.always.clone()), NOWHERE).await?
             }
         };
         self.priced(&table, &session, &staged, written).await?;
-        self.audit(name, written, &owned(table.key), &[], None).await?;
-        Ok(written)
+        if name == "consents" {
+            self.tell_homeless(&session, &staged).await?;
+        }
+        match self.audit(name, written, &owned(table.key), &[], None).await {
+            Ok(()) => Ok(written),
+            Err(Trouble::Table(mut failed)) => {
+                if let Some(clash) = self.clash(&table, &session, &staged).await? {
+                    failed.diagnosis = Box::new(clash);
+                }
+                Err(Trouble::Table(failed))
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Tells of answers that are nobody's or about nothing, which `consents` leaves out.
+    async fn tell_homeless(&self, session: &Session, staged: &[Staged<'_>]) -> Result<(), Trouble> {
+        let Some(sql) = canonical::canonical("consents").and_then(|table| staging::homeless_query(&table, staged)) else { return Ok(()) };
+        let count = session.collect(&own_query(&sql, self.always.clone())).await?;
+        let count = count.iter().filter(|batch| batch.num_rows() == 1);
+        let count: i64 = count.map(|batch| batch.column(0).as_primitive::<Int64Type>().value(0)).sum();
+        if count > 0 {
+            tracing::warn!(table = "consents", rows = count, "answers without a customer, a channel or a purpose were left out");
+        }
+        Ok(())
+    }
+
+    /// What two staging files both give under one key, where that is why a key is not unique.
+    async fn clash(&self, table: &Table, session: &Session, staged: &[Staged<'_>]) -> Result<Option<Diagnosis>, Trouble> {
+        let (Some(sql), Some(column)) = (staging::clash_query(table, staged), table.key.first()) else { return Ok(None) };
+        let rows = session.collect(&own_query(&sql, self.always.clone())).await?;
+        let text = |batch: &RecordBatch, column: usize| batch.column(column).as_string::<i32>().value(0).to_owned();
+        let Some(first) = rows.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+        let (key, one, other) = (text(first, 0), text(first, 1), text(first, 2));
+        let files = staged.iter().filter(|part| part.file.name == one || part.file.name == other);
+        let paths: Vec<String> = files.map(|part| part.file.path.display().to_string()).collect();
+        let message = format!("`{}` would have two rows with {column} {key}: {} both give it", table.name, paths.join(" and "));
+        let hint = match (column.ends_with("_id"), one.split_once("__")) {
+            (true, Some((source, _))) => {
+                format!("make the ids of each source its own, wherever its files name them, such as `'{source}-' || id as {column}`")
+            }
+            _ => "leave such rows out of one of the two files".to_owned(),
+        };
+        let place = staged.iter().find(|part| part.file.name == other).map_or(NOWHERE, |part| part.file.place());
+        Ok(Some(place.put(Diagnosis::new("audit", message), place.line).hint(hint)))
     }
 
     /// One row a person.
     async fn write_customers(&self, table: &Table, session: &Session, staged: &[Staged<'_>]) -> Result<Written, Trouble> {
         let sql = staging::records_query(table, staged);
         let query = own_query(&sql, BTreeMap::new());
-        let records = session.stream(&query).await?;
-        let rows = one_row_a_person(records, Arc::clone(&table.schema), &self.request.brand);
-        let written = self.lake().replace(table.name, Arc::clone(&table.schema), rows, self.commit()).await;
-        written.map_err(|error| match error.source_error() {
-            Some(source) => session.explain(&query, source).into(),
-            None => error.into(),
-        })
+        let mut attempts = session.attempts(&query)?;
+        loop {
+            let rows = one_row_a_person(attempts.begin().await?, Arc::clone(&table.schema), &self.request.brand);
+            let written = self.lake().replace(table.name, Arc::clone(&table.schema), rows, self.commit()).await;
+            if written.is_ok() || !attempts.another() {
+                return written.map_err(|error| match error.source_error() {
+                    Some(source) => session.explain(&query, source).into(),
+                    None => error.into(),
+                });
+            }
+        }
     }
 
     /// The staging views of a canonical table; those of `sql/staging` that bind `$as_of` see what had happened by then.
@@ -149,9 +204,11 @@ impl<'a> Workshop<'a> {
 
     /// Refuses a table with amounts that no rate turns into the brand's currency.
     async fn priced(&self, table: &Table, session: &Session, staged: &[Staged<'_>], written: Written) -> Result<(), Trouble> {
-        let (Some(sql), Some(money)) = (staging::unpriced_query(table, staged), table.money().first()) else { return Ok(()) };
+        let given = |money: &&Money| staged.iter().any(|part| part.columns.column_with_name(money.amount).is_some());
+        let lacking: Vec<String> = table.money().iter().filter(given).map(|money| format!("{} is null", quoted(money.base))).collect();
+        let Some(sql) = staging::unpriced_query(table, staged).filter(|_| !lacking.is_empty()) else { return Ok(()) };
         let fresh = BTreeMap::from([(table.name.to_owned(), self.lake().provider(table.name, Some(written.version)).await?)]);
-        let empty = format!("select count(*) from {} where {} is null", quoted(table.name), quoted(money.base));
+        let empty = format!("select count(*) from {} where {}", quoted(table.name), lacking.join(" or "));
         let count = self.request.engine.session(fresh)?.collect(&own_query(&empty, BTreeMap::new())).await?;
         if count.iter().all(|batch| batch.num_rows() == 0 || batch.column(0).as_primitive::<Int64Type>().value(0) == 0) {
             return Ok(());

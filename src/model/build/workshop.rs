@@ -18,6 +18,7 @@ use crate::{
         Kind, Library, ModelError,
         audits::Audited,
         canonical,
+        check::result_problem,
         file::{Place, SqlFile},
         front_matter::PlacedAudit,
         graph::Graph,
@@ -268,8 +269,20 @@ impl<'a> Workshop<'a> {
         {
             return Err(problem.into());
         }
+        if let Some(problem) = result_problem(file, &columns) {
+            return Err(problem.into());
+        }
         let provider = session.view(&query).await?;
         Ok(View { source, table, file, provider, columns })
+    }
+
+    /// Runs a staging file's own audits on its rows, before anything is made of them.
+    pub(super) async fn audit_view(&self, view: &View<'_>) -> Result<(), Trouble> {
+        let file = view.file;
+        if let Some(raw) = file.audited_tables().into_iter().find(|raw| !self.pins.contains_key(raw) && !self.standing.contains_key(raw)) {
+            return Err(self.missing_raw(file, &raw).into());
+        }
+        self.run_audits(&file.name, Arc::clone(&view.provider), &file.front.key, &file.front.audits, Some(file)).await
     }
 
     fn missing_raw(&self, file: &SqlFile, raw: &str) -> Diagnosis {
@@ -315,7 +328,19 @@ impl<'a> Workshop<'a> {
         audits: &[PlacedAudit],
         file: Option<&SqlFile>,
     ) -> Result<(), Trouble> {
-        let mut tables = BTreeMap::from([(name.to_owned(), self.target().provider(name, Some(written.version)).await?)]);
+        let table = self.target().provider(name, Some(written.version)).await?;
+        self.run_audits(name, table, key, audits, file).await
+    }
+
+    async fn run_audits(
+        &self,
+        name: &str,
+        table: Arc<dyn TableProvider>,
+        key: &[String],
+        audits: &[PlacedAudit],
+        file: Option<&SqlFile>,
+    ) -> Result<(), Trouble> {
+        let mut tables = BTreeMap::from([(name.to_owned(), table)]);
         for other in file.map(SqlFile::audited_tables).unwrap_or_default() {
             let provider = self.provider(&other).await?;
             tables.insert(other, provider);
@@ -328,7 +353,6 @@ impl<'a> Workshop<'a> {
             place: file.map_or(Place { file: None, line: 1 }, SqlFile::place),
             key,
             params: &params,
-            rows: written.rows,
             previous: self.before.get(name).and_then(|before| before.rows),
         };
         match audited.run(audits).await? {

@@ -39,7 +39,7 @@ async fn guard(State(desk): Shared, request: Request<Body>, next: Next) -> Resul
     if !same(token, TOKEN.as_bytes()) {
         return Err(Refusal::unauthorized("Bearer realm=\"practice crm\""));
     }
-    desk.troubles.meet(System::Crm).await?;
+    desk.troubles.meet(System::Crm, desk.world.as_of().to_utc()).await?;
     Ok(next.run(request).await)
 }
 

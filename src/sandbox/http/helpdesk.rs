@@ -40,7 +40,7 @@ async fn guard(State(desk): Shared, request: Request<Body>, next: Next) -> Resul
     if !same(&credentials, format!("{USER}:{TOKEN}").as_bytes()) {
         return Err(Refusal::unauthorized("Basic realm=\"practice help desk\""));
     }
-    desk.troubles.meet(System::HelpDesk).await?;
+    desk.troubles.meet(System::HelpDesk, desk.world.as_of().to_utc()).await?;
     Ok(next.run(request).await)
 }
 

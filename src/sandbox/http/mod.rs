@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use self::manners::{Refusal, Troubles, json};
-use super::{CustomerTruth, SandboxSettings, World, records::Stream};
+use super::{SandboxSettings, World, records::Stream};
 
 /// A practice shop that answers on loopback until it is dropped.
 #[derive(Debug)]
@@ -26,20 +26,6 @@ pub struct Running {
     pub url: Url,
     desk: Arc<Desk>,
     stop: CancellationToken,
-}
-
-impl Running {
-    /// What is true of a customer of the shop; none where the shop has none of that id.
-    #[must_use]
-    pub fn truth(&self, customer_id: &str) -> Option<CustomerTruth> {
-        self.desk.world.truth(customer_id)
-    }
-
-    /// The world it serves.
-    #[must_use]
-    pub fn world(&self) -> &World {
-        &self.desk.world
-    }
 }
 
 impl fmt::Display for Running {
@@ -117,8 +103,7 @@ async fn stamp(State(desk): Shared, request: Request<Body>, next: middleware::Ne
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert("x-practice-data", axum::http::HeaderValue::from_static("PRACTICE DATA"));
-    let date = desk.world.as_of().to_utc().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    if let Ok(date) = date.parse() {
+    if let Ok(date) = manners::http_date(desk.world.as_of().to_utc()).parse() {
         headers.insert(axum::http::header::DATE, date);
     }
     response

@@ -45,7 +45,7 @@ async fn guard(State(desk): Shared, request: Request<Body>, next: Next) -> Resul
     if !same(given, TOKEN.as_bytes()) {
         return Err(Refusal::unauthorized("X-Shop-Token"));
     }
-    desk.troubles.meet(System::Shop).await?;
+    desk.troubles.meet(System::Shop, desk.world.as_of().to_utc()).await?;
     Ok(next.run(request).await)
 }
 

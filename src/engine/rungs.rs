@@ -1,0 +1,81 @@
+//! The ways of running a query, in the order they are tried: each later one needs less memory and more time.
+//!
+//! What cannot give memory back is what a merge of spilled runs holds, a few batches of each run in every partition. So a way bounds the
+//! partitions, the rows of a batch, the runs merged at once, and what every sort sets aside for that merge.
+
+use datafusion::prelude::SessionConfig;
+
+/// Rows of a batch, where memory is no concern: DataFusion's own number.
+const BATCH: usize = 8192;
+/// Bytes of such a batch, if its rows are wide.
+const BATCH_BYTES: u64 = 1 << 20;
+/// Sorts that are merging at the same time in one partition of an ordinary query.
+const SORTS: u64 = 4;
+/// What a sort sets aside for its merge where memory is no concern: DataFusion's own number.
+const SORT_RESERVATION: u64 = 10 << 20;
+
+/// One way of running a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rung {
+    pub(super) hash_join: bool,
+    pub(super) partitions: usize,
+    /// Rows.
+    pub(super) batch_size: usize,
+    /// Spilled runs that a sort may merge at once. A merge takes all it can get: without a bound the first sorts of a sort-merge join leave
+    /// nothing to the others.
+    pub(super) merge_fan_in: usize,
+    /// Bytes that every sort sets aside for merging what it spilled.
+    pub(super) sort_reservation: usize,
+}
+
+impl Rung {
+    /// The quickest way.
+    pub(super) fn first(limit: u64, partitions: usize) -> Self {
+        let parts = partitions.max(1) as u64;
+        Self {
+            hash_join: true,
+            partitions,
+            batch_size: BATCH,
+            merge_fan_in: size((limit / (BATCH_BYTES * SORTS * parts)).clamp(2, 64)),
+            sort_reservation: size((limit / (32 * parts)).min(SORT_RESERVATION)),
+        }
+    }
+
+    /// The other ways: sort-merge joins, fewer partitions, at last small batches and two runs at a time.
+    pub(super) fn thriftier(limit: u64, configured: usize) -> Vec<Self> {
+        let halves = std::iter::successors(Some(configured.max(1)), |partitions| (*partitions > 1).then_some(partitions / 2));
+        let mut rungs: Vec<Self> = halves.map(|partitions| Self { hash_join: false, ..Self::first(limit, partitions) }).collect();
+        let last = |batch_size| Self { hash_join: false, partitions: 1, batch_size, merge_fan_in: 2, sort_reservation: size(limit / 64) };
+        rungs.extend([last(1024), last(256)]);
+        rungs
+    }
+
+    /// Settings that run a query this way.
+    pub(super) fn config(self, config: SessionConfig) -> SessionConfig {
+        let mut config = config.with_target_partitions(self.partitions).with_batch_size(self.batch_size);
+        let options = config.options_mut();
+        options.optimizer.prefer_hash_join = self.hash_join;
+        options.execution.sort_spill_reservation_bytes = self.sort_reservation;
+        config
+    }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ways_end_with_one_partition_and_small_batches() {
+        for configured in [1, 2, 3, 8] {
+            let rungs = Rung::thriftier(64 << 20, configured);
+            assert!(rungs.iter().all(|rung| !rung.hash_join && rung.merge_fan_in >= 2 && rung.sort_reservation > 0));
+            assert!(rungs.is_sorted_by(|a, b| a.partitions >= b.partitions && a.batch_size >= b.batch_size), "{rungs:?}");
+            let last = rungs.last().unwrap();
+            assert_eq!((last.partitions, last.batch_size, last.merge_fan_in, last.sort_reservation), (1, 256, 2, 1 << 20));
+        }
+    }
+}
