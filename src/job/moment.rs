@@ -63,7 +63,8 @@ fn read(text: &str, now: DateTime<Utc>, live: DateTime<Utc>, zone: Tz, job: Opti
     let today = now.with_timezone(&zone).date_naive();
     let day = match text {
         "today" => Some(today),
-        "yesterday" => today.pred_opt(),
+        // The day before the live slot's, not the calendar's: between midnight and the night's slot these differ.
+        "yesterday" => live.with_timezone(&zone).date_naive().pred_opt(),
         _ => text.parse::<NaiveDate>().ok(),
     };
     let day = day.ok_or_else(no_time)?;
