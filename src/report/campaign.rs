@@ -21,7 +21,8 @@ with assigned as (
   select a.arm, a.customer_id, a.at, a.until, count(o.order_id) as orders
   from assigned a
   left join orders o
-    on o.customer_id = a.customer_id and o.ordered_at > a.at and o.ordered_at <= a.until and o.status not in ('cancelled', 'refunded')
+    on o.customer_id = a.customer_id and o.ordered_at > a.at and o.ordered_at <= a.until
+    and o.status = 'paid' and o.total_base >= 0     -- money that went back is a row of its own, and no purchase
   group by a.arm, a.customer_id, a.at, a.until
 )
 select
