@@ -2,14 +2,19 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a benchmark")]
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{fs::File, ops::Range, path::Path, sync::Arc, time::Instant};
 
 use arrow::{
-    array::{Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    array::{BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::{DataType, Field, Schema, TimeUnit},
 };
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
+};
 use perennial::{
     lake::{Commit, Lake, LakeSettings},
     message::{Brand, Channel, Envelope, Field as Value, Message, Row, Templates},
@@ -21,7 +26,8 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("merge") => runtime.block_on(merge(number(&arguments, 1))),
         Some("render") => render(number(&arguments, 1)),
-        _ => println!("usage: figures merge ROWS | render LETTERS"),
+        Some("shop") => shop(number(&arguments, 1), number(&arguments, 2), Path::new(&arguments[3])),
+        _ => println!("usage: figures merge ROWS | render LETTERS | shop CUSTOMERS ORDERS FOLDER"),
     }
 }
 
@@ -146,4 +152,73 @@ fn render(letters: i64) {
         letters as f64 / seconds,
         peak()
     );
+}
+
+/// Two years of a large shop as `customers.parquet` and `orders.parquet`, with the columns of the csv preset. A few customers buy often,
+/// most rarely; all of it hangs on the numbers of the rows, so that two runs on one day measure the same.
+fn shop(customers: i64, orders: i64, folder: &Path) {
+    let now = Utc::now().timestamp();
+    let two_years = 730 * 86_400;
+    let instants = |seconds: Vec<i64>| {
+        Arc::new(TimestampMicrosecondArray::from_iter_values(seconds.into_iter().map(|second| second * 1_000_000)).with_timezone("UTC"))
+    };
+    write(&folder.join("customers.parquet"), customers, |ids| {
+        let text = |make: &dyn Fn(i64) -> String| Arc::new(StringArray::from_iter_values(ids.clone().map(make)));
+        RecordBatch::try_from_iter([
+            ("customer_id", text(&|id| format!("c{id}")) as _),
+            ("email", text(&|id| format!("c{id}@example.org")) as _),
+            ("first_name", text(&|id| format!("First{}", id % 5_000)) as _),
+            ("last_name", text(&|id| format!("Last{}", id % 70_000)) as _),
+            ("phone", text(&|_| String::new()) as _),
+            ("locale", text(&|id| ["de-DE", "fr-FR", "en-GB", "es-ES"][spread(id, 4)].to_owned()) as _),
+            ("timezone", text(&|_| "Europe/Berlin".to_owned()) as _),
+            ("country", text(&|id| ["DE", "FR", "GB", "ES"][spread(id, 4)].to_owned()) as _),
+            ("birthday", text(&|_| "1988-02-29".to_owned()) as _),
+            ("created_at", instants(ids.clone().map(|_| now - two_years).collect()) as _),
+            ("marketing_consent", Arc::new(ids.clone().map(|id| Some(spread(id, 10) > 0)).collect::<BooleanArray>()) as _),
+        ])
+        .unwrap()
+    });
+    write(&folder.join("orders.parquet"), orders, |ids| {
+        let text = |make: &dyn Fn(i64) -> String| Arc::new(StringArray::from_iter_values(ids.clone().map(make)));
+        // Squared, so that the first hundredth of the customers places a tenth of the orders.
+        let buyer = |id: i64| {
+            let share = spread(id, 1 << 20) as f64 / f64::from(1 << 20);
+            (share * share * customers as f64) as i64
+        };
+        let seconds = |id: i64| i64::try_from(spread(id ^ 0x5eed, 730 * 86_400)).unwrap();
+        let total = ids.clone().map(|id| i128::try_from(10_0000 + spread(id + 7, 200_0000)).unwrap());
+        RecordBatch::try_from_iter([
+            ("order_id", text(&|id| format!("o{id:09}")) as _),
+            ("customer_id", text(&|id| format!("c{}", buyer(id))) as _),
+            ("ordered_at", instants(ids.clone().map(|id| now - seconds(id)).collect()) as _),
+            ("total", Arc::new(Decimal128Array::from_iter_values(total).with_precision_and_scale(18, 4).unwrap()) as _),
+            ("currency", text(&|_| "EUR".to_owned()) as _),
+            ("status", text(&|id| if spread(id + 3, 20) == 0 { "refunded" } else { "paid" }.to_owned()) as _),
+            ("product", text(&|id| format!("Product {}", spread(id + 11, 2_000))) as _),
+            ("category", text(&|id| format!("Category {}", spread(id + 11, 2_000) % 12)) as _),
+        ])
+        .unwrap()
+    });
+}
+
+/// A number below `below` that looks drawn, always the same for one `id` (the finaliser of MurmurHash3).
+fn spread(id: i64, below: usize) -> usize {
+    let mut mixed = u64::from_ne_bytes(id.to_ne_bytes()).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    usize::try_from((mixed ^ (mixed >> 33)) % below as u64).unwrap()
+}
+
+fn write(path: &Path, rows: i64, batch: impl Fn(Range<i64>) -> RecordBatch) {
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let mut writer: Option<ArrowWriter<File>> = None;
+    for from in (0..rows).step_by(100_000) {
+        let batch = batch(from..(from + 100_000).min(rows));
+        writer
+            .get_or_insert_with(|| ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), Some(properties.clone())).unwrap())
+            .write(&batch)
+            .unwrap();
+    }
+    writer.unwrap().close().unwrap();
 }

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # The figures of this program on this machine, one line each. Build first: cargo build --release
-# Sizes: CUSTOMERS (practice shop), ORDERS (pull), ROWS (merge), LETTERS (rendering). Needs python3 and Debian's postfix (smtp-sink).
+# Sizes: CUSTOMERS (practice shop), ORDERS (pull), ROWS (merge), LETTERS (rendering), PEOPLE and BOUGHT (the large shop and its orders),
+# RECIPIENTS (of one plan). Needs python3 and Debian's postfix (smtp-sink), and about 2 GB in the folder for temporary files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 customers=${CUSTOMERS:-100000} orders=${ORDERS:-200000} rows=${ROWS:-10000000} letters=${LETTERS:-100000}
+people_of_large=${PEOPLE:-1000000} bought=${BOUGHT:-10000000} recipients=${RECIPIENTS:-100000}
 target=${CARGO_TARGET_DIR:-target}
 perennial=$PWD/$target/release/perennial
 [ -x "$perennial" ] || perennial=$target/release/perennial
@@ -59,10 +61,40 @@ count=$("$perennial" --project "$work" query "select count(*) as n from orders" 
 read -r seconds memory < <(measure "$perennial" --project "$work" build --as-of yesterday)
 echo "build: models and segments over $customers customers and $count orders in $seconds s, peak $memory MB"
 
-# 4. Letters filled in and made into mail.
+# 4. A large shop in Parquet files: pulled, built in full, and a plan for many people.
+mkdir "$work/files"
+cargo bench --quiet --bench figures -- shop "$people_of_large" "$bought" "$work/files"
+"$perennial" init "$work/large" --preset csv > /dev/null
+mv "$work/files" "$work/large/data-in"
+sed -i 's/customers\.csv/customers.parquet/; s/orders\.csv/orders.parquet/' "$work/large/config/sources/csv.toml"
+cp config/practice.key "$work/large/config"
+sed -i 's/^master = .*/master = { file = "config\/practice.key" }/' "$work/large/config/perennial.toml"
+read -r seconds memory < <(measure "$perennial" --project "$work/large" pull)
+echo "pull: $people_of_large customers and $bought orders from Parquet files in $seconds s, peak $memory MB"
+read -r seconds memory < <(measure "$perennial" --project "$work/large" build)
+echo "build: all models and segments over $people_of_large customers and $bought orders in $seconds s, peak $memory MB"
+cp -r "$work/large/jobs/campaigns/win-back" "$work/large/jobs/campaigns/everybody"
+sed -i "s/^segment = .*/segment = \"everybody\"/; s/^step = .*//; s/^holdout = .*/holdout = \"0%\"/" "$work/large/jobs/campaigns/everybody/campaign.toml"
+cat > "$work/large/sql/segments/everybody.sql" <<SQL
+/* ---
+key = "customer_id"
+--- */
+-- As many people as are asked for, with all that the first win-back letter needs.
+select f.*, cast(null as varchar) as next_product, cast(null as varchar) as next_product_url, cast(null as varchar) as next_product_reason,
+  cast(null as decimal(18, 4)) as next_product_price, 1 as step, \$brand_currency as currency
+from customer_features f join customers c on c.customer_id = f.customer_id
+join consents a on a.customer_id = f.customer_id and a.status = 'granted'
+where f.orders > 1 order by f.customer_id limit $recipients
+SQL
+"$perennial" --project "$work/large" build everybody > /dev/null
+read -r seconds memory < <(measure "$perennial" --project "$work/large" plan everybody)
+echo "plan: $recipients people through the gates into a frozen plan and its page in $seconds s, peak $memory MB"
+rm -r "$work/large"
+
+# 5. Letters filled in and made into mail.
 cargo bench --quiet --bench figures -- render "$letters"
 
-# 5. Delivery to an SMTP server, the ledger fully durable. Beside it, what Postfix's own client does with messages of that size.
+# 6. Delivery to an SMTP server, the ledger fully durable. Beside it, what Postfix's own client does with messages of that size.
 sink=$(command -v smtp-sink || echo /usr/sbin/smtp-sink) user=$([ "$(id -u)" = 0 ] && echo "-u nobody" || true)
 $sink $user 127.0.0.1:2527 1000 & sleep 1
 export PERENNIAL__DELIVERY__EMAIL=smtp PERENNIAL__DELIVERY__SMTP__HOST=127.0.0.1 PERENNIAL__DELIVERY__SMTP__PORT=2527 PERENNIAL__DELIVERY__SMTP__TLS=none
