@@ -78,6 +78,23 @@ impl Merge<'_> {
         Ok(Merged { change: Change { add, remove, ..Change::default() }, inserted, updated })
     }
 
+    /// Writes rows behind the others, all but the commit; small files are folded into one with them. Blocking.
+    pub(super) fn append(&self, rows: &[RecordBatch]) -> Result<Change, LakeError> {
+        let fold = self.to_fold(1);
+        let mut writer = FileWriter::new(self.staging, self.schema);
+        let mut remove = Vec::new();
+        for (file, _) in self.files.iter().zip(fold).filter(|(_, fold)| *fold) {
+            for batch in self.open(file)?.build().map_err(LakeError::parquet(self.table))? {
+                writer.write(&conform(self.table, &batch.map_err(LakeError::rows(self.table))?, self.schema)?)?;
+            }
+            remove.push(file.clone());
+        }
+        for batch in rows {
+            writer.write(batch)?;
+        }
+        Ok(Change { add: writer.finish()?, remove, ..Change::default() })
+    }
+
     /// For every file, the places in `keyed` of the keys it holds.
     fn find(&self, keyed: &Keyed) -> Result<Vec<Vec<u32>>, LakeError> {
         let key_schema = keyed.key_schema(self.table, self.schema)?;

@@ -167,6 +167,14 @@ impl Lake {
         log::latest(&self.folder(table)?)
     }
 
+    /// How many rows the newest version of a table holds.
+    ///
+    /// # Errors
+    /// Where there is no such table.
+    pub async fn rows(&self, table: &str) -> Result<u64, LakeError> {
+        Ok(self.snapshot(table, None).await?.rows())
+    }
+
     /// A table's columns at a version (the newest where none is named).
     ///
     /// # Errors
@@ -222,6 +230,30 @@ impl Lake {
         let change = Change { schema: evolved, ..merged.change };
         let version = self.publish(table, base, change, commit, Some(staging)).await?;
         Ok(Written { version, rows: before + merged.inserted, inserted: merged.inserted, updated: merged.updated })
+    }
+
+    /// Adds rows. Columns that the table lacks are added to it.
+    ///
+    /// # Errors
+    /// Where the rows do not fit the table, or a file cannot be written; the table is then as it was.
+    pub async fn append(&self, table: &str, rows: Vec<RecordBatch>, commit: Commit) -> Result<Written, LakeError> {
+        let _turn = self.turn(table).await?;
+        let base = self.find(table, None).await?;
+        let Some((schema, evolved, rows)) = shaped(table, base.as_ref(), &rows)? else {
+            return self.note(table, base, commit).await;
+        };
+        let (folder, name) = (self.folder(table)?, table.to_owned());
+        let files = base.as_ref().map(|base| base.files.clone()).unwrap_or_default();
+        let staging = Staging::new(&folder, table, next_version(base.as_ref()))?;
+        let staged = Arc::clone(&staging);
+        let inserted = rows.iter().map(|batch| batch.num_rows() as u64).sum();
+        let change = blocking(table, move || {
+            Merge { table: &name, folder: &folder, schema: &schema, files: &files, staging: &staged }.append(&rows)
+        })
+        .await?;
+        let before = base.as_ref().map_or(0, Snapshot::rows);
+        let version = self.publish(table, base, Change { schema: evolved, ..change }, commit, Some(staging)).await?;
+        Ok(Written { version, rows: before + inserted, inserted, updated: 0 })
     }
 
     /// Puts `rows` in place of the whole table, whose schema may change. The rows keep their order; memory is bounded by a row group.

@@ -395,8 +395,9 @@ impl Rows {
     }
 }
 
+/// Values of one type on their way into an array.
 #[derive(Debug)]
-enum Builder {
+pub(crate) enum Builder {
     Text(StringBuilder),
     Integer(Int64Builder),
     Float(Float64Builder),
@@ -409,7 +410,8 @@ enum Builder {
 }
 
 impl Builder {
-    fn new(kind: &Type) -> Self {
+    /// Without values yet.
+    pub(crate) fn new(kind: &Type) -> Self {
         match kind {
             Type::Text | Type::Json => Self::Text(StringBuilder::new()),
             Type::Integer => Self::Integer(Int64Builder::new()),
@@ -428,7 +430,7 @@ impl Builder {
     }
 
     /// Cells come from `values.rs` under the same type, so a cell of another type cannot arrive; it would be a null.
-    fn push(&mut self, cell: &Cell<'_>) {
+    pub(crate) fn push(&mut self, cell: &Cell<'_>) {
         match (self, cell) {
             (Self::Text(builder), Cell::Text(text)) => builder.append_value(text),
             (Self::Text(builder), _) => builder.append_null(),
@@ -464,7 +466,8 @@ impl Builder {
         }
     }
 
-    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+    /// The values as an array; starts again empty.
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         Ok(match self {
             Self::Text(builder) => Arc::new(builder.finish()),
             Self::Integer(builder) => Arc::new(builder.finish()),

@@ -162,6 +162,16 @@ pub enum SourceError {
         /// What to do.
         hint: String,
     },
+    /// A database did not give its rows.
+    #[error("{at}: {reason}")]
+    Database {
+        /// The stream.
+        at: StreamName,
+        /// What it said.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
     /// The lake refused the rows.
     #[error("{at}: {error}")]
     Lake {
@@ -198,6 +208,15 @@ impl From<Misfit> for Box<BadValue> {
 }
 
 impl SourceError {
+    /// Whether the source itself said no to what was asked, as it does when a place in its pages is no longer known.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => !matches!(status, 401 | 403),
+            Self::Answer { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The error without any value of a row, for the ledger.
     pub(crate) fn for_the_record(&self) -> String {
         match self {
@@ -252,6 +271,7 @@ impl Diagnose for SourceError {
                     None => diagnosis,
                 }
             }
+            Self::Database { at, hint, .. } => told("source_database").in_file(settings(at)).hint(format!("{hint}; {SAFE}")),
             Self::Lake { at, error } => {
                 let inner = error.diagnosis();
                 Diagnosis { message: format!("{at}: {}", inner.message), ..inner }

@@ -7,13 +7,19 @@ use std::{
     sync::Arc,
 };
 
-use arrow::{array::RecordBatch, error::ArrowError};
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray},
+    datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType},
+    error::ArrowError,
+};
+use chrono::{DateTime, SecondsFormat};
+use serde::{Deserialize, Serialize};
 
 use super::{
     columns::{Origin, Rows, Type},
     error::SourceError,
     quarantine::Aside,
-    rows::{Page, PageRows, Row},
+    rows::{ArrayColumn, Page, PageRows, Row},
     settings::{OnBadValue, Seeing, Stream, Write},
     values::{Cell, Misfit},
 };
@@ -24,9 +30,11 @@ pub(crate) const CHUNK_ROWS: usize = 100_000;
 const CHUNK_BYTES: usize = 64 << 20;
 /// How many keys are remembered where nothing depends on remembering all of them.
 const REMEMBERED: usize = 1_000_000;
+/// A day in microseconds.
+const DAY: i64 = 86_400_000_000;
 
 /// The greatest cursor value so far, and the source's own writing of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reached {
     pub(crate) at: i64,
     pub(crate) literal: String,
@@ -40,11 +48,16 @@ pub(crate) struct Intake {
     /// The cursor never passes this instant.
     bound: i64,
     rows: Rows,
+    /// Closed batches, and how many rows they hold.
+    batches: Vec<RecordBatch>,
+    batched: usize,
     bytes: usize,
     chunk_rows: usize,
     /// Each key's digest, and the newest version of it by the cursor.
     versions: HashMap<u128, i64>,
     remember_all: bool,
+    /// Whether no key can come twice.
+    pub(crate) each_once: bool,
     told_unknown: bool,
     told_missing: HashSet<usize>,
     declared: HashSet<String>,
@@ -71,6 +84,7 @@ pub(crate) struct Intake {
 impl Intake {
     /// An empty intake. `remember_all`: every key is kept in mind, because missing ones will be counted or marked.
     pub(crate) fn new(stream: Arc<Stream>, pulled_at: i64, bound: i64, chunk_rows: usize, remember_all: bool) -> Self {
+        let stream_key_empty = stream.key.is_empty();
         let declared = stream.columns.list.iter().filter_map(|column| match &column.origin {
             Origin::Field(_, path) => path.first().cloned(),
             _ => None,
@@ -78,11 +92,14 @@ impl Intake {
         Self {
             declared: declared.collect(),
             rows: Rows::new(&stream.columns),
+            batches: Vec::new(),
+            batched: 0,
             stream,
             pulled_at,
             bound,
             bytes: 0,
             chunk_rows,
+            each_once: stream_key_empty,
             versions: HashMap::new(),
             remember_all,
             told_unknown: false,
@@ -116,13 +133,24 @@ impl Intake {
 
     /// Whether the chunk is large enough to be merged.
     pub(crate) fn is_full(&self) -> bool {
-        self.rows.len() + self.aside.len() >= self.chunk_rows || self.bytes >= CHUNK_BYTES
+        self.batched + self.rows.len() + self.aside.len() >= self.chunk_rows || self.bytes >= CHUNK_BYTES
     }
 
-    /// The rows since the last chunk; `None` where there are none.
-    pub(crate) fn chunk(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+    /// The rows since the last chunk, in the order they came.
+    pub(crate) fn chunk(&mut self) -> Result<Vec<RecordBatch>, ArrowError> {
         self.bytes = 0;
-        if self.rows.len() == 0 { Ok(None) } else { self.rows.take().map(Some) }
+        self.gather()?;
+        self.batched = 0;
+        Ok(std::mem::take(&mut self.batches))
+    }
+
+    /// Closes the rows that came one by one, so that a batch can follow them.
+    fn gather(&mut self) -> Result<(), ArrowError> {
+        if self.rows.len() > 0 {
+            self.batched += self.rows.len();
+            self.batches.push(self.rows.take()?);
+        }
+        Ok(())
     }
 
     /// Takes in a page.
@@ -136,6 +164,13 @@ impl Intake {
             self.announced = Some((self.announced.map_or(announced, |(first, _)| first), announced));
         }
         let stream = Arc::clone(&self.stream);
+        if let PageRows::Arrays { columns, rows, .. } = &page.rows
+            && self
+                .whole_batch(&stream, columns, *rows)
+                .map_err(|error| SourceError::Broken { at: stream.name.clone(), reason: error.to_string() })?
+        {
+            return Ok(());
+        }
         let mut cells: Vec<Cell<'_>> = Vec::with_capacity(stream.columns.list.len() + 2);
         let mut missing = vec![0usize; stream.columns.list.len()];
         for position in 0..page.rows.len() {
@@ -156,6 +191,61 @@ impl Intake {
         }
         self.report(&page.rows, &missing);
         Ok(())
+    }
+
+    /// Takes a page of arrays as it is, without a look at its single values, where nothing depends on them: every value fits, no key or
+    /// cursor is missing, and no key can come twice. Says whether it did.
+    fn whole_batch(&mut self, stream: &Stream, columns: &[ArrayColumn], rows: usize) -> Result<bool, ArrowError> {
+        let complete = |position: &usize| columns[*position].array.null_count() == 0;
+        let plain = self.each_once
+            && !self.remember_all
+            && columns.iter().all(|column| column.misfits.is_empty())
+            && stream.key.iter().all(complete)
+            && stream.cursor.as_ref().is_none_or(|cursor| complete(&cursor.column));
+        if !plain {
+            return Ok(false);
+        }
+        if let Some(cursor) = &stream.cursor {
+            self.reach(columns[cursor.column].array.as_ref(), cursor.timed);
+        }
+        let mut arrays: Vec<ArrayRef> = columns.iter().map(|column| Arc::clone(&column.array)).collect();
+        arrays.push(Arc::new(TimestampMicrosecondArray::from(vec![self.pulled_at; rows]).with_timezone("UTC")));
+        if stream.columns.schema.fields().len() > arrays.len() {
+            let deleted: TimestampMicrosecondArray = match stream.deletes {
+                Seeing::Flag(position) => match columns[position].array.data_type() {
+                    DataType::Boolean => {
+                        let flags = columns[position].array.as_boolean();
+                        (0..rows).map(|row| (flags.is_valid(row) && flags.value(row)).then_some(self.pulled_at)).collect()
+                    }
+                    _ => columns[position].array.as_primitive::<TimestampMicrosecondType>().clone(),
+                },
+                _ => vec![None::<i64>; rows].into(),
+            };
+            arrays.push(Arc::new(deleted.with_timezone("UTC")));
+        }
+        self.gather()?;
+        self.batches.push(RecordBatch::try_new(Arc::clone(&stream.columns.schema), arrays)?);
+        self.batched += rows;
+        self.received += rows as u64;
+        self.kept += rows as u64;
+        Ok(true)
+    }
+
+    /// Follows the cursor over a column without nulls.
+    fn reach(&mut self, column: &dyn Array, timed: bool) {
+        let bound = if timed { self.bound } else { i64::MAX };
+        let greatest = |values: &mut dyn Iterator<Item = i64>| values.filter(|value| *value <= bound).max();
+        let at = match column.data_type() {
+            DataType::Int64 => greatest(&mut column.as_primitive::<Int64Type>().values().iter().copied()),
+            DataType::Date32 => greatest(&mut column.as_primitive::<Date32Type>().values().iter().map(|days| i64::from(*days) * DAY)),
+            DataType::Timestamp(..) => greatest(&mut column.as_primitive::<TimestampMicrosecondType>().values().iter().copied()),
+            _ => None,
+        };
+        if let Some(at) = at
+            && self.reached.as_ref().is_none_or(|reached| at > reached.at)
+        {
+            self.reached = Some(Reached { at, literal: literal(at, column.data_type()) });
+        }
     }
 
     /// Reads one row into `cells` and keeps it; or says whose row it is and what does not fit.
@@ -209,7 +299,7 @@ impl Intake {
             }
             let within = !cursor.timed || version <= self.bound;
             if within && self.reached.as_ref().is_none_or(|reached| version > reached.at) {
-                let literal = row.literal(cursor.column, column).unwrap_or_else(|| version.to_string());
+                let literal = row.literal(cursor.column, column).unwrap_or_else(|| literal(version, &column.kind.arrow()));
                 self.reached = Some(Reached { at: version, literal });
             }
         }
@@ -271,11 +361,20 @@ impl Intake {
     }
 }
 
+/// A cursor value of an array, which has no writing of its own, to the last digit.
+fn literal(at: i64, kind: &DataType) -> String {
+    match (kind, DateTime::from_timestamp_micros(at)) {
+        (DataType::Timestamp(..), Some(at)) => at.to_rfc3339_opts(SecondsFormat::Micros, true),
+        (DataType::Date32, Some(at)) => at.format("%Y-%m-%d").to_string(),
+        _ => at.to_string(),
+    }
+}
+
 /// The value the cursor follows: microseconds for instants and dates, the number itself for integers.
 fn instant_of(cell: &Cell<'_>) -> Option<i64> {
     match cell {
         Cell::Timestamp(micros) => Some(*micros),
-        Cell::Date(days) => Some(i64::from(*days) * 86_400_000_000),
+        Cell::Date(days) => Some(i64::from(*days) * DAY),
         Cell::Integer(number) => Some(*number),
         _ => None,
     }

@@ -8,7 +8,8 @@
 //! | `intake.rs` | rows in, record batches out; keys, versions and the cursor are followed on the way |
 //! | `pull.rs` | the pull law |
 //! | `quarantine.rs` | where rows go that do not fit |
-//! | `http/`, `file/` | one folder a kind of source |
+//! | `retry.rs` | how long to wait before asking again |
+//! | `http/`, `file/`, `database/` | one folder a kind of source |
 
 use std::{
     collections::BTreeMap,
@@ -27,9 +28,11 @@ use crate::{
     diagnosis::{Diagnose, Diagnosis, Finding},
     lake::Lake,
     ledger::{Ledger, PullRecord},
+    secret::SecretRef,
 };
 
 mod columns;
+mod database;
 mod error;
 #[cfg(test)]
 mod fake;
@@ -39,6 +42,7 @@ mod intake;
 mod progress;
 mod pull;
 mod quarantine;
+mod retry;
 mod rows;
 mod settings;
 #[cfg(test)]
@@ -48,6 +52,10 @@ mod values;
 pub use error::{BadValue, PullFailure, SourceError, StreamName};
 pub use progress::Progress;
 
+use database::{
+    reader::DatabaseReader,
+    settings::{DatabaseSettings, DatabaseSource},
+};
 use file::{reader::FileReader, settings::FileSettings};
 use http::{
     reader::{HttpReader, HttpSource},
@@ -79,6 +87,7 @@ struct Inner {
 enum Reach {
     Http(Box<HttpSource>),
     Files,
+    Database(Box<DatabaseSource>),
 }
 
 impl Source {
@@ -138,6 +147,14 @@ impl Source {
                 }
                 Reach::Files
             }
+            Kind::Database => {
+                let settings: DatabaseSettings = parse(text, file)?;
+                let source = DatabaseSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
+                for (stream, settings) in settings.streams {
+                    streams.push(Arc::new(Stream::database(&spot, named(&stream)?, settings)?));
+                }
+                Reach::Database(Box::new(source))
+            }
         };
         Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), file: file.to_owned(), reach, streams }) })
     }
@@ -185,12 +202,7 @@ impl Source {
         let mut findings = Vec::new();
         match &self.inner.reach {
             Reach::Http(source) => {
-                for secret in source.auth.secrets() {
-                    if let Err(error) = secret.resolve(root) {
-                        let told = error.diagnosis();
-                        findings.push(Finding::warning(Diagnosis { file: Some(self.inner.file.clone()), ..told }));
-                    }
-                }
+                findings.extend(self.missing_secrets(root, source.auth.secrets()));
                 if source.is_exposed() {
                     findings.push(Finding::warning(
                         Diagnosis::new("exposed_secret", format!("the secret of `{}` travels unencrypted", self.name()))
@@ -199,6 +211,7 @@ impl Source {
                     ));
                 }
             }
+            Reach::Database(source) => findings.extend(self.missing_secrets(root, source.password.iter().collect())),
             Reach::Files => {
                 for stream in &self.inner.streams {
                     if let Err(error) = file::reader::find(stream, root) {
@@ -214,12 +227,17 @@ impl Source {
         findings
     }
 
+    fn missing_secrets(&self, root: &Path, secrets: Vec<&SecretRef>) -> Vec<Finding> {
+        let missing = secrets.into_iter().filter_map(|secret| secret.resolve(root).err());
+        missing.map(|error| Finding::warning(Diagnosis { file: Some(self.inner.file.clone()), ..error.diagnosis() })).collect()
+    }
+
     /// Asks the source for one page, to see whether it can be reached and knows us. The request is the first one of its first stream.
     pub async fn probe(&self, practice: Option<&Url>, root: &Path, clock: SharedClock) -> Vec<Finding> {
         let Some(stream) = self.inner.streams.first() else { return vec![] };
         let ask = async {
             let mut reader = self.reader(stream, practice, root, clock, "check")?;
-            reader.start(&Window::default()).await?;
+            reader.start(&Window::default(), None).await?;
             reader.page().await
         };
         match ask.await {
@@ -242,6 +260,7 @@ impl Source {
         Ok(match &self.inner.reach {
             Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run)?),
             Reach::Files => Box::new(FileReader::new(Arc::clone(stream), root)),
+            Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
     }
 }

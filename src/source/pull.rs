@@ -10,6 +10,9 @@
 //! 6. Where pages can slip (numbers, offsets), a row that changes while they are read moves towards the end and pulls another one from
 //!    a later page to one already read. The total tells, where the source says it; else the row that comes a second time. The pages are
 //!    then read again; if that never ends, the rows are kept and the cursor stays.
+//! 7. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
+//!    bounds the first one had; where the source no longer knows the place, it begins anew. What must see everything in one pass (a
+//!    sweep for what is gone, a count) is never resumed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,12 +26,13 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use datafusion::{error::DataFusionError, physical_plan::stream::RecordBatchStreamAdapter};
 use futures::stream;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     columns::DELETED_AT,
     error::SourceError,
     http::settings::CursorFormat,
-    intake::Intake,
+    intake::{Intake, Reached},
     progress::StreamProgress,
     quarantine,
     rows::Page,
@@ -46,10 +50,18 @@ const PASSES: u32 = 3;
 /// What a kind of source gives the law: pages, as often as it is asked to start again.
 #[async_trait]
 pub(crate) trait Reader: Send {
-    /// Goes to the first page of a window.
-    async fn start(&mut self, window: &Window) -> Result<(), SourceError>;
+    /// Goes to the first page of a window, or to the place in it that [`mark`](Reader::mark) named in an earlier process.
+    async fn start(&mut self, window: &Window, mark: Option<&Value>) -> Result<(), SourceError>;
     /// The next page; `None` after the last.
     async fn page(&mut self) -> Result<Option<Page>, SourceError>;
+    /// Where the pages given out so far end, for another process to go on from; `None` where nobody can.
+    fn mark(&self) -> Option<Value> {
+        None
+    }
+    /// Whether one pass gives each key once, however the rows change meanwhile.
+    fn gives_each_once(&self) -> bool {
+        false
+    }
     /// What it took so far.
     fn effort(&self) -> Effort;
     /// The source's own clock when it first answered.
@@ -69,11 +81,37 @@ pub(crate) struct Effort {
     pub(crate) retries: u64,
 }
 
-/// What is asked for: the query parameters that bound a pull.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What is asked for: the bounds of a pull, as the source writes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Window {
-    pub(crate) params: Vec<(String, String)>,
+    /// The lower one, inclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<String>,
+    /// The upper one, for sources that take one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<String>,
 }
+
+/// How far a pull came whose process ended before its last page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resume {
+    /// The place, in the reader's own words.
+    mark: Value,
+    /// When that pull began, in microseconds, and what the source's clock showed: they fix the upper bound.
+    started_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server_at: Option<i64>,
+    window: Window,
+    /// Whether it reads everything, and whether it began with an empty table.
+    whole: bool,
+    empty: bool,
+    /// The greatest cursor value it had seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reached: Option<Reached>,
+}
+
+/// A place older than this is forgotten: little is left of the pages it points to.
+const RESUMED_WITHIN: TimeDelta = TimeDelta::days(3);
 
 /// What stands in the lake beside the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +128,9 @@ pub(crate) struct State {
     /// When everything was last read to find what is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reconciled_at: Option<i64>,
+    /// Where a pull broke off that has not been finished since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resume: Option<Resume>,
 }
 
 /// What a pull of one stream needs beside its source.
@@ -123,30 +164,40 @@ pub(crate) struct Opening {
     pub(crate) whole: bool,
     /// Whether this pull marks what is gone.
     pub(crate) sweep: bool,
+    /// The pull that it goes on with.
+    pub(crate) resume: Option<Resume>,
 }
 
 /// Decides what to ask for.
 pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, full: bool) -> Opening {
     let state = state.filter(|state| state.true_for == stream.fingerprint);
+    let fresh = |resume: &&Resume| {
+        let age = now.timestamp_micros() - resume.started_at;
+        (0..micros(RESUMED_WITHIN)).contains(&age)
+    };
+    if let Some(resume) = state.and_then(|state| state.resume.as_ref()).filter(fresh)
+        && !full
+    {
+        // What it was due to mark as gone, the next pull marks; from an empty table nothing can be.
+        let sweep = resume.whole && resume.empty && matches!(stream.deletes, Seeing::Reconcile { .. });
+        return Opening { window: resume.window.clone(), whole: resume.whole, sweep, resume: Some(resume.clone()) };
+    }
     let due = match stream.deletes {
         Seeing::Reconcile { every } => {
             state.and_then(|state| state.reconciled_at).is_none_or(|at| at + micros(every.delta()) <= now.timestamp_micros())
         }
         _ => false,
     };
-    let Some(cursor) = &stream.cursor else { return Opening { window: Window::default(), whole: true, sweep: due } };
-    let mut params = Vec::new();
+    let Some(cursor) = &stream.cursor else { return Opening { window: Window::default(), whole: true, sweep: due, resume: None } };
     let from = if full || due { None } else { state.and_then(|state| Some((state.literal.as_deref()?, state.at?))) };
-    match from {
-        Some((literal, at)) => params.push((cursor.param.clone(), lower(cursor, literal, at))),
-        None => params.extend(cursor.start.as_ref().map(|start| (cursor.param.clone(), start.clone()))),
-    }
-    if let Some(param) = &cursor.until_param {
-        params.push((param.clone(), written(bound(cursor, now, None), cursor.format, Some(now))));
-    }
+    let since = match from {
+        Some((literal, at)) => Some(lower(cursor, literal, at)),
+        None => cursor.start.clone(),
+    };
+    let until = cursor.bounded_above.then(|| written(bound(cursor, now, None), cursor.format, Some(now)));
     // With a start set, older rows are not asked for, and nothing can be said about them.
     let whole = from.is_none() && cursor.start.is_none();
-    Opening { window: Window { params }, whole, sweep: due && whole }
+    Opening { window: Window { since, until }, whole, sweep: due && whole, resume: None }
 }
 
 /// Where the cursor must stop, in microseconds.
@@ -239,6 +290,7 @@ fn next_state(stream: &Stream, old: Option<&State>, intake: &Intake, swept: bool
     if swept {
         state.reconciled_at = Some(now);
     }
+    state.resume = None;
     (state.at.is_some() || state.reconciled_at.is_some()).then_some(state)
 }
 
@@ -278,80 +330,175 @@ async fn merge(
 ) -> Result<Outcome, SourceError> {
     let table = stream.name.table();
     let failed = |error: LakeError| SourceError::Lake { at: stream.name.clone(), error };
-    let broken = |error: ArrowError| SourceError::Broken { at: stream.name.clone(), reason: error.to_string() };
     prepare(scene, stream).await?;
-    let started = scene.clock.now();
-    let pulled_at = started.timestamp_micros();
-    let old: Option<State> = scene.lake.cursor(&table).await.map_err(failed)?.and_then(|state| serde_json::from_value(state).ok());
-    let opening = open(stream, old.as_ref(), started, scene.full);
-    match (opening.whole, opening.window.params.first()) {
-        (false, Some((param, from))) => tracing::info!(stream = %stream.name, param, from, "pulls what changed"),
-        _ => tracing::info!(stream = %stream.name, "pulls everything"),
-    }
-    let key = stream.key_names();
-    let mut outcome = Outcome::default();
-    let mut nth = 0;
-    let (mut intake, hold) = loop {
-        nth += 1;
-        reader.start(&opening.window).await?;
-        let mut intake: Option<Intake> = None;
-        while let Some(page) = reader.page().await? {
-            let intake = intake.get_or_insert_with(|| {
-                begin(scene, stream, started, reader.server_time(), opening.sweep || page.announced.is_some() || reader.can_slip())
-            });
-            intake.take(&page)?;
-            progress.page(intake.received, page.announced);
-            if intake.is_full() {
-                set_aside(scene, stream, intake, pulled_at).await?;
-                let rows = intake.chunk().map_err(broken)?.into_iter().collect();
-                let written =
-                    scene.lake.merge(&table, &key, rows, Commit { run: Some(scene.run.clone()), cursor: None }).await.map_err(failed)?;
-                outcome.inserted += written.inserted;
-                outcome.updated += written.updated;
+    let now = scene.clock.now();
+    let mut old: Option<State> = scene.lake.cursor(&table).await.map_err(failed)?.and_then(|state| serde_json::from_value(state).ok());
+    let empty = scene.lake.rows(&table).await.map_err(failed)? == 0;
+    loop {
+        let opening = open(stream, old.as_ref(), now, scene.full);
+        match (&opening.resume, &opening.window.since) {
+            (Some(_), _) => tracing::info!(stream = %stream.name, "goes on where the last pull broke off"),
+            (None, Some(since)) => tracing::info!(stream = %stream.name, since, "pulls what changed"),
+            (None, None) => tracing::info!(stream = %stream.name, "pulls everything"),
+        }
+        let merging = Merging { scene, stream, empty: opening.resume.as_ref().map_or(empty, |resume| resume.empty), opening, old, now };
+        match merging.run(reader, progress).await? {
+            Some(outcome) => return Ok(outcome),
+            None => {
+                tracing::info!(stream = %stream.name, "the source no longer knows where the last pull broke off; reading from the beginning");
+                old = merging.old.map(|old| State { resume: None, ..old });
             }
         }
-        let intake = intake.unwrap_or_else(|| begin(scene, stream, started, reader.server_time(), opening.sweep));
-        let verdict = judge(Pass {
-            nth,
-            pages: intake.pages,
-            different: intake.different(),
-            announced: intake.announced,
-            can_slip: reader.can_slip(),
-            moved: intake.moved,
-        });
-        match verdict {
-            Verdict::Whole => break (intake, false),
-            Verdict::Again => tracing::info!(stream = %stream.name, pass = nth, "rows changed while they were read; reading them again"),
-            Verdict::Hold => {
-                tracing::warn!(stream = %stream.name, "rows kept changing while they were read; they are kept, but the cursor stays for the next pull");
-                break (intake, true);
-            }
-            Verdict::Short { announced } => {
-                return Err(SourceError::Short { at: stream.name.clone(), announced, received: intake.different() });
-            }
-        }
-    };
-    set_aside(scene, stream, &mut intake, pulled_at).await?;
-    let mut rows: Vec<RecordBatch> = intake.chunk().map_err(broken)?.into_iter().collect();
-    if opening.sweep && !hold {
-        rows.extend(gone(scene, stream, &intake, pulled_at).await?);
     }
-    let state = if hold { old.clone() } else { next_state(stream, old.as_ref(), &intake, opening.sweep, pulled_at) };
-    if !rows.is_empty() || state != old {
-        let cursor = state.as_ref().filter(|_| !hold).and_then(|state| serde_json::to_value(state).ok());
-        let written = scene.lake.merge(&table, &key, rows, Commit { run: Some(scene.run.clone()), cursor }).await.map_err(failed)?;
-        outcome.inserted += written.inserted;
-        outcome.updated += written.updated;
-    }
-    outcome.rows = intake.received;
-    outcome.quarantined = intake.quarantined;
-    outcome.cursor = state.and_then(|state| state.literal);
-    Ok(outcome)
 }
 
-fn begin(scene: &Scene, stream: &Arc<Stream>, started: DateTime<Utc>, server: Option<DateTime<Utc>>, remember_all: bool) -> Intake {
+/// A pull that merges, with what was decided before its first page.
+struct Merging<'a> {
+    scene: &'a Scene,
+    stream: &'a Arc<Stream>,
+    opening: Opening,
+    old: Option<State>,
+    /// Whether the table held nothing when the pull began.
+    empty: bool,
+    now: DateTime<Utc>,
+}
+
+impl Merging<'_> {
+    /// `None` where it was to go on from a place the source does not know any more.
+    async fn run(&self, reader: &mut dyn Reader, progress: &mut StreamProgress) -> Result<Option<Outcome>, SourceError> {
+        let Self { scene, stream, opening, .. } = self;
+        let pulled_at = self.now.timestamp_micros();
+        // From an empty table nothing can be gone.
+        let sweep = opening.sweep && !self.empty;
+        let mut outcome = Outcome::default();
+        let mut nth = 0;
+        let (mut intake, hold) = loop {
+            nth += 1;
+            let resume = opening.resume.as_ref().filter(|_| nth == 1);
+            reader.start(&opening.window, resume.map(|resume| &resume.mark)).await?;
+            let mut intake: Option<Intake> = None;
+            loop {
+                let page = match reader.page().await {
+                    Ok(Some(page)) => page,
+                    Ok(None) => break,
+                    Err(error) if resume.is_some() && intake.is_none() && error.is_refusal() => return Ok(None),
+                    Err(error) => return Err(error),
+                };
+                let intake =
+                    intake.get_or_insert_with(|| self.intake(&*reader, resume, sweep || page.announced.is_some() || reader.can_slip()));
+                intake.take(&page)?;
+                progress.page(intake.received, page.announced);
+                if intake.is_full() {
+                    set_aside(scene, stream, intake, pulled_at).await?;
+                    let resumable = !sweep && intake.announced.is_none() && !reader.can_slip();
+                    let place = reader.mark().filter(|_| resumable).map(|mark| self.broken_off(mark, intake, &*reader));
+                    self.write(reader.gives_each_once() && nth == 1, intake.chunk(), place, &mut outcome).await?;
+                }
+            }
+            let intake = intake.unwrap_or_else(|| self.intake(&*reader, resume, sweep));
+            let verdict = judge(Pass {
+                nth,
+                pages: intake.pages,
+                different: intake.different(),
+                announced: intake.announced,
+                can_slip: reader.can_slip(),
+                moved: intake.moved,
+            });
+            match verdict {
+                Verdict::Whole => break (intake, false),
+                Verdict::Again => {
+                    tracing::info!(stream = %stream.name, pass = nth, "rows changed while they were read; reading them again");
+                }
+                Verdict::Hold => {
+                    tracing::warn!(stream = %stream.name, "rows kept changing while they were read; they are kept, but the cursor stays for the next pull");
+                    break (intake, true);
+                }
+                Verdict::Short { announced } => {
+                    return Err(SourceError::Short { at: stream.name.clone(), announced, received: intake.different() });
+                }
+            }
+        };
+        set_aside(scene, stream, &mut intake, pulled_at).await?;
+        let mut rows = intake.chunk();
+        let mut appended = reader.gives_each_once() && nth == 1;
+        if sweep && !hold {
+            let marked = gone(scene, stream, &intake, pulled_at).await?;
+            appended &= marked.is_empty();
+            rows = rows.map(|rows| rows.into_iter().chain(marked).collect());
+        }
+        let state = if hold { self.old.clone() } else { next_state(stream, self.old.as_ref(), &intake, opening.sweep, pulled_at) };
+        if !matches!(&rows, Ok(rows) if rows.is_empty()) || state != self.old {
+            self.write(appended, rows, state.clone().filter(|_| !hold), &mut outcome).await?;
+        }
+        outcome.rows = intake.received;
+        outcome.quarantined = intake.quarantined;
+        outcome.cursor = state.and_then(|state| state.literal);
+        Ok(Some(outcome))
+    }
+
+    fn intake(&self, reader: &dyn Reader, resume: Option<&Resume>, remember_all: bool) -> Intake {
+        let micros = |at: i64| DateTime::from_timestamp_micros(at);
+        let started = resume.and_then(|resume| micros(resume.started_at)).unwrap_or(self.now);
+        let server = match resume {
+            Some(resume) => resume.server_at.and_then(micros),
+            None => reader.server_time(),
+        };
+        let mut intake = begin(self.scene, self.stream, (self.now, started), server, remember_all);
+        intake.each_once = reader.gives_each_once();
+        intake.reached = resume.and_then(|resume| resume.reached.clone());
+        intake
+    }
+
+    /// The state of a pull that has come to `mark` and not to its end: the cursor stays, the place is kept.
+    fn broken_off(&self, mark: Value, intake: &Intake, reader: &dyn Reader) -> State {
+        let before = self.opening.resume.as_ref();
+        let resume = Resume {
+            mark,
+            started_at: before.map_or(self.now.timestamp_micros(), |resume| resume.started_at),
+            server_at: before.map_or_else(|| reader.server_time().map(|at| at.timestamp_micros()), |resume| resume.server_at),
+            window: self.opening.window.clone(),
+            whole: self.opening.whole,
+            empty: self.empty,
+            reached: intake.reached.clone(),
+        };
+        let old = self.old.clone().filter(|old| old.true_for == self.stream.fingerprint).unwrap_or_default();
+        State { true_for: self.stream.fingerprint.clone(), resume: Some(resume), ..old }
+    }
+
+    /// Rows and state in one commit. Where the table was empty and each key comes once, nothing needs to be looked up.
+    async fn write(
+        &self,
+        once: bool,
+        rows: Result<Vec<RecordBatch>, ArrowError>,
+        state: Option<State>,
+        outcome: &mut Outcome,
+    ) -> Result<(), SourceError> {
+        let (scene, stream) = (self.scene, self.stream);
+        let rows = rows.map_err(|error| SourceError::Broken { at: stream.name.clone(), reason: error.to_string() })?;
+        let cursor = state.and_then(|state| serde_json::to_value(state).ok());
+        let commit = Commit { run: Some(scene.run.clone()), cursor };
+        let written = if once && self.empty {
+            scene.lake.append(&stream.name.table(), rows, commit).await
+        } else {
+            scene.lake.merge(&stream.name.table(), &stream.key_names(), rows, commit).await
+        };
+        let written = written.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
+        outcome.inserted += written.inserted;
+        outcome.updated += written.updated;
+        Ok(())
+    }
+}
+
+/// `started` is when the rows are pulled, and when the pull began that fixes the upper bound.
+fn begin(
+    scene: &Scene,
+    stream: &Arc<Stream>,
+    (now, started): (DateTime<Utc>, DateTime<Utc>),
+    server: Option<DateTime<Utc>>,
+    remember_all: bool,
+) -> Intake {
     let bound = stream.cursor.as_ref().map_or(i64::MAX, |cursor| bound(cursor, started, server));
-    Intake::new(Arc::clone(stream), started.timestamp_micros(), bound, scene.chunk_rows, remember_all)
+    Intake::new(Arc::clone(stream), now.timestamp_micros(), bound, scene.chunk_rows, remember_all)
 }
 
 /// Writes the rows set aside before the cursor can pass them.
@@ -414,6 +561,8 @@ async fn gone(scene: &Scene, stream: &Stream, intake: &Intake, now: i64) -> Resu
 /// What a replacing pull works on, chunk by chunk.
 struct Replacing {
     stream: Arc<Stream>,
+    /// Rows taken in and not yet handed on, the next one last.
+    ready: Vec<RecordBatch>,
     reader: Arc<tokio::sync::Mutex<Box<dyn Reader>>>,
     intake: Arc<Mutex<Intake>>,
     had_rows: bool,
@@ -423,6 +572,9 @@ struct Replacing {
 impl Replacing {
     /// The next chunk of the table; `None` at its end.
     async fn chunk(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        if let Some(batch) = self.ready.pop() {
+            return Ok(Some(batch));
+        }
         if self.ended {
             return Ok(None);
         }
@@ -431,10 +583,12 @@ impl Replacing {
         while let Some(page) = reader.page().await? {
             let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
             intake.take(&page)?;
-            if intake.is_full()
-                && let Some(chunk) = intake.chunk().map_err(broken)?
-            {
-                return Ok(Some(chunk));
+            if intake.is_full() {
+                self.ready = intake.chunk().map_err(broken)?;
+                self.ready.reverse();
+                if let Some(batch) = self.ready.pop() {
+                    return Ok(Some(batch));
+                }
             }
         }
         self.ended = true;
@@ -446,7 +600,9 @@ impl Replacing {
             };
             return Err(SourceError::Emptied { at: self.stream.name.clone(), what });
         }
-        intake.chunk().map_err(broken)
+        self.ready = intake.chunk().map_err(broken)?;
+        self.ready.reverse();
+        Ok(self.ready.pop())
     }
 }
 
@@ -454,11 +610,12 @@ async fn replace(scene: &Scene, stream: &Arc<Stream>, reader: &Arc<tokio::sync::
     prepare(scene, stream).await?;
     let started = scene.clock.now();
     let pulled_at = started.timestamp_micros();
-    reader.lock().await.start(&Window::default()).await?;
-    let intake = Arc::new(Mutex::new(begin(scene, stream, started, None, false)));
+    reader.lock().await.start(&Window::default(), None).await?;
+    let intake = Arc::new(Mutex::new(begin(scene, stream, (started, started), None, false)));
     let cause: Arc<Mutex<Option<SourceError>>> = Arc::default();
     let replacing = Replacing {
         stream: Arc::clone(stream),
+        ready: Vec::new(),
         reader: Arc::clone(reader),
         intake: Arc::clone(&intake),
         had_rows: scene.had_rows,
@@ -509,14 +666,15 @@ mod tests {
     }
 
     fn state(stream: &Stream, literal: &str, at: i64) -> State {
-        State { literal: Some(literal.to_owned()), at: Some(at), true_for: stream.fingerprint.clone(), reconciled_at: None }
+        State { literal: Some(literal.to_owned()), at: Some(at), true_for: stream.fingerprint.clone(), ..State::default() }
     }
 
     fn asks(cursor: &str, literal: &str, full: bool) -> Vec<String> {
         let stream = stream(cursor, "");
         let at = literal.parse::<DateTime<Utc>>().map_or_else(|_| literal.parse().unwrap(), |at| at.timestamp_micros());
         let opening = open(&stream, Some(&state(&stream, literal, at)), NOW.parse().unwrap(), full);
-        opening.window.params.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+        let Window { since, until } = opening.window;
+        [since.map(|since| format!("from={since}")), until.map(|until| format!("to={until}"))].into_iter().flatten().collect()
     }
 
     #[test]
@@ -533,7 +691,7 @@ mod tests {
         assert_eq!(asks(&cursor(", format = \"date\""), at, false), ["from=2026-11-21", "to=2026-11-23"]);
         assert_eq!(asks(&cursor(""), at, true), ["to=2026-11-22T01:00:01Z"]);
         assert_eq!(asks(&cursor(", start = \"2024-01-01T00:00:00Z\""), at, true), ["from=2024-01-01T00:00:00Z", "to=2026-11-22T01:00:01Z"]);
-        assert_eq!(asks("cursor = { field = \"n\", param = \"after\" }", "417", false), ["after=417"]);
+        assert_eq!(asks("cursor = { field = \"n\", param = \"after\" }", "417", false), ["from=417"]);
     }
 
     #[test]

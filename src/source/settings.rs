@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     columns::{Column, Columns, DeclaredColumns, Format, Origin, Type},
+    database::settings::DatabaseStream,
     error::StreamName,
     file::settings::{FileStream, Mode},
     http::{
@@ -31,6 +32,8 @@ pub(crate) enum Kind {
     Http,
     /// Files in the project folder.
     File,
+    /// A PostgreSQL or MySQL/MariaDB database.
+    Database,
 }
 
 /// Read before anything else.
@@ -138,6 +141,7 @@ pub(crate) struct Stream {
 pub(crate) enum Reads {
     Http(Box<HttpStream>),
     File(Box<FileStream>),
+    Database(Box<DatabaseStream>),
 }
 
 /// How a stream asks for what changed, checked.
@@ -147,8 +151,8 @@ pub(crate) struct Cursor {
     pub(crate) column: usize,
     /// Whether it is an instant (or a date); else it is a number that grows.
     pub(crate) timed: bool,
-    pub(crate) param: String,
-    pub(crate) until_param: Option<String>,
+    /// Whether the source takes an upper bound.
+    pub(crate) bounded_above: bool,
     pub(crate) overlap: Period,
     pub(crate) settle: Period,
     pub(crate) start: Option<String>,
@@ -186,27 +190,11 @@ impl Stream {
             return Err(spot.wrong(&["max_pages"], "bad_value", "a stream of no pages reads nothing".to_owned(), None));
         }
         let columns = checked(&spot, &settings.columns, Vec::new())?;
-        let key = key(&spot, &columns, &settings.key)?;
-        if key.is_empty() {
-            return Err(spot.wrong(
-                &["key"],
-                "bad_value",
-                "the key is empty; rows are merged by it".to_owned(),
-                Some("name the columns that tell one row from another, such as `key = [\"id\"]`".to_owned()),
-            ));
-        }
+        let key = merge_key(&spot, &columns, &settings.key)?;
         let cursor = match &settings.cursor {
             None => None,
             Some(cursor) => {
-                let column = position(&spot, &columns, &["cursor", "field"], &cursor.field)?;
-                let timed = match columns[column].kind {
-                    Type::Timestamp | Type::Date => true,
-                    Type::Integer => false,
-                    _ => {
-                        let message = format!("the cursor `{}` is neither a timestamp, a date nor an integer", cursor.field);
-                        return Err(spot.wrong(&["cursor", "field"], "bad_cursor", message, None));
-                    }
-                };
+                let (column, timed) = followed(&spot, &columns, &cursor.field)?;
                 if !timed && (cursor.overlap.is_some() || cursor.until_param.is_some() || cursor.format != CursorFormat::default()) {
                     let message = "a cursor that counts has no `overlap`, `until_param` or `format`".to_owned();
                     return Err(spot.wrong(&["cursor"], "bad_cursor", message, None));
@@ -217,18 +205,11 @@ impl Stream {
                     let hint = "add the path of the total to `pagination`, such as `total = \"total\"`, or remove `until_param`".to_owned();
                     return Err(spot.wrong(&["cursor", "until_param"], "bad_cursor", message, Some(hint)));
                 }
-                if let (Some(start), true) = (&cursor.start, timed)
-                    && values::timestamp(start, &columns[column].rules).is_err()
-                    && start.parse::<chrono::NaiveDate>().is_err()
-                {
-                    let message = format!("the start `{start}` is not an instant such as 2024-01-01T00:00:00Z");
-                    return Err(spot.wrong(&["cursor", "start"], "bad_cursor", message, None));
-                }
+                check_start(&spot, cursor.start.as_deref(), timed, &columns[column])?;
                 Some(Cursor {
                     column,
                     timed,
-                    param: cursor.param.clone(),
-                    until_param: cursor.until_param.clone(),
+                    bounded_above: cursor.until_param.is_some(),
                     overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
                     settle: cursor.settle,
                     start: cursor.start.clone(),
@@ -252,18 +233,7 @@ impl Stream {
                 return Err(spot.wrong(place, "param_clash", message, None));
             }
         }
-        let deletes = match &settings.deletes {
-            Deletes::None => Seeing::Nothing,
-            Deletes::Reconcile { every } => Seeing::Reconcile { every: *every },
-            Deletes::Flag(field) => {
-                let column = position(&spot, &columns, &["deletes"], field)?;
-                if !matches!(columns[column].kind, Type::Timestamp | Type::Boolean) {
-                    let message = format!("the column `{field}` that flags deleted rows is neither a timestamp nor a boolean");
-                    return Err(spot.wrong(&["deletes"], "bad_value", message, None));
-                }
-                Seeing::Flag(column)
-            }
-        };
+        let deletes = seeing(&spot, &columns, &settings.deletes)?;
         Ok(Self {
             name,
             columns: Columns::new(columns, deletes != Seeing::Nothing),
@@ -274,6 +244,48 @@ impl Stream {
             write: Write::Merge,
             fingerprint,
             reads: Reads::Http(Box::new(settings)),
+        })
+    }
+
+    /// Checks a table or query of a database.
+    pub(crate) fn database(spot: &Spot<'_>, name: StreamName, settings: DatabaseStream) -> Result<Self, ConfigError> {
+        let spot = spot.below(&name.stream);
+        let base = format!("{:?}{:?}{:?}", settings.table, settings.query, settings.key);
+        let fingerprint = fingerprint(&[&base], &settings.columns);
+        settings.check(&spot)?;
+        let columns = checked(&spot, &settings.columns, Vec::new())?;
+        let key = merge_key(&spot, &columns, &settings.key)?;
+        let cursor = match &settings.cursor {
+            None => None,
+            Some(cursor) => {
+                let (column, timed) = followed(&spot, &columns, &cursor.field)?;
+                if !timed && cursor.overlap.is_some() {
+                    let message = "a cursor that counts has no `overlap`".to_owned();
+                    return Err(spot.wrong(&["cursor"], "bad_cursor", message, None));
+                }
+                check_start(&spot, cursor.start.as_deref(), timed, &columns[column])?;
+                Some(Cursor {
+                    column,
+                    timed,
+                    bounded_above: false,
+                    overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
+                    settle: cursor.settle,
+                    start: cursor.start.clone(),
+                    format: CursorFormat::Rfc3339,
+                })
+            }
+        };
+        let deletes = seeing(&spot, &columns, &settings.deletes)?;
+        Ok(Self {
+            name,
+            columns: Columns::new(columns, deletes != Seeing::Nothing),
+            key,
+            cursor,
+            deletes,
+            on_bad_value: settings.on_bad_value,
+            write: Write::Merge,
+            fingerprint,
+            reads: Reads::Database(Box::new(settings)),
         })
     }
 
@@ -314,6 +326,53 @@ impl Stream {
             reads: Reads::File(Box::new(settings)),
         })
     }
+}
+
+/// The key of a stream whose rows are merged: it cannot be empty.
+fn merge_key(spot: &Spot<'_>, columns: &[Column], names: &[String]) -> Result<Vec<usize>, ConfigError> {
+    if names.is_empty() {
+        let hint = "name the columns that tell one row from another, such as `key = [\"id\"]`".to_owned();
+        return Err(spot.wrong(&["key"], "bad_value", "the key is empty; rows are merged by it".to_owned(), Some(hint)));
+    }
+    key(spot, columns, names)
+}
+
+/// The column that a cursor follows, and whether it is an instant.
+fn followed(spot: &Spot<'_>, columns: &[Column], field: &str) -> Result<(usize, bool), ConfigError> {
+    let column = position(spot, columns, &["cursor", "field"], field)?;
+    match columns[column].kind {
+        Type::Timestamp | Type::Date => Ok((column, true)),
+        Type::Integer => Ok((column, false)),
+        _ => {
+            let message = format!("the cursor `{field}` is neither a timestamp, a date nor an integer");
+            Err(spot.wrong(&["cursor", "field"], "bad_cursor", message, None))
+        }
+    }
+}
+
+fn check_start(spot: &Spot<'_>, start: Option<&str>, timed: bool, column: &Column) -> Result<(), ConfigError> {
+    match start {
+        Some(start) if timed && values::timestamp(start, &column.rules).is_err() && start.parse::<chrono::NaiveDate>().is_err() => {
+            let message = format!("the start `{start}` is not an instant such as 2024-01-01T00:00:00Z");
+            Err(spot.wrong(&["cursor", "start"], "bad_cursor", message, None))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn seeing(spot: &Spot<'_>, columns: &[Column], deletes: &Deletes) -> Result<Seeing, ConfigError> {
+    Ok(match deletes {
+        Deletes::None => Seeing::Nothing,
+        Deletes::Reconcile { every } => Seeing::Reconcile { every: *every },
+        Deletes::Flag(field) => {
+            let column = position(spot, columns, &["deletes"], field)?;
+            if !matches!(columns[column].kind, Type::Timestamp | Type::Boolean) {
+                let message = format!("the column `{field}` that flags deleted rows is neither a timestamp nor a boolean");
+                return Err(spot.wrong(&["deletes"], "bad_value", message, None));
+            }
+            Seeing::Flag(column)
+        }
+    })
 }
 
 fn checked(spot: &Spot<'_>, declared: &DeclaredColumns, made: Vec<Column>) -> Result<Vec<Column>, ConfigError> {

@@ -199,6 +199,50 @@ async fn the_cursor_never_passes_the_start_of_the_pull_and_newer_rows_are_kept_a
 }
 
 #[tokio::test]
+async fn a_pull_that_broke_off_goes_on_where_it_was() {
+    for pagination in [TOKEN, LINK] {
+        let fake = fake(5, 60).await;
+        let project = Project::new("shop", &shop(&fake.base, pagination, CURSOR)).await;
+        fake.world.lock().unwrap().tell_at = Some(9);
+        tokio::select! {
+            outcome = project.pull_in_chunks(10) => panic!("{outcome:?}"),
+            () = fake.told.notified() => {}
+        }
+        let there = project.orders().await.len();
+        assert!((10..60).contains(&there), "{there}");
+        fake.world.lock().unwrap().asked.clear();
+        let outcome = project.pull_in_chunks(10).await.unwrap();
+        assert_eq!((outcome.rows, outcome.inserted), (60 - there as u64, 60 - there as u64), "{pagination}");
+        assert_eq!(fake.world.lock().unwrap().asked.len(), 12 - there / 5);
+        assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
+        assert_eq!(outcome.cursor.as_deref(), Some("2023-11-14T22:14:20Z"));
+        // Finished, it is forgotten: the next pull asks from the cursor.
+        project.pull_in_chunks(10).await.unwrap();
+        assert!(fake.world.lock().unwrap().asked.iter().any(|asked| asked.contains("since=2023-11-14T22%3A09%3A20Z")));
+    }
+}
+
+#[tokio::test]
+async fn a_place_the_source_has_forgotten_or_that_is_old_means_reading_from_the_beginning() {
+    for days in [0, 4] {
+        let fake = fake(5, 60).await;
+        let project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;
+        fake.world.lock().unwrap().tell_at = Some(9);
+        tokio::select! {
+            outcome = project.pull_in_chunks(10) => panic!("{outcome:?}"),
+            () = fake.told.notified() => {}
+        }
+        project.clock.set(NOW.parse::<DateTime<Utc>>().unwrap() + chrono::TimeDelta::days(days));
+        if days == 0 {
+            fake.world.lock().unwrap().faults.push_back(Fault::Status(410, None));
+        }
+        let outcome = project.pull_in_chunks(10).await.unwrap();
+        assert_eq!(outcome.rows, 60);
+        assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
+    }
+}
+
+#[tokio::test]
 async fn other_columns_make_the_cursor_say_nothing() {
     let fake = fake(50, 5).await;
     let mut project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;

@@ -343,7 +343,7 @@ pub(crate) fn timestamp(text: &str, rules: &Rules) -> Result<i64, String> {
 }
 
 /// A wall-clock time in a zone. What happens twice means the first; what a clock change skips is read as if the clock had not changed.
-fn in_zone(local: NaiveDateTime, zone: Option<Tz>) -> Result<i64, String> {
+pub(crate) fn in_zone(local: NaiveDateTime, zone: Option<Tz>) -> Result<i64, String> {
     let zone = zone
         .ok_or("has no time zone; declare the one it is meant in, such as { type = \"timestamp\", zone = \"Europe/Berlin\" }".to_owned())?;
     let before = TimeDelta::hours(3);

@@ -99,12 +99,14 @@ impl Server {
         let port = free_port();
         let socket = folder.path().join("socket");
         let begin = folder.path().join("begin.sql");
-        std::fs::write(
-            &begin,
-            "create database shop character set utf8mb4; create user shop@'%'; grant all on shop.* to shop@'%'; grant process on *.* to shop@'%';\n\
-             create user shop@localhost; grant all on shop.* to shop@localhost; grant process, connection admin on *.* to shop@localhost;",
-        )
-        .unwrap();
+        let mut statements = vec!["create database shop character set utf8mb4".to_owned()];
+        for user in ["shop@'%'", "shop@localhost"] {
+            statements.push(format!("create user {user}"));
+            statements.push(format!("grant all on shop.* to {user}"));
+            statements.push(format!("grant process, connection admin on *.* to {user}"));
+        }
+        // The server takes one statement a line.
+        std::fs::write(&begin, statements.join(";\n") + ";\n").unwrap();
         let mut command = Command::new(server);
         command
             .args(["--no-defaults", &data, "--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0"])

@@ -53,7 +53,7 @@ impl FileReader {
 
 #[async_trait]
 impl Reader for FileReader {
-    async fn start(&mut self, _window: &Window) -> Result<(), SourceError> {
+    async fn start(&mut self, _window: &Window, _mark: Option<&serde_json::Value>) -> Result<(), SourceError> {
         let files = find(&self.stream, &self.root)?;
         self.files = files.len() as u64;
         let (sender, pages) = mpsc::channel(AHEAD);

@@ -1,8 +1,7 @@
-//! JSON over HTTP: how a source knows us (`auth.rs`), how pages follow each other (`pages.rs`), how long we wait (`retry.rs`), and the
+//! JSON over HTTP: how a source knows us (`auth.rs`), how pages follow each other (`pages.rs`), and the
 //! requests themselves (`reader.rs`).
 
 pub(crate) mod auth;
 pub(crate) mod pages;
 pub(crate) mod reader;
-pub(crate) mod retry;
 pub(crate) mod settings;

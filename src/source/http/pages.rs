@@ -12,7 +12,7 @@
 
 use std::collections::HashSet;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
@@ -120,7 +120,8 @@ impl Pagination {
 }
 
 /// What to ask for next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
     /// The stream's path with these parameters beside (or instead of) its own.
     Params {

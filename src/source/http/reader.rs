@@ -16,7 +16,6 @@ use url::Url;
 use super::{
     auth::AuthError,
     pages::{Ask, Lost, Pager, Seen, path},
-    retry::{self, Next, Retry},
     settings::{HttpSettings, HttpStream},
 };
 use crate::{
@@ -27,6 +26,7 @@ use crate::{
         error::{SourceError, StreamName},
         intake::page_digest,
         pull::{Effort, Reader, Window},
+        retry::{self, Next, Retry},
         rows::{Page, PageRows},
         settings::{Reads, Stream},
         values,
@@ -106,6 +106,8 @@ pub(crate) struct HttpReader {
     server_time: Option<DateTime<Utc>>,
     practice: bool,
     under_way: Option<JoinHandle<(Result<Answer, SourceError>, Effort)>>,
+    /// What is asked by it.
+    next: Option<Ask>,
 }
 
 /// What one request needs; cheap to clone, so that a request can run beside the taking in.
@@ -187,6 +189,7 @@ impl HttpReader {
             server_time: None,
             practice: source.is_practice(),
             under_way: None,
+            next: None,
         })
     }
 
@@ -199,7 +202,12 @@ impl HttpReader {
                 {
                     let mut query = url.query_pairs_mut();
                     if with_own {
-                        query.extend_pairs(&own.params).extend_pairs(&self.window.params);
+                        query.extend_pairs(&own.params);
+                        let cursor = own.cursor.iter();
+                        let since = cursor.clone().zip(&self.window.since).map(|(cursor, since)| (cursor.param.as_str(), since));
+                        let until =
+                            cursor.zip(&self.window.until).filter_map(|(cursor, until)| Some((cursor.until_param.as_deref()?, until)));
+                        query.extend_pairs(since.chain(until));
                     }
                     query.extend_pairs(&params);
                 }
@@ -212,6 +220,7 @@ impl HttpReader {
     }
 
     fn send(&mut self, ask: Ask) -> Result<(), SourceError> {
+        self.next = Some(ask.clone());
         let url = self.url(ask, http(&self.stream)?);
         let line = self.line.clone();
         self.under_way = Some(tokio::spawn(async move { line.fetch(url).await }));
@@ -238,18 +247,21 @@ impl Drop for HttpReader {
 fn http(stream: &Stream) -> Result<&HttpStream, SourceError> {
     match &stream.reads {
         Reads::Http(settings) => Ok(settings),
-        Reads::File(_) => Err(SourceError::Broken { at: stream.name.clone(), reason: "a file was asked for over HTTP".to_owned() }),
+        _ => Err(SourceError::Broken { at: stream.name.clone(), reason: "something else was asked for over HTTP".to_owned() }),
     }
 }
 
 #[async_trait]
 impl Reader for HttpReader {
-    async fn start(&mut self, window: &Window) -> Result<(), SourceError> {
+    async fn start(&mut self, window: &Window, mark: Option<&Value>) -> Result<(), SourceError> {
         self.stop();
         self.window = window.clone();
         let settings = http(&self.stream)?;
         self.pager = Pager::new(settings.pagination.clone(), settings.max_pages);
-        self.send(self.pager.first())
+        let place = mark.and_then(|mark| serde_json::from_value(mark.clone()).ok());
+        // A link is followed on the stream's own host only, also one that was kept.
+        let place = place.filter(|ask| !matches!(ask, Ask::Url(url) if url.origin() != self.line.address.origin()));
+        self.send(place.unwrap_or_else(|| self.pager.first()))
     }
 
     async fn page(&mut self) -> Result<Option<Page>, SourceError> {
@@ -272,10 +284,16 @@ impl Reader for HttpReader {
         })?;
         let digest = page_digest(&self.stream, &rows);
         let seen = Seen { url: &url, link: &link, body: &body, rows: rows.len(), digest };
-        if let Some(ask) = self.pager.next(&seen).map_err(|lost| self.lost(lost))? {
-            self.send(ask)?;
+        match self.pager.next(&seen).map_err(|lost| self.lost(lost))? {
+            Some(ask) => self.send(ask)?,
+            None => self.next = None,
         }
         Ok(Some(Page { rows: PageRows::Json(rows), announced, bytes }))
+    }
+
+    fn mark(&self) -> Option<Value> {
+        let ask = self.next.as_ref().filter(|_| !self.can_slip())?;
+        serde_json::to_value(ask).ok()
     }
 
     fn effort(&self) -> Effort {

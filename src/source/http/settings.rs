@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{auth::Auth, pages::Pagination, retry::Retry};
+use super::{auth::Auth, pages::Pagination};
 use crate::{
     config::Period,
     source::{
         columns::DeclaredColumns,
+        retry::Retry,
         settings::{Deletes, Kind, OnBadValue},
     },
 };
