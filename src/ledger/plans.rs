@@ -1,9 +1,6 @@
 //! Plans and what people decided about them: the only place where a plan's status, its approval and its assignments stand.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;

@@ -272,8 +272,11 @@ async fn a_failed_audit_keeps_yesterdays_table_and_blocks_what_rests_on_it() {
     let times = project.ledger.published_as_of().await.unwrap();
     assert_eq!((times["lapsed"], times["orders"]), (at(0), at(30)));
     let failure = &second.failures[0].diagnosis;
-    assert_eq!((failure.diagnosis.code.as_str(), failure.diagnosis.file.clone()), ("audit", Some(PathBuf::from("sql/models/features.sql"))));
-    assert!(failure.diagnosis.message.contains("1 row breaks it: crm:a"), "{failure}");
+    assert_eq!(
+        (failure.code.as_str(), failure.file.clone()),
+        ("audit", Some(PathBuf::from("sql/models/features.sql")))
+    );
+    assert!(failure.message.contains("1 row breaks it: crm:a"), "{failure}");
     let published = project.ledger.published().await.unwrap();
     assert_eq!((published["features"], published["lapsed"]), (first.versions["features"], first.versions["lapsed"]));
     assert!(published["orders"] > first.versions["orders"]);
@@ -293,7 +296,7 @@ async fn a_mistake_in_one_file_blocks_only_what_rests_on_it() {
     assert_eq!(*outcome(&built, "size"), Outcome::Built);
     assert_eq!(built.failures[0].exit, Exit::Wrong, "running again does not help");
     let failure = &built.failures[0].diagnosis;
-    assert_eq!((failure.line, failure.diagnosis.file.clone()), (Some(5), Some(PathBuf::from("sql/models/features.sql"))), "{failure:?}");
+    assert_eq!((failure.line, failure.file.clone()), (Some(5), Some(PathBuf::from("sql/models/features.sql"))), "{failure:?}");
     assert!(!built.versions.contains_key("lapsed"));
 }
 
@@ -418,7 +421,8 @@ async fn staging_with_an_unknown_column_or_table_is_told_by_its_file() {
     project.write("staging/shop__products", "select id as product_id from shop__product");
     let built = project.build(0).await;
     let told = built.failures.iter().map(|failure| failure.diagnosis.as_ref());
-    let told: Vec<_> = told.map(|failure| (failure.diagnosis.code.as_str(), failure.diagnosis.file.clone().unwrap(), failure.line)).collect();
+    let told: Vec<_> =
+        told.map(|failure| (failure.code.as_str(), failure.file.clone().unwrap(), failure.line)).collect();
     assert!(told.contains(&("unknown_column", PathBuf::from("sql/staging/shop__orders.sql"), Some(2))), "{told:?}");
     assert!(told.contains(&("unknown_table", PathBuf::from("sql/staging/shop__products.sql"), Some(1))), "{told:?}");
 }
@@ -675,8 +679,14 @@ async fn a_query_about_people_that_breaks_off_repeats_no_address() {
     project.write("staging/shop__customers", sql);
     let built = project.build(0).await;
     let failure = &built.failures[0];
-    assert_eq!((failure.diagnosis.code.as_str(), failure.diagnosis.file.clone()), ("sql_failed", Some(PathBuf::from("sql/staging/shop__customers.sql"))));
-    assert!(!failure.diagnosis.message.contains("example.org") && failure.diagnosis.hint.as_deref().unwrap().contains("try_cast"), "{failure:?}");
+    assert_eq!(
+        (failure.diagnosis.code.as_str(), failure.diagnosis.file.clone()),
+        ("sql_failed", Some(PathBuf::from("sql/staging/shop__customers.sql")))
+    );
+    assert!(
+        !failure.diagnosis.message.contains("example.org") && failure.diagnosis.hint.as_deref().unwrap().contains("try_cast"),
+        "{failure:?}"
+    );
 }
 
 #[tokio::test]
