@@ -47,7 +47,8 @@ impl Moment {
     }
 }
 
-/// What a person wrote behind `--as-of`. A day stands for its last slot, today for the slot that is live; only an instant may lie ahead.
+/// What a person wrote behind `--as-of`. A day stands for its last slot, today for the slot that is live, yesterday for the day before
+/// that slot's: in the hours between midnight and tonight's slot as well. Only an instant may lie ahead.
 fn read(text: &str, now: DateTime<Utc>, live: DateTime<Utc>, zone: Tz, job: Option<&Job>) -> Result<DateTime<Utc>, Failure> {
     let refused = |message: String, hint: String| Failure::wrong(Diagnosis::new("as_of", message).hint(hint));
     let no_time = || {
@@ -60,18 +61,17 @@ fn read(text: &str, now: DateTime<Utc>, live: DateTime<Utc>, zone: Tz, job: Opti
         // A logical time is whole seconds, as plans and folders name it.
         return at.to_utc().with_nanosecond(0).ok_or_else(no_time);
     }
-    let today = now.with_timezone(&zone).date_naive();
+    let (today, of_live) = (now.with_timezone(&zone).date_naive(), live.with_timezone(&zone).date_naive());
     let day = match text {
         "today" => Some(today),
-        // The day before the live slot's, not the calendar's: between midnight and the night's slot these differ.
-        "yesterday" => live.with_timezone(&zone).date_naive().pred_opt(),
+        "yesterday" => of_live.pred_opt(),
         _ => text.parse::<NaiveDate>().ok(),
     };
     let day = day.ok_or_else(no_time)?;
     if day > today {
         return Err(refused(format!("`{day}` has not come yet"), format!("name the instant if you mean it: `{day}T01:00:00Z`")));
     }
-    if day == today {
+    if day >= of_live {
         return Ok(live);
     }
     Ok(job.and_then(|job| job.slot_on(day)).unwrap_or_else(|| start_of(day, zone)))
