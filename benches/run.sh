@@ -65,7 +65,7 @@ echo "build: models and segments over $customers customers and $count orders in 
 mkdir "$work/files"
 cargo bench --quiet --bench figures -- shop "$people_of_large" "$bought" "$work/files"
 "$perennial" init "$work/large" --preset csv > /dev/null
-mv "$work/files" "$work/large/data-in"
+mv "$work/files"/* "$work/large/data-in/"
 sed -i 's/customers\.csv/customers.parquet/; s/orders\.csv/orders.parquet/' "$work/large/config/sources/csv.toml"
 cp config/practice.key "$work/large/config"
 sed -i 's/^master = .*/master = { file = "config\/practice.key" }/' "$work/large/config/perennial.toml"

@@ -10,7 +10,7 @@ use std::{
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection, Row};
 
 use super::server::Server;
 use crate::{
@@ -75,7 +75,7 @@ impl Project {
 
 fn settings(server: &Server, more: &str) -> String {
     format!(
-        "kind = \"database\"\nurl = \"{}\"\nretry = {{ wait = \"0s\" }}\n{more}\n[streams.rows.columns]\nid = \"integer\"\nvalue = \"integer\"\nchanged = \"timestamp\"\n",
+        "kind = \"database\"\nurl = \"{}\"\nretry = {{ attempts = 20, wait = \"0s\" }}\n{more}\n[streams.rows.columns]\nid = \"integer\"\nvalue = \"integer\"\nchanged = \"timestamp\"\n",
         server.url()
     )
 }
@@ -125,6 +125,23 @@ impl Hand {
     async fn change(&mut self, id: u32, value: i64) {
         let now = if matches!(self, Self::Postgres(_)) { "now()" } else { "now(6)" };
         self.run(&format!("update rows set value = {value}, changed = {now} where id = {id}").replace("update rows", self.rows())).await;
+    }
+
+    /// Kills one other connection, if there is one.
+    async fn kill(&mut self) -> bool {
+        match self {
+            Self::Postgres(connection) => {
+                let kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'perennial' limit 1";
+                connection.fetch_optional(kill).await.unwrap().is_some()
+            }
+            Self::MySql(connection) => {
+                let others = "select cast(id as signed) from information_schema.processlist where user = 'shop' and id <> connection_id()";
+                let Some(other) = connection.fetch_optional(others).await.unwrap() else { return false };
+                let kill = format!("kill {}", other.get::<i64, _>(0));
+                // It may have gone by itself meanwhile.
+                connection.execute(sqlx::raw_sql(AssertSqlSafe(kill))).await.is_ok()
+            }
+        }
     }
 
     fn rows(&self) -> &'static str {
@@ -191,19 +208,12 @@ async fn a_killed_connection_goes_on_after_its_last_page() {
         hand.fill(100_000).await;
         let project = Project::new(&settings(&server, &STREAM.replace("page_rows = 100", "page_rows = 50"))).await;
         let killer = async {
-            for _ in 0..8 {
-                tokio::time::sleep(Duration::from_millis(150)).await;
-                match &mut hand {
-                    Hand::Postgres(_) => {
-                        hand.run("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'perennial' limit 1")
-                            .await;
-                    }
-                    Hand::MySql(_) => {
-                        let kill = "begin not atomic declare victim bigint;
-                            select min(id) into victim from information_schema.processlist where id <> connection_id() and command = 'Query';
-                            if victim is not null then kill victim; end if; end";
-                        hand.run(kill).await;
-                    }
+            let mut killed = 0;
+            for _ in 0..400 {
+                tokio::time::sleep(Duration::from_millis(25)).await;
+                killed += u32::from(hand.kill().await);
+                if killed == 3 {
+                    break;
                 }
             }
         };
