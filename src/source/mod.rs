@@ -28,7 +28,7 @@ use crate::{
     diagnosis::{Diagnose, Diagnosis, Finding},
     lake::Lake,
     ledger::{Ledger, PullRecord},
-    secret::SecretRef,
+    secret::{Keys, SecretRef},
 };
 
 mod columns;
@@ -60,8 +60,9 @@ use file::{reader::FileReader, settings::FileSettings};
 use http::{
     reader::{HttpReader, HttpSource},
     settings::HttpSettings,
+    token::Vault,
 };
-use pull::{Reader, Scene, Window};
+use pull::{Reader, Scene};
 use settings::{JustKind, Kind, OnBadValue, Spot, Stream, check_name};
 
 /// Where the sources' settings lie in a project.
@@ -136,6 +137,13 @@ impl Source {
                 let settings: HttpSettings = parse(text, file)?;
                 let source = HttpSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
+                    if let Some(param) = source.auth.param()
+                        && settings.params.contains_key(param)
+                    {
+                        let message = format!("the parameter `{param}` is also set by `auth`");
+                        let hint = Some("remove it from `params`".to_owned());
+                        return Err(spot.wrong(&["streams", &stream, "params", param], "param_clash", message, hint));
+                    }
                     streams.push(Arc::new(Stream::http(&spot, named(&stream)?, settings)?));
                 }
                 Reach::Http(Box::new(source))
@@ -233,11 +241,17 @@ impl Source {
     }
 
     /// Asks the source for one page, to see whether it can be reached and knows us. The request is the first one of its first stream.
+    /// A source that exchanges refresh tokens is not asked: the new one could get lost.
     pub async fn probe(&self, practice: Option<&Url>, root: &Path, clock: SharedClock) -> Vec<Finding> {
         let Some(stream) = self.inner.streams.first() else { return vec![] };
+        if matches!(&self.inner.reach, Reach::Http(source) if source.auth.uses_up()) {
+            tracing::info!(source = self.name(), "not asked: that could use up its refresh token");
+            return vec![];
+        }
         let ask = async {
-            let mut reader = self.reader(stream, practice, root, clock, "check")?;
-            reader.start(&Window::default(), None).await?;
+            let window = pull::open(stream, None, clock.now(), true).window;
+            let mut reader = self.reader(stream, practice, root, clock, "check", None)?;
+            reader.start(&window, None).await?;
             reader.page().await
         };
         match ask.await {
@@ -256,9 +270,10 @@ impl Source {
         root: &Path,
         clock: SharedClock,
         run: &str,
+        vault: Option<Vault>,
     ) -> Result<Box<dyn Reader>, SourceError> {
         Ok(match &self.inner.reach {
-            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run)?),
+            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run, vault)?),
             Reach::Files => Box::new(FileReader::new(Arc::clone(stream), root)),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
@@ -306,6 +321,8 @@ pub struct PullRequest<'a> {
     pub lake: &'a Lake,
     /// Where it is recorded.
     pub ledger: &'a Ledger,
+    /// What seals the tokens that the ledger keeps.
+    pub keys: &'a Keys,
     /// The run it is part of.
     pub run: &'a str,
     /// The wall clock: it fixes the upper bounds.
@@ -362,6 +379,7 @@ pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> 
             streams,
             lake: request.lake.clone(),
             ledger: request.ledger.clone(),
+            keys: request.keys.clone(),
             run: request.run.to_owned(),
             full: request.full,
             clock: request.clock.clone(),
@@ -405,6 +423,7 @@ struct OneSource {
     streams: Vec<Arc<Stream>>,
     lake: Lake,
     ledger: Ledger,
+    keys: Keys,
     run: String,
     full: bool,
     clock: SharedClock,
@@ -437,7 +456,8 @@ impl OneSource {
             chunk_rows: intake::CHUNK_ROWS,
             had_rows: self.had_rows.contains(&(source.clone(), name.clone())),
         };
-        let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run);
+        let vault = Vault { ledger: self.ledger.clone(), keys: self.keys.clone() };
+        let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run, Some(vault));
         let (outcome, effort) = match reader {
             Ok(reader) => pull::pull(&scene, stream, reader, &mut progress).await,
             Err(error) => (Err(error), Default::default()),

@@ -219,7 +219,7 @@ fn lower(cursor: &Cursor, literal: &str, at: i64) -> String {
 }
 
 /// An instant as a query parameter; rounded down to what the format can say, or up where it is an upper bound.
-fn written(at: i64, format: CursorFormat, upper: Option<DateTime<Utc>>) -> String {
+pub(crate) fn written(at: i64, format: CursorFormat, upper: Option<DateTime<Utc>>) -> String {
     let floor = DateTime::from_timestamp_micros(at).unwrap_or(DateTime::UNIX_EPOCH).trunc_subsecs(0);
     let at = if upper.is_some() && floor.timestamp_micros() < at { floor + TimeDelta::seconds(1) } else { floor };
     match format {
