@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::{global::Global, output};
@@ -26,8 +26,30 @@ pub(super) struct HistoryArgs {
 struct Status {
     ok: bool,
     jobs: Vec<JobStatus>,
-    streams: Vec<PullRecord>,
+    streams: Vec<StreamPull>,
     unknown: Vec<Unknown>,
+}
+
+/// A pull, and how far it left the table behind its source.
+#[derive(Debug, Serialize)]
+struct StreamPull {
+    #[serde(flatten)]
+    pull: PullRecord,
+    lag_seconds: Option<i64>,
+}
+
+impl From<PullRecord> for StreamPull {
+    fn from(pull: PullRecord) -> Self {
+        Self { lag_seconds: pull.lag().map(|lag| lag.num_seconds()), pull }
+    }
+}
+
+/// A run and what it pulled.
+#[derive(Debug, Serialize)]
+struct RunWithPulls {
+    #[serde(flatten)]
+    run: RunRecord,
+    streams: Vec<StreamPull>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,10 +67,10 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
         .into_iter()
         .map(|job| JobStatus { next: job.schedule.next(now), last: runs.iter().find(|run| run.job == job.name).cloned(), job: job.name })
         .collect();
-    let streams = house.ledger.last_pulls().await?;
+    let streams: Vec<StreamPull> = house.ledger.last_pulls().await?.into_iter().map(StreamPull::from).collect();
     let unknown = house.ledger.unknowns().await?;
     let failed = jobs.iter().any(|job| job.last.as_ref().is_some_and(|run| matches!(run.status, RunStatus::Failed | RunStatus::Died)))
-        || streams.iter().any(|stream| stream.error.is_some());
+        || streams.iter().any(|stream| stream.pull.error.is_some());
     let mut text = String::new();
     for job in &jobs {
         let last = match &job.last {
@@ -66,10 +88,8 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
         let next = job.next.map_or_else(|| "never".to_owned(), |next| next.format("%F %H:%M UTC").to_string());
         let _ = writeln!(text, "job {}: {last}; next {next}", job.job);
     }
-    for stream in &streams {
-        let name = format!("{}.{}", stream.source, stream.stream);
-        let state = stream.error.clone().unwrap_or_else(|| format!("{} rows", stream.rows));
-        let _ = writeln!(text, "  {name:<24} {} {state}", stream.started_at.format("%F %H:%M"));
+    for StreamPull { pull, .. } in &streams {
+        let _ = writeln!(text, "  {} {}", pull.started_at.format("%F %H:%M"), told(pull));
     }
     if !unknown.is_empty() {
         let _ = writeln!(text, "\n{} messages whose outcome cannot be known; they are not sent again:", unknown.len());
@@ -82,11 +102,59 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
+/// One pull in a line, and where the stream stands after it.
+fn told(pull: &PullRecord) -> String {
+    let name = format!("{}.{}", pull.source, pull.stream);
+    if let Some(error) = &pull.error {
+        return format!("{name:<24} {error}");
+    }
+    let seconds = pull.finished_at.map(|end| (end - pull.started_at).as_seconds_f64().max(0.0));
+    let took = seconds.map_or_else(|| "did not finish".to_owned(), |seconds| format!("{seconds:.1} s"));
+    let mut line = format!(
+        "{name:<24} {} rows ({}): {} new, {} changed, {} deleted, {} set aside; {took}, {} requests",
+        pull.rows,
+        size(pull.bytes),
+        pull.inserted,
+        pull.updated,
+        pull.deleted,
+        pull.quarantined,
+        pull.requests
+    );
+    if pull.retries > 0 {
+        let _ = write!(line, ", {} repeated", pull.retries);
+    }
+    if let Some(cursor) = &pull.cursor {
+        let _ = write!(line, "; up to {cursor}");
+    }
+    if let Some(lag) = pull.lag() {
+        let _ = write!(line, ", {} behind", span(lag));
+    }
+    let _ = write!(line, "; deletes: {}", pull.deletes.as_deref().unwrap_or("none"));
+    line
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}
+
+fn span(lag: TimeDelta) -> String {
+    match lag.num_minutes() {
+        0 => format!("{} s", lag.num_seconds()),
+        minutes @ 1..120 => format!("{minutes} min"),
+        minutes @ 120..2880 => format!("{} h", minutes / 60),
+        minutes => format!("{} days", minutes / 1440),
+    }
+}
+
 pub(super) async fn history(global: &Global, args: HistoryArgs) -> Result<Exit, Failure> {
     let house = global.house().await?;
-    let runs = job::runs(&house, args.last).await?;
+    let mut runs = Vec::new();
     let mut text = String::new();
-    for run in &runs {
+    for run in job::runs(&house, args.last).await? {
         let seconds = run.finished_at.map(|end| (end - run.started_at).num_seconds());
         let took = seconds.map_or_else(|| "did not finish".to_owned(), |seconds| format!("{seconds} s"));
         let _ = writeln!(
@@ -98,6 +166,11 @@ pub(super) async fn history(global: &Global, args: HistoryArgs) -> Result<Exit, 
             run.status.as_str(),
             run.error.as_deref().unwrap_or_default()
         );
+        let streams: Vec<StreamPull> = house.ledger.pulls_of(&run.run).await?.into_iter().map(StreamPull::from).collect();
+        for StreamPull { pull, .. } in &streams {
+            let _ = writeln!(text, "    {}", told(pull));
+        }
+        runs.push(RunWithPulls { run, streams });
     }
     if runs.is_empty() {
         text.push_str("No job has run yet.");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use sqlx::{Row, sqlite::SqliteRow};
 
@@ -80,6 +80,14 @@ pub struct PullRecord {
     pub finished_at: Option<DateTime<Utc>>,
     /// Rows that came.
     pub rows: u64,
+    /// Bytes of the pages or files they came in.
+    pub bytes: u64,
+    /// Rows that were new.
+    pub inserted: u64,
+    /// Rows that replaced an earlier one.
+    pub updated: u64,
+    /// Rows newly marked as deleted.
+    pub deleted: u64,
     /// Rows set aside because they did not fit.
     pub quarantined: u64,
     /// Requests sent, or files read.
@@ -88,6 +96,10 @@ pub struct PullRecord {
     pub retries: u64,
     /// Where the next pull begins, as the source writes it.
     pub cursor: Option<String>,
+    /// What that means, where it is an instant; how far it lies behind `finished_at` is the stream's lag.
+    pub cursor_at: Option<DateTime<Utc>>,
+    /// How the stream sees deletes: `none`, `flag` or `reconcile`.
+    pub deletes: Option<String>,
     /// Why it failed; never holds a value of a row.
     pub error: Option<String>,
 }
@@ -103,12 +115,24 @@ impl PullRecord {
             started_at: now,
             finished_at: None,
             rows: 0,
+            bytes: 0,
+            inserted: 0,
+            updated: 0,
+            deleted: 0,
             quarantined: 0,
             requests: 0,
             retries: 0,
             cursor: None,
+            cursor_at: None,
+            deletes: None,
             error: None,
         }
+    }
+
+    /// How far the table lies behind its source, as far as the cursor says.
+    #[must_use]
+    pub fn lag(&self) -> Option<TimeDelta> {
+        Some((self.finished_at? - self.cursor_at?).max(TimeDelta::zero()))
     }
 }
 
@@ -206,8 +230,9 @@ impl Ledger {
     pub async fn record_pull(&self, pull: &PullRecord) -> Result<(), LedgerError> {
         sqlx::query(
             "insert or replace into pulls
-             (run, source, stream, started_at, finished_at, rows, quarantined, requests, retries, cursor, error)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             (run, source, stream, started_at, finished_at, rows, bytes, inserted, updated, deleted, quarantined, requests, retries,
+              cursor, cursor_at, deletes, error)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&pull.run)
         .bind(&pull.source)
@@ -215,10 +240,16 @@ impl Ledger {
         .bind(micros(pull.started_at))
         .bind(pull.finished_at.map(micros))
         .bind(signed(pull.rows))
+        .bind(signed(pull.bytes))
+        .bind(signed(pull.inserted))
+        .bind(signed(pull.updated))
+        .bind(signed(pull.deleted))
         .bind(signed(pull.quarantined))
         .bind(signed(pull.requests))
         .bind(signed(pull.retries))
         .bind(&pull.cursor)
+        .bind(pull.cursor_at.map(micros))
+        .bind(&pull.deletes)
         .bind(&pull.error)
         .execute(self.pool())
         .await?;
@@ -237,6 +268,15 @@ impl Ledger {
         )
         .fetch_all(self.pool())
         .await?;
+        rows.iter().map(pull).collect()
+    }
+
+    /// What a run pulled, by source and stream.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn pulls_of(&self, run: &str) -> Result<Vec<PullRecord>, LedgerError> {
+        let rows = sqlx::query("select * from pulls where run = ? order by source, stream").bind(run).fetch_all(self.pool()).await?;
         rows.iter().map(pull).collect()
     }
 
@@ -362,10 +402,16 @@ fn pull(row: &SqliteRow) -> Result<PullRecord, LedgerError> {
         started_at: instant(row.try_get("started_at")?)?,
         finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(instant).transpose()?,
         rows: count("rows")?,
+        bytes: count("bytes")?,
+        inserted: count("inserted")?,
+        updated: count("updated")?,
+        deleted: count("deleted")?,
         quarantined: count("quarantined")?,
         requests: count("requests")?,
         retries: count("retries")?,
         cursor: row.try_get("cursor")?,
+        cursor_at: row.try_get::<Option<i64>, _>("cursor_at")?.map(instant).transpose()?,
+        deletes: row.try_get("deletes")?,
         error: row.try_get("error")?,
     })
 }

@@ -63,6 +63,8 @@ pub(crate) struct Intake {
     declared: HashSet<String>,
     /// Rows that came.
     pub(crate) received: u64,
+    /// Bytes of the pages they came in.
+    pub(crate) volume: u64,
     /// Rows that went on into the table.
     pub(crate) kept: u64,
     /// Rows whose key could not be read.
@@ -105,6 +107,7 @@ impl Intake {
             told_unknown: false,
             told_missing: HashSet::new(),
             received: 0,
+            volume: 0,
             kept: 0,
             unkeyed: 0,
             pages: 0,
@@ -160,6 +163,7 @@ impl Intake {
     pub(crate) fn take(&mut self, page: &Page) -> Result<(), SourceError> {
         self.pages += 1;
         self.bytes += page.bytes;
+        self.volume += page.bytes as u64;
         if let Some(announced) = page.announced {
             self.announced = Some((self.announced.map_or(announced, |(first, _)| first), announced));
         }

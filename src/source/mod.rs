@@ -348,8 +348,12 @@ pub struct Pulled {
     pub inserted: u64,
     /// Rows that replaced an earlier one.
     pub updated: u64,
+    /// Rows newly marked as deleted.
+    pub deleted: u64,
     /// Rows set aside because they did not fit.
     pub quarantined: u64,
+    /// Bytes of the pages or files they came in.
+    pub bytes: u64,
     /// Requests sent, or files read.
     pub requests: u64,
     /// Requests among them that were repeated.
@@ -447,6 +451,7 @@ impl OneSource {
         let mut progress = self.progress.stream(&stream.name);
         let started_at = self.clock.now();
         let mut record = PullRecord::begin(&self.run, &source, &name, started_at);
+        record.deletes = Some(stream.deletes.name().to_owned());
         self.record(&record).await;
         let scene = Scene {
             lake: self.lake.clone(),
@@ -469,8 +474,13 @@ impl OneSource {
         match outcome {
             Ok(outcome) => {
                 record.rows = outcome.rows;
+                record.bytes = outcome.bytes;
+                record.inserted = outcome.inserted;
+                record.updated = outcome.updated;
+                record.deleted = outcome.deleted;
                 record.quarantined = outcome.quarantined;
                 record.cursor = outcome.cursor;
+                record.cursor_at = outcome.cursor_at.and_then(chrono::DateTime::from_timestamp_micros);
                 self.record(&record).await;
                 let pulled = Pulled {
                     source,
@@ -478,7 +488,9 @@ impl OneSource {
                     rows: outcome.rows,
                     inserted: outcome.inserted,
                     updated: outcome.updated,
+                    deleted: outcome.deleted,
                     quarantined: outcome.quarantined,
+                    bytes: outcome.bytes,
                     requests: effort.requests,
                     retries: effort.retries,
                     seconds: (finished_at - started_at).as_seconds_f64().max(0.0),

@@ -153,7 +153,13 @@ pub(crate) struct Outcome {
     pub(crate) inserted: u64,
     pub(crate) updated: u64,
     pub(crate) quarantined: u64,
+    /// Rows newly marked as gone.
+    pub(crate) deleted: u64,
+    /// Bytes of the pages they came in.
+    pub(crate) bytes: u64,
     pub(crate) cursor: Option<String>,
+    /// What the cursor means, where it is an instant, in microseconds.
+    pub(crate) cursor_at: Option<i64>,
 }
 
 /// What a pull begins with. Pure.
@@ -424,6 +430,7 @@ impl Merging<'_> {
         if sweep && !hold {
             let marked = gone(scene, stream, &intake, pulled_at).await?;
             appended &= marked.is_empty();
+            outcome.deleted = marked.iter().map(|rows| rows.num_rows() as u64).sum();
             rows = rows.map(|rows| rows.into_iter().chain(marked).collect());
         }
         let state = if hold { self.old.clone() } else { next_state(stream, self.old.as_ref(), &intake, opening.sweep, pulled_at) };
@@ -432,7 +439,13 @@ impl Merging<'_> {
         }
         outcome.rows = intake.received;
         outcome.quarantined = intake.quarantined;
-        outcome.cursor = state.and_then(|state| state.literal);
+        outcome.bytes = intake.volume;
+        // Marking is no news of the rows.
+        outcome.updated = outcome.updated.saturating_sub(outcome.deleted);
+        if let Some(state) = state {
+            outcome.cursor = state.literal;
+            outcome.cursor_at = state.at.filter(|_| stream.cursor.as_ref().is_some_and(|cursor| cursor.timed));
+        }
         Ok(Some(outcome))
     }
 
@@ -645,7 +658,7 @@ async fn replace(scene: &Scene, stream: &Arc<Stream>, reader: &Arc<tokio::sync::
     };
     let quarantined = intake.quarantined;
     set_aside(scene, stream, &mut intake, pulled_at).await?;
-    Ok(Outcome { rows: intake.received, inserted: written.rows, updated: 0, quarantined, cursor: None })
+    Ok(Outcome { rows: intake.received, inserted: written.rows, bytes: intake.volume, quarantined, ..Outcome::default() })
 }
 
 #[cfg(test)]

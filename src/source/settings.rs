@@ -170,6 +170,17 @@ pub(crate) enum Seeing {
     },
 }
 
+impl Seeing {
+    /// Its name in the settings.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Flag(_) => "flag",
+            Self::Reconcile { .. } => "reconcile",
+        }
+    }
+}
+
 impl Stream {
     /// The key's columns by name.
     pub(crate) fn key_names(&self) -> Vec<String> {

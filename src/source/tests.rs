@@ -197,6 +197,9 @@ async fn the_next_pull_asks_from_the_cursor_less_the_overlap_and_full_asks_for_e
     assert_eq!(fake.world.lock().unwrap().asked, ["status=any", "status=any&since=2023-11-14T22%3A13%3A23Z", "status=any"]);
     let record = &project.ledger.last_pulls().await.unwrap()[0];
     assert_eq!((record.rows, record.cursor.as_deref(), record.error.as_deref()), (5, Some("2023-11-14T22:13:26Z"), None));
+    assert_eq!((record.inserted, record.updated, record.deletes.as_deref()), (0, 5, Some("none")));
+    assert!(record.bytes > 100, "{}", record.bytes);
+    assert_eq!(record.lag(), Some(NOW.parse::<DateTime<Utc>>().unwrap() - "2023-11-14T22:13:26Z".parse::<DateTime<Utc>>().unwrap()));
 }
 
 #[tokio::test]
@@ -323,7 +326,8 @@ async fn flagged_rows_are_marked_and_reconciling_marks_what_is_gone() {
     project.pull().await.unwrap();
     assert_eq!(project.orders().await.values().filter(|order| order.deleted).count(), 0, "not due yet");
     project.clock.set("2026-11-23T01:00:00Z".parse().unwrap());
-    project.pull().await.unwrap();
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((pulled.rows, pulled.updated, pulled.deleted), (5, 5, 1));
     let orders = project.orders().await;
     assert_eq!(orders.iter().filter(|(_, order)| order.deleted).map(|(id, _)| *id).collect::<Vec<_>>(), [2]);
     gone.world.lock().unwrap().change(&write(2, 7));

@@ -272,10 +272,7 @@ async fn a_failed_audit_keeps_yesterdays_table_and_blocks_what_rests_on_it() {
     let times = project.ledger.published_as_of().await.unwrap();
     assert_eq!((times["lapsed"], times["orders"]), (at(0), at(30)));
     let failure = &second.failures[0].diagnosis;
-    assert_eq!(
-        (failure.code.as_str(), failure.file.clone()),
-        ("audit", Some(PathBuf::from("sql/models/features.sql")))
-    );
+    assert_eq!((failure.code.as_str(), failure.file.clone()), ("audit", Some(PathBuf::from("sql/models/features.sql"))));
     assert!(failure.message.contains("1 row breaks it: crm:a"), "{failure}");
     let published = project.ledger.published().await.unwrap();
     assert_eq!((published["features"], published["lapsed"]), (first.versions["features"], first.versions["lapsed"]));
@@ -421,8 +418,7 @@ async fn staging_with_an_unknown_column_or_table_is_told_by_its_file() {
     project.write("staging/shop__products", "select id as product_id from shop__product");
     let built = project.build(0).await;
     let told = built.failures.iter().map(|failure| failure.diagnosis.as_ref());
-    let told: Vec<_> =
-        told.map(|failure| (failure.code.as_str(), failure.file.clone().unwrap(), failure.line)).collect();
+    let told: Vec<_> = told.map(|failure| (failure.code.as_str(), failure.file.clone().unwrap(), failure.line)).collect();
     assert!(told.contains(&("unknown_column", PathBuf::from("sql/staging/shop__orders.sql"), Some(2))), "{told:?}");
     assert!(told.contains(&("unknown_table", PathBuf::from("sql/staging/shop__products.sql"), Some(1))), "{told:?}");
 }

@@ -1,5 +1,7 @@
 //! Database servers for tests, started from the distribution's packages and gone with the test.
 
+#![allow(clippy::print_stdout, reason = "a test that is skipped says why")]
+
 use std::{
     net::TcpListener,
     path::{Path, PathBuf},
