@@ -56,7 +56,7 @@ use database::{
     reader::DatabaseReader,
     settings::{DatabaseSettings, DatabaseSource},
 };
-use file::{reader::FileReader, settings::FileSettings};
+use file::{reader::FileReader, settings::FileSettings, store::FileSource};
 use http::{
     reader::{HttpReader, HttpSource},
     settings::HttpSettings,
@@ -87,7 +87,7 @@ struct Inner {
 #[derive(Debug)]
 enum Reach {
     Http(Box<HttpSource>),
-    Files,
+    Files(Box<FileSource>),
     Database(Box<DatabaseSource>),
 }
 
@@ -150,10 +150,11 @@ impl Source {
             }
             Kind::File => {
                 let settings: FileSettings = parse(text, file)?;
+                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Arc::new(Stream::file(&spot, named(&stream)?, settings)?));
                 }
-                Reach::Files
+                Reach::Files(Box::new(source))
             }
             Kind::Database => {
                 let settings: DatabaseSettings = parse(text, file)?;
@@ -220,9 +221,10 @@ impl Source {
                 }
             }
             Reach::Database(source) => findings.extend(self.missing_secrets(root, source.password.iter().collect())),
-            Reach::Files => {
+            Reach::Files(source) => {
+                findings.extend(self.missing_secrets(root, source.secrets()));
                 for stream in &self.inner.streams {
-                    if let Err(error) = file::reader::find(stream, root) {
+                    if let Err(error) = file::reader::check(stream, root) {
                         findings.push(Finding::warning(error.diagnosis()));
                     }
                 }
@@ -240,9 +242,13 @@ impl Source {
         missing.map(|error| Finding::warning(Diagnosis { file: Some(self.inner.file.clone()), ..error.diagnosis() })).collect()
     }
 
-    /// Asks the source for one page, to see whether it can be reached and knows us. The request is the first one of its first stream.
-    /// A source that exchanges refresh tokens is not asked: the new one could get lost.
+    /// Asks the source for one page, to see whether it can be reached and knows us: the first one of its first stream. Files that lie
+    /// elsewhere are looked for and not fetched, those of every stream. A source that exchanges refresh tokens is not asked: the new one
+    /// could get lost.
     pub async fn probe(&self, practice: Option<&Url>, root: &Path, clock: SharedClock) -> Vec<Finding> {
+        if let Reach::Files(source) = &self.inner.reach {
+            return self.look(source, root).await;
+        }
         let Some(stream) = self.inner.streams.first() else { return vec![] };
         if matches!(&self.inner.reach, Reach::Http(source) if source.auth.uses_up()) {
             tracing::info!(source = self.name(), "not asked: that could use up its refresh token");
@@ -256,11 +262,25 @@ impl Source {
         };
         match ask.await {
             Ok(_) => vec![],
-            Err(error) => {
-                let told = error.diagnosis();
-                vec![Finding::error(Diagnosis { file: told.file.or_else(|| Some(self.inner.file.clone())), ..told })]
-            }
+            Err(error) => vec![self.unreached(&error)],
         }
+    }
+
+    fn unreached(&self, error: &SourceError) -> Finding {
+        let told = error.diagnosis();
+        Finding::error(Diagnosis { file: told.file.or_else(|| Some(self.inner.file.clone())), ..told })
+    }
+
+    async fn look(&self, source: &FileSource, root: &Path) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (nth, stream) in self.inner.streams.iter().enumerate() {
+            let looked = match FileReader::new(source, Arc::clone(stream), root) {
+                Ok(mut reader) => reader.look(nth == 0).await,
+                Err(error) => Err(error),
+            };
+            findings.extend(looked.err().map(|error| self.unreached(&error)));
+        }
+        findings
     }
 
     fn reader(
@@ -274,7 +294,7 @@ impl Source {
     ) -> Result<Box<dyn Reader>, SourceError> {
         Ok(match &self.inner.reach {
             Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run, vault)?),
-            Reach::Files => Box::new(FileReader::new(Arc::clone(stream), root)),
+            Reach::Files(source) => Box::new(FileReader::new(source, Arc::clone(stream), root)?),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
     }

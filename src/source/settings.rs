@@ -30,7 +30,7 @@ use crate::{
 pub(crate) enum Kind {
     /// JSON over HTTP.
     Http,
-    /// Files in the project folder.
+    /// Files in the project folder, in a bucket or at an address.
     File,
     /// A PostgreSQL or MySQL/MariaDB database.
     Database,
@@ -305,7 +305,7 @@ impl Stream {
     /// Checks a stream of files.
     pub(crate) fn file(spot: &Spot<'_>, name: StreamName, settings: FileStream) -> Result<Self, ConfigError> {
         let spot = spot.below(&name.stream);
-        let fingerprint = fingerprint(&[&settings.path, &format!("{:?}", settings.key)], &settings.columns);
+        let fingerprint = fingerprint(&[&settings.path, &format!("{:?}", settings.key), &settings.reading()], &settings.columns);
         settings.check(&spot)?;
         let mut made = Vec::new();
         for (setting, name, origin, kind) in [
