@@ -77,6 +77,7 @@ impl Project {
             clock: self.clock.clone(),
             practice: None,
             root: self.folder.path(),
+            keys: &crate::secret::Keys::new(crate::secret::Secret::new("0123456789abcdef")),
             progress: Progress::lines(),
         };
         pull(request).await.map(|mut pulled| pulled.remove(0))
