@@ -11,6 +11,7 @@ use serde::{
     de::{self, MapAccess, SeqAccess, Visitor},
 };
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
@@ -217,6 +218,54 @@ impl Keys {
     }
 }
 
+/// What was sealed cannot be opened: with other keys, or altered.
+#[derive(Debug, thiserror::Error)]
+#[error("a sealed value does not open with this master key")]
+pub struct Unopened;
+
+const NONCE: usize = 16;
+const TAG: usize = 32;
+
+impl Keys {
+    /// A secret as it may be written down: the exclusive or with HMAC-SHA256 in counter mode under a fresh nonce, then a MAC over nonce and
+    /// ciphertext. `label` and `name` say what it is for; it opens for nothing else.
+    ///
+    /// # Errors
+    /// Where the system gives no random bytes.
+    pub fn seal(&self, label: &str, name: &str, secret: &Secret) -> Result<Vec<u8>, getrandom::Error> {
+        let mut sealed = vec![0; NONCE];
+        getrandom::fill(&mut sealed)?;
+        let text = self.masked(label, name, &sealed, secret.reveal().as_bytes());
+        sealed.extend(text);
+        let tag = self.mac(label, &[b"tag", name.as_bytes(), &sealed]);
+        sealed.extend(tag);
+        Ok(sealed)
+    }
+
+    /// The secret back.
+    ///
+    /// # Errors
+    /// Where it was sealed for something else, with another master key, or has been altered.
+    pub fn unseal(&self, label: &str, name: &str, sealed: &[u8]) -> Result<Secret, Unopened> {
+        let (inner, tag) = sealed.split_at_checked(sealed.len().wrapping_sub(TAG)).ok_or(Unopened)?;
+        let (nonce, text) = inner.split_at_checked(NONCE).ok_or(Unopened)?;
+        let expected = self.mac(label, &[b"tag", name.as_bytes(), inner]);
+        if !bool::from(expected.ct_eq(tag)) {
+            return Err(Unopened);
+        }
+        String::from_utf8(self.masked(label, name, nonce, text)).map(Secret::new).map_err(|_| Unopened)
+    }
+
+    fn masked(&self, label: &str, name: &str, nonce: &[u8], text: &[u8]) -> Vec<u8> {
+        let blocks = (0u64..).zip(text.chunks(32));
+        let masked = blocks.flat_map(|(block, bytes)| {
+            let mask = self.mac(label, &[b"mask", name.as_bytes(), nonce, &block.to_be_bytes()]);
+            bytes.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect::<Vec<u8>>()
+        });
+        masked.collect()
+    }
+}
+
 fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     #[allow(clippy::expect_used)] // HMAC takes a key of any length.
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
@@ -281,6 +330,26 @@ mod tests {
             let error = keys(short).unwrap_err();
             assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("short_key", Exit::Wrong), "{short:?}");
             assert!(error.diagnosis().hint.unwrap().contains("openssl rand -hex 32"));
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_opens_for_its_own_name_and_key_only() {
+        let keys = Keys::new(Secret::new("0123456789abcdef"));
+        let long = "long ".repeat(40);
+        for text in ["", "s3cret", "exactly thirty-two bytes, s3cret", long.as_str()] {
+            let sealed = keys.seal("token", "shop", &Secret::new(text)).unwrap();
+            assert_eq!(keys.unseal("token", "shop", &sealed).unwrap().reveal(), text);
+            assert_ne!(sealed, keys.seal("token", "shop", &Secret::new(text)).unwrap(), "no two look alike");
+            assert!(text.is_empty() || !sealed.windows(text.len()).any(|part| part == text.as_bytes()));
+            assert!(keys.unseal("token", "crm", &sealed).is_err() && keys.unseal("other", "shop", &sealed).is_err());
+            assert!(Keys::new(Secret::new("fedcba9876543210")).unseal("token", "shop", &sealed).is_err());
+            for position in 0..sealed.len() {
+                let mut altered = sealed.clone();
+                altered[position] ^= 1;
+                assert!(keys.unseal("token", "shop", &altered).is_err(), "{position}");
+            }
+            assert!(keys.unseal("token", "shop", &sealed[1..]).is_err() && keys.unseal("token", "shop", &[]).is_err());
         }
     }
 

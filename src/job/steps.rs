@@ -56,6 +56,7 @@ pub async fn pull(
         full,
         lake: &house.lake,
         ledger: &house.ledger,
+        keys: house.project.keys(),
         run,
         clock: house.project.clock().clone(),
         practice: shop.as_ref().map(|shop| &shop.url),

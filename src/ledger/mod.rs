@@ -9,6 +9,7 @@
 //! | `recipients.rs` | the account of every message of a plan |
 //! | `turn.rs` | one step of a running delivery: record, commit, reserve |
 //! | `messages.rs` | the occasions people have heard about, unique for ever |
+//! | `tokens.rs` | refresh tokens that sources exchange for new ones |
 //! | `suppressions.rs` | who must not be written to, and what came back |
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ mod plans;
 mod recipients;
 mod runs;
 mod suppressions;
+mod tokens;
 mod turn;
 
 pub use builds::{ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
@@ -42,7 +44,8 @@ pub use turn::Consent;
 pub(crate) use turn::{Candidate, Decision, Errand, Named, Present, Settled, Turn, Turned};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 3] = [include_str!("schema.sql"), include_str!("aliases.sql"), include_str!("pulls.sql")];
+const SCHEMA: [&str; 4] =
+    [include_str!("schema.sql"), include_str!("aliases.sql"), include_str!("pulls.sql"), include_str!("tokens.sql")];
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize)]

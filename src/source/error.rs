@@ -96,6 +96,16 @@ pub enum SourceError {
         /// How long it asked for, in seconds.
         asked: u64,
     },
+    /// The source gave no token to come in with.
+    #[error("{at}: got no token: {path} {reason}")]
+    Token {
+        /// The stream.
+        at: StreamName,
+        /// The path of the address tokens come from.
+        path: String,
+        /// What it said.
+        reason: String,
+    },
     /// The source understood and said no.
     #[error("{at}: {path} answered {status}{said}")]
     Refused {
@@ -247,6 +257,9 @@ impl Diagnose for SourceError {
             }
             Self::Impatient { at, .. } => told("source_busy")
                 .hint(format!("run the command again later, or allow more under `retry = {{ max_wait = \"1h\" }}` in {}; {SAFE}", settings(at))),
+            Self::Token { at, .. } => told("source_token").in_file(settings(at)).hint(format!(
+                "check `auth`: the `token_url`, the client's id and secret, and the refresh token, which access granted anew replaces; {SAFE}"
+            )),
             Self::Refused { at, status: 401 | 403, .. } => told("source_refused")
                 .in_file(settings(at))
                 .hint(format!("check the `auth` setting: the secret may be wrong, expired or without the right to read this; {SAFE}")),

@@ -8,9 +8,9 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{Query, State},
+    extract::{Form, Query, State},
     http::{HeaderMap, Response, StatusCode, header},
-    routing::get,
+    routing::{get, post},
 };
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ pub(super) struct World {
     pub(super) for_ever: bool,
     /// Changes after each page that is served.
     pub(super) between: VecDeque<Vec<Change>>,
-    /// Every request that came, as its query.
+    /// Every request that came, as its query or its body.
     pub(super) asked: Vec<String>,
     /// Whether tokens repeat for ever.
     pub(super) stuck: bool,
@@ -71,6 +71,21 @@ pub(super) struct World {
     pub(super) tell_at: Option<usize>,
     /// A row put in place of what the records say.
     pub(super) rows: Option<Value>,
+    pub(super) login: Login,
+}
+
+/// How tokens are given out at `/token`.
+#[derive(Debug, Default)]
+pub(super) struct Login {
+    /// The refresh token that is good; none where a client needs only its secret.
+    pub(super) refresh: Option<String>,
+    /// Whether each use of it brings a new one.
+    pub(super) rotates: bool,
+    /// How long an access token lives, in seconds.
+    pub(super) lives: Option<i64>,
+    /// How many were given out.
+    pub(super) given: usize,
+    pub(super) faults: VecDeque<(u16, Value)>,
 }
 
 impl World {
@@ -129,25 +144,73 @@ impl Fake {
             token: None,
             tell_at: None,
             rows: None,
+            login: Login::default(),
         };
         let world = Arc::new(Mutex::new(world));
         let told = Arc::new(Notify::new());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let app = Router::new().route("/orders", get(orders)).with_state((Arc::clone(&world), Arc::clone(&told)));
+        let app = Router::new()
+            .route("/orders", get(orders))
+            .route("/search", post(search))
+            .route("/token", post(token))
+            .with_state((Arc::clone(&world), Arc::clone(&told)));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { base, world, told, server }
     }
 }
 
+/// RFC 6749: a token for a client that knows its secret, and where there is one its refresh token.
+async fn token(State((world, _)): State<Shared>, Form(form): Form<HashMap<String, String>>) -> Response<Body> {
+    let mut world = world.lock().unwrap();
+    let answer = |status: u16, body: Value| Response::builder().status(status).body(body.to_string().into()).unwrap();
+    if let Some((status, body)) = world.login.faults.pop_front() {
+        return answer(status, body);
+    }
+    let sent = |name: &str| form.get(name).map(String::as_str);
+    let kind = if world.login.refresh.is_some() { "refresh_token" } else { "client_credentials" };
+    if sent("grant_type") != Some(kind) || sent("client_secret") != Some("s3cret") {
+        let said = format!("the secret {} is wrong", sent("client_secret").unwrap_or_default());
+        return answer(401, json!({"error": "invalid_client", "error_description": said}));
+    }
+    if sent("refresh_token") != world.login.refresh.as_deref() {
+        return answer(400, json!({"error": "invalid_grant"}));
+    }
+    world.login.given += 1;
+    let given = world.login.given;
+    if world.login.rotates {
+        world.login.refresh = Some(format!("refresh-{given}"));
+    }
+    world.token = Some(("authorization", format!("Bearer access-{given}")));
+    answer(
+        200,
+        json!({
+            "access_token": format!("access-{given}"), "token_type": "bearer", "expires_in": world.login.lives,
+            "refresh_token": world.login.refresh,
+        }),
+    )
+}
+
 async fn orders(
-    State((world, told)): State<Shared>,
+    State(shared): State<Shared>,
     Query(query): Query<HashMap<String, String>>,
     uri: axum::http::Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
+    answer(&shared, &query, uri.query().unwrap_or_default(), &headers)
+}
+
+/// The same orders for what is asked in a body. Null is no value.
+async fn search(State(shared): State<Shared>, headers: HeaderMap, body: String) -> Response<Body> {
+    let asked: BTreeMap<String, Value> = serde_json::from_str(&body).unwrap();
+    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let query = asked.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, text(value))).collect();
+    answer(&shared, &query, &body, &headers)
+}
+
+fn answer((world, told): &Shared, query: &HashMap<String, String>, asked: &str, headers: &HeaderMap) -> Response<Body> {
     let mut world = world.lock().unwrap();
-    world.asked.push(uri.query().unwrap_or_default().to_owned());
+    world.asked.push(asked.to_owned());
     if let Some(left) = world.tell_at.as_mut() {
         *left = left.saturating_sub(1);
         if *left == 0 {
@@ -177,7 +240,7 @@ async fn orders(
         Some(Fault::Redirect(to)) => return Response::builder().status(302).header(header::LOCATION, to).body(Body::empty()).unwrap(),
         Some(Fault::Truncated) | None => {}
     }
-    let (status, link, body) = page(&world, &query);
+    let (link, body) = page(&world, query);
     let mut text = body.to_string();
     if fault == Some(Fault::Truncated) {
         text.truncate(text.len() / 2);
@@ -186,18 +249,27 @@ async fn orders(
             world.change(change);
         }
     }
-    let mut response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
+    let mut response = Response::builder().header(header::CONTENT_TYPE, "application/json");
+    for name in ["pages", "total"] {
+        response = response.header(format!("x-{name}"), body[name].to_string());
+    }
     if let Some(link) = link {
         response = response.header(header::LINK, link);
     }
     response.body(text.into()).unwrap()
 }
 
-fn page(world: &World, query: &HashMap<String, String>) -> (StatusCode, Option<String>, Value) {
+fn page(world: &World, query: &HashMap<String, String>) -> (Option<String>, Value) {
     let since = query.get("since").and_then(|since| since.parse::<DateTime<Utc>>().ok()).map_or(i64::MIN, |since| since.timestamp());
     let mut records: Vec<(i64, u32, &Record)> =
         world.records.iter().map(|(id, record)| (record.updated_at, *id, record)).filter(|(at, ..)| *at >= since).collect();
-    records.sort_by_key(|(at, id, _)| (*at, *id));
+    if query.get("order").is_some_and(|order| order == "id") {
+        let above = query.get("above").map_or(0, |id| id.parse().unwrap());
+        records.sort_by_key(|(_, id, _)| *id);
+        records.retain(|(_, id, _)| *id > above);
+    } else {
+        records.sort_by_key(|(at, id, _)| (*at, *id));
+    }
     let total = records.len();
     let asked = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(world.cap);
     let size = asked.min(world.cap).max(1);
@@ -224,8 +296,14 @@ fn page(world: &World, query: &HashMap<String, String>) -> (StatusCode, Option<S
             json!({"id": id, "value": record.value, "updated_at": instant(at), "deleted_at": deleted_at, "extra": {"left": "out"}})
         })
         .collect();
-    let link = next.as_ref().map(|next| format!("</orders?after={next}>; rel=\"next\""));
+    // As some systems do, it repeats how it was asked.
+    let key = query.get("key").map(|key| format!("&key={key}")).unwrap_or_default();
+    let next_url = next.as_ref().map(|next| format!("/orders?after={next}{key}"));
+    let link = next_url.as_ref().map(|url| format!("<{url}>; rel=\"next\""));
     let rows = world.rows.clone().unwrap_or(Value::Array(rows));
-    let body = json!({"orders": rows, "next": next, "total": total, "pages": total.div_ceil(size).max(1)});
-    (StatusCode::OK, link, body)
+    let body = json!({
+        "orders": rows, "next": next, "next_url": next_url.as_deref().unwrap_or("/orders?after=9.9"), "last_page": next.is_none(),
+        "has_more": next.is_some(), "total": total, "pages": total.div_ceil(size).max(1),
+    });
+    (link, body)
 }

@@ -419,7 +419,7 @@ pub(crate) fn page_digest(stream: &Stream, rows: &[serde_json::Value]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for value in rows {
         for position in stream.key.iter().copied().chain(stream.cursor.iter().map(|cursor| cursor.column)) {
-            let row = Row::Json { value, line: None };
+            let row = Row::Json { value, place: None };
             row.literal(position, &stream.columns.list[position]).hash(&mut hasher);
         }
     }

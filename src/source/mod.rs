@@ -28,7 +28,7 @@ use crate::{
     diagnosis::{Diagnose, Diagnosis, Finding},
     lake::Lake,
     ledger::{Ledger, PullRecord},
-    secret::SecretRef,
+    secret::{Keys, SecretRef},
 };
 
 mod columns;
@@ -56,12 +56,13 @@ use database::{
     reader::DatabaseReader,
     settings::{DatabaseSettings, DatabaseSource},
 };
-use file::{reader::FileReader, settings::FileSettings};
+use file::{reader::FileReader, settings::FileSettings, store::FileSource};
 use http::{
     reader::{HttpReader, HttpSource},
     settings::HttpSettings,
+    token::Vault,
 };
-use pull::{Reader, Scene, Window};
+use pull::{Reader, Scene};
 use settings::{JustKind, Kind, OnBadValue, Spot, Stream, check_name};
 
 /// Where the sources' settings lie in a project.
@@ -86,7 +87,7 @@ struct Inner {
 #[derive(Debug)]
 enum Reach {
     Http(Box<HttpSource>),
-    Files,
+    Files(Box<FileSource>),
     Database(Box<DatabaseSource>),
 }
 
@@ -136,16 +137,24 @@ impl Source {
                 let settings: HttpSettings = parse(text, file)?;
                 let source = HttpSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
+                    if let Some(param) = source.auth.param()
+                        && settings.params.contains_key(param)
+                    {
+                        let message = format!("the parameter `{param}` is also set by `auth`");
+                        let hint = Some("remove it from `params`".to_owned());
+                        return Err(spot.wrong(&["streams", &stream, "params", param], "param_clash", message, hint));
+                    }
                     streams.push(Arc::new(Stream::http(&spot, named(&stream)?, settings)?));
                 }
                 Reach::Http(Box::new(source))
             }
             Kind::File => {
                 let settings: FileSettings = parse(text, file)?;
+                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Arc::new(Stream::file(&spot, named(&stream)?, settings)?));
                 }
-                Reach::Files
+                Reach::Files(Box::new(source))
             }
             Kind::Database => {
                 let settings: DatabaseSettings = parse(text, file)?;
@@ -212,9 +221,10 @@ impl Source {
                 }
             }
             Reach::Database(source) => findings.extend(self.missing_secrets(root, source.password.iter().collect())),
-            Reach::Files => {
+            Reach::Files(source) => {
+                findings.extend(self.missing_secrets(root, source.secrets()));
                 for stream in &self.inner.streams {
-                    if let Err(error) = file::reader::find(stream, root) {
+                    if let Err(error) = file::reader::check(stream, root) {
                         findings.push(Finding::warning(error.diagnosis()));
                     }
                 }
@@ -232,21 +242,45 @@ impl Source {
         missing.map(|error| Finding::warning(Diagnosis { file: Some(self.inner.file.clone()), ..error.diagnosis() })).collect()
     }
 
-    /// Asks the source for one page, to see whether it can be reached and knows us. The request is the first one of its first stream.
+    /// Asks the source for one page, to see whether it can be reached and knows us: the first one of its first stream. Files that lie
+    /// elsewhere are looked for and not fetched, those of every stream. A source that exchanges refresh tokens is not asked: the new one
+    /// could get lost.
     pub async fn probe(&self, practice: Option<&Url>, root: &Path, clock: SharedClock) -> Vec<Finding> {
+        if let Reach::Files(source) = &self.inner.reach {
+            return self.look(source, root).await;
+        }
         let Some(stream) = self.inner.streams.first() else { return vec![] };
+        if matches!(&self.inner.reach, Reach::Http(source) if source.auth.uses_up()) {
+            tracing::info!(source = self.name(), "not asked: that could use up its refresh token");
+            return vec![];
+        }
         let ask = async {
-            let mut reader = self.reader(stream, practice, root, clock, "check")?;
-            reader.start(&Window::default(), None).await?;
+            let window = pull::open(stream, None, clock.now(), true).window;
+            let mut reader = self.reader(stream, practice, root, clock, "check", None)?;
+            reader.start(&window, None).await?;
             reader.page().await
         };
         match ask.await {
             Ok(_) => vec![],
-            Err(error) => {
-                let told = error.diagnosis();
-                vec![Finding::error(Diagnosis { file: told.file.or_else(|| Some(self.inner.file.clone())), ..told })]
-            }
+            Err(error) => vec![self.unreached(&error)],
         }
+    }
+
+    fn unreached(&self, error: &SourceError) -> Finding {
+        let told = error.diagnosis();
+        Finding::error(Diagnosis { file: told.file.or_else(|| Some(self.inner.file.clone())), ..told })
+    }
+
+    async fn look(&self, source: &FileSource, root: &Path) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (nth, stream) in self.inner.streams.iter().enumerate() {
+            let looked = match FileReader::new(source, Arc::clone(stream), root) {
+                Ok(mut reader) => reader.look(nth == 0).await,
+                Err(error) => Err(error),
+            };
+            findings.extend(looked.err().map(|error| self.unreached(&error)));
+        }
+        findings
     }
 
     fn reader(
@@ -256,10 +290,11 @@ impl Source {
         root: &Path,
         clock: SharedClock,
         run: &str,
+        vault: Option<Vault>,
     ) -> Result<Box<dyn Reader>, SourceError> {
         Ok(match &self.inner.reach {
-            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run)?),
-            Reach::Files => Box::new(FileReader::new(Arc::clone(stream), root)),
+            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run, vault)?),
+            Reach::Files(source) => Box::new(FileReader::new(source, Arc::clone(stream), root)?),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
     }
@@ -306,6 +341,8 @@ pub struct PullRequest<'a> {
     pub lake: &'a Lake,
     /// Where it is recorded.
     pub ledger: &'a Ledger,
+    /// What seals the tokens that the ledger keeps.
+    pub keys: &'a Keys,
     /// The run it is part of.
     pub run: &'a str,
     /// The wall clock: it fixes the upper bounds.
@@ -366,6 +403,7 @@ pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> 
             streams,
             lake: request.lake.clone(),
             ledger: request.ledger.clone(),
+            keys: request.keys.clone(),
             run: request.run.to_owned(),
             full: request.full,
             clock: request.clock.clone(),
@@ -409,6 +447,7 @@ struct OneSource {
     streams: Vec<Arc<Stream>>,
     lake: Lake,
     ledger: Ledger,
+    keys: Keys,
     run: String,
     full: bool,
     clock: SharedClock,
@@ -442,7 +481,8 @@ impl OneSource {
             chunk_rows: intake::CHUNK_ROWS,
             had_rows: self.had_rows.contains(&(source.clone(), name.clone())),
         };
-        let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run);
+        let vault = Vault { ledger: self.ledger.clone(), keys: self.keys.clone() };
+        let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run, Some(vault));
         let (outcome, effort) = match reader {
             Ok(reader) => pull::pull(&scene, stream, reader, &mut progress).await,
             Err(error) => (Err(error), Default::default()),

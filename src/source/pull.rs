@@ -62,6 +62,12 @@ pub(crate) trait Reader: Send {
     fn gives_each_once(&self) -> bool {
         false
     }
+    /// What it told earlier with [`taken`](Reader::taken), before the pages of a pull that is to bring what is new.
+    fn recall(&mut self, _taken: &Value) {}
+    /// What the next pull of what is new has to know of this one, once its last page is in the lake.
+    fn taken(&self) -> Option<Value> {
+        None
+    }
     /// What it took so far.
     fn effort(&self) -> Effort;
     /// The source's own clock when it first answered.
@@ -131,6 +137,9 @@ pub(crate) struct State {
     /// Where a pull broke off that has not been finished since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resume: Option<Resume>,
+    /// What the reader wants to know of earlier pulls, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    taken: Option<Value>,
 }
 
 /// What a pull of one stream needs beside its source.
@@ -225,7 +234,7 @@ fn lower(cursor: &Cursor, literal: &str, at: i64) -> String {
 }
 
 /// An instant as a query parameter; rounded down to what the format can say, or up where it is an upper bound.
-fn written(at: i64, format: CursorFormat, upper: Option<DateTime<Utc>>) -> String {
+pub(crate) fn written(at: i64, format: CursorFormat, upper: Option<DateTime<Utc>>) -> String {
     let floor = DateTime::from_timestamp_micros(at).unwrap_or(DateTime::UNIX_EPOCH).trunc_subsecs(0);
     let at = if upper.is_some() && floor.timestamp_micros() < at { floor + TimeDelta::seconds(1) } else { floor };
     match format {
@@ -284,7 +293,7 @@ pub(crate) fn judge(pass: Pass) -> Verdict {
 }
 
 /// The state after a pull that saw everything it asked for. The cursor never goes back, except where the old one says nothing any more.
-fn next_state(stream: &Stream, old: Option<&State>, intake: &Intake, swept: bool, now: i64) -> Option<State> {
+fn next_state(stream: &Stream, old: Option<&State>, intake: &Intake, swept: bool, taken: Option<Value>, now: i64) -> Option<State> {
     let old = old.filter(|old| old.true_for == stream.fingerprint);
     let mut state = State { true_for: stream.fingerprint.clone(), ..old.cloned().unwrap_or_default() };
     if let Some(reached) = &intake.reached
@@ -297,7 +306,8 @@ fn next_state(stream: &Stream, old: Option<&State>, intake: &Intake, swept: bool
         state.reconciled_at = Some(now);
     }
     state.resume = None;
-    (state.at.is_some() || state.reconciled_at.is_some()).then_some(state)
+    state.taken = taken.or(state.taken);
+    (state.at.is_some() || state.reconciled_at.is_some() || state.taken.is_some()).then_some(state)
 }
 
 /// Pulls one stream.
@@ -378,6 +388,10 @@ impl Merging<'_> {
         let sweep = opening.sweep && !self.empty;
         let mut outcome = Outcome::default();
         let mut nth = 0;
+        let old = self.old.as_ref().filter(|old| old.true_for == stream.fingerprint && !scene.full);
+        if let Some(taken) = old.and_then(|old| old.taken.as_ref()) {
+            reader.recall(taken);
+        }
         let (mut intake, hold) = loop {
             nth += 1;
             let resume = opening.resume.as_ref().filter(|_| nth == 1);
@@ -433,7 +447,10 @@ impl Merging<'_> {
             outcome.deleted = marked.iter().map(|rows| rows.num_rows() as u64).sum();
             rows = rows.map(|rows| rows.into_iter().chain(marked).collect());
         }
-        let state = if hold { self.old.clone() } else { next_state(stream, self.old.as_ref(), &intake, opening.sweep, pulled_at) };
+        let state = match hold {
+            true => self.old.clone(),
+            false => next_state(stream, self.old.as_ref(), &intake, opening.sweep, reader.taken(), pulled_at),
+        };
         if !matches!(&rows, Ok(rows) if rows.is_empty()) || state != self.old {
             self.write(appended, rows, state.clone().filter(|_| !hold), &mut outcome).await?;
         }

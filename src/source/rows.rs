@@ -36,13 +36,15 @@ pub(crate) enum PageRows {
 #[derive(Debug)]
 pub(crate) struct Lines {
     pub(crate) file: Arc<str>,
+    /// What its rows are counted in: lines, or elements of a list.
+    pub(crate) unit: &'static str,
     /// CSV: the names of its fields.
     pub(crate) header: Arc<Vec<String>>,
     /// CSV: which field each declared column takes.
     pub(crate) fields: Arc<Vec<Option<usize>>>,
     /// CSV: what stands for nothing.
     pub(crate) nulls: Arc<Vec<String>>,
-    /// Each row and the line it starts on.
+    /// Each row and the line it starts on, or its place in the list.
     pub(crate) rows: Vec<(u64, Line)>,
 }
 
@@ -79,13 +81,13 @@ impl PageRows {
     /// One of them, by its position.
     pub(crate) fn row(&self, position: usize) -> Row<'_> {
         match self {
-            Self::Json(rows) => Row::Json { value: &rows[position], line: None },
+            Self::Json(rows) => Row::Json { value: &rows[position], place: None },
             Self::Lines(lines) => {
                 let (number, line) = &lines.rows[position];
-                let place = Some((*number, lines.file.as_ref()));
+                let place = Some(Place { number: *number, unit: lines.unit, file: &lines.file });
                 match line {
                     Line::Csv(record) => Row::Csv { record, lines, line: *number },
-                    Line::Json(value) => Row::Json { value, line: place },
+                    Line::Json(value) => Row::Json { value, place },
                     Line::Broken { reason, text } => Row::Broken { reason, text, line: *number, file: &lines.file },
                 }
             }
@@ -94,10 +96,18 @@ impl PageRows {
     }
 }
 
+/// Where a row stands in a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    number: u64,
+    unit: &'static str,
+    file: &'a str,
+}
+
 /// One row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Row<'a> {
-    Json { value: &'a Value, line: Option<(u64, &'a str)> },
+    Json { value: &'a Value, place: Option<Place<'a>> },
     Csv { record: &'a csv::StringRecord, lines: &'a Lines, line: u64 },
     Arrays { columns: &'a [ArrayColumn], row: usize, file: &'a str },
     Broken { reason: &'a str, text: &'a str, line: u64, file: &'a str },
@@ -159,16 +169,20 @@ impl<'a> Row<'a> {
 
     fn line(self) -> Option<i64> {
         let line = match self {
-            Self::Json { line, .. } => line.map(|(line, _)| line),
+            Self::Json { place, .. } => place.map(|place| place.number),
             Self::Csv { line, .. } | Self::Broken { line, .. } => Some(line),
             Self::Arrays { .. } => None,
         };
         line.and_then(|line| i64::try_from(line).ok())
     }
 
+    fn unit(self) -> &'static str {
+        if let Self::Json { place: Some(place), .. } = self { place.unit } else { "line" }
+    }
+
     fn file(self) -> Option<&'a str> {
         match self {
-            Self::Json { line, .. } => line.map(|(_, file)| file),
+            Self::Json { place, .. } => place.map(|place| place.file),
             Self::Csv { lines, .. } => Some(&lines.file),
             Self::Arrays { file, .. } | Self::Broken { file, .. } => Some(file),
         }
@@ -177,7 +191,7 @@ impl<'a> Row<'a> {
     /// Where the row stands, for a row without a key: `line 7 of orders.csv`; `nth` counts the rows of the pull from 1.
     pub(crate) fn place(self, nth: u64) -> String {
         match (self.line(), self.file()) {
-            (Some(line), Some(file)) => format!("at line {line} of {file}"),
+            (Some(line), Some(file)) => format!("at {} {line} of {file}", self.unit()),
             (None, Some(file)) => format!("number {nth} ({file})"),
             _ => format!("number {nth}"),
         }

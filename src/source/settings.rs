@@ -15,9 +15,9 @@ use super::{
     file::settings::{FileStream, Mode},
     http::{
         pages::path,
-        settings::{CursorFormat, HttpStream},
+        settings::{CursorFormat, HttpStream, Method},
     },
-    values,
+    pull, values,
 };
 use crate::{
     config::{ConfigError, Period, locate, nearest},
@@ -30,7 +30,7 @@ use crate::{
 pub(crate) enum Kind {
     /// JSON over HTTP.
     Http,
-    /// Files in the project folder.
+    /// Files in the project folder, in a bucket or at an address.
     File,
     /// A PostgreSQL or MySQL/MariaDB database.
     Database,
@@ -190,40 +190,42 @@ impl Stream {
     /// Checks a stream over HTTP.
     pub(crate) fn http(spot: &Spot<'_>, name: StreamName, settings: HttpStream) -> Result<Self, ConfigError> {
         let spot = spot.below(&name.stream);
-        let fingerprint = fingerprint(
-            &[&settings.path, &settings.rows, &format!("{:?}", settings.params), &format!("{:?}", settings.key)],
-            &settings.columns,
-        );
+        let mut asked = vec![settings.path.clone(), settings.rows.clone(), format!("{:?}", settings.params), format!("{:?}", settings.key)];
+        asked.extend(settings.body.as_ref().map(ToString::to_string));
+        let fingerprint = fingerprint(&asked.iter().map(String::as_str).collect::<Vec<_>>(), &settings.columns);
         if !settings.path.starts_with('/') {
             return Err(spot.wrong(&["path"], "bad_value", format!("the path `{}` does not begin with `/`", settings.path), None));
         }
         if settings.max_pages == 0 {
             return Err(spot.wrong(&["max_pages"], "bad_value", "a stream of no pages reads nothing".to_owned(), None));
         }
+        check_request(&spot, &settings)?;
         let columns = checked(&spot, &settings.columns, Vec::new())?;
         let key = merge_key(&spot, &columns, &settings.key)?;
         let cursor = match &settings.cursor {
             None => None,
             Some(cursor) => {
                 let (column, timed) = followed(&spot, &columns, &cursor.field)?;
-                if !timed && (cursor.overlap.is_some() || cursor.until_param.is_some() || cursor.format != CursorFormat::default()) {
-                    let message = "a cursor that counts has no `overlap`, `until_param` or `format`".to_owned();
+                let bounded_above = cursor.until_param.is_some() || settings.uses("{until}").any();
+                if !timed && (cursor.overlap.is_some() || bounded_above || cursor.format != CursorFormat::default()) {
+                    let message = "a cursor that counts has no `overlap`, `until_param` (nor `{until}`) or `format`".to_owned();
                     return Err(spot.wrong(&["cursor"], "bad_cursor", message, None));
                 }
-                if cursor.until_param.is_some() && settings.pagination.can_slip() && settings.pagination.total().is_none() {
+                if bounded_above && settings.pagination.can_slip() && settings.pagination.total().is_none() {
                     let message =
                         "rows that change while numbered pages are read leave the window unseen, unless their total is known".to_owned();
-                    let hint = "add the path of the total to `pagination`, such as `total = \"total\"`, or remove `until_param`".to_owned();
+                    let hint =
+                        "add the path of the total to `pagination`, such as `total = \"total\"`, or leave out the upper bound".to_owned();
                     return Err(spot.wrong(&["cursor", "until_param"], "bad_cursor", message, Some(hint)));
                 }
                 check_start(&spot, cursor.start.as_deref(), timed, &columns[column])?;
                 Some(Cursor {
                     column,
                     timed,
-                    bounded_above: cursor.until_param.is_some(),
+                    bounded_above,
                     overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
                     settle: cursor.settle,
-                    start: cursor.start.clone(),
+                    start: cursor.start.as_deref().map(|start| begins(start, cursor.format, &columns[column])),
                     format: cursor.format,
                 })
             }
@@ -231,7 +233,7 @@ impl Stream {
         let mut taken: Vec<(&str, &[&str])> =
             settings.pagination.params().into_iter().map(|param| (param, ["pagination"].as_slice())).collect();
         if let Some(cursor) = &settings.cursor {
-            taken.push((&cursor.param, &["cursor", "param"]));
+            taken.extend(cursor.param.as_deref().map(|param| (param, ["cursor", "param"].as_slice())));
             taken.extend(cursor.until_param.as_deref().map(|param| (param, ["cursor", "until_param"].as_slice())));
         }
         for (position, (param, place)) in taken.iter().enumerate() {
@@ -303,7 +305,7 @@ impl Stream {
     /// Checks a stream of files.
     pub(crate) fn file(spot: &Spot<'_>, name: StreamName, settings: FileStream) -> Result<Self, ConfigError> {
         let spot = spot.below(&name.stream);
-        let fingerprint = fingerprint(&[&settings.path, &format!("{:?}", settings.key)], &settings.columns);
+        let fingerprint = fingerprint(&[&settings.path, &format!("{:?}", settings.key), &settings.reading()], &settings.columns);
         settings.check(&spot)?;
         let mut made = Vec::new();
         for (setting, name, origin, kind) in [
@@ -358,6 +360,88 @@ fn followed(spot: &Spot<'_>, columns: &[Column], field: &str) -> Result<(usize, 
             let message = format!("the cursor `{field}` is neither a timestamp, a date nor an integer");
             Err(spot.wrong(&["cursor", "field"], "bad_cursor", message, None))
         }
+    }
+}
+
+/// Checks what a stream over HTTP asks with: its body, and the placeholders in it.
+fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigError> {
+    let wrong = |place: &[&str], code: &str, message: &str, hint: &str| {
+        Err(spot.wrong(place, code, message.to_owned(), Some(hint.to_owned()).filter(|hint| !hint.is_empty())))
+    };
+    let (since, until, token) = (settings.uses("{since}"), settings.uses("{until}"), settings.uses("{token}"));
+    match &settings.body {
+        Some(_) if settings.method == Method::Get => {
+            return wrong(&["body"], "bad_value", "a body is posted, and this stream asks with GET", "add `method = \"post\"`");
+        }
+        // What the TOML parser makes of a date that stands there without quotes.
+        Some(body) if !body.is_object() || body.to_string().contains("$__toml_private_datetime") => {
+            return wrong(&["body"], "bad_value", "a body is a table of texts, numbers, lists and tables", "put dates in quotes");
+        }
+        _ => {}
+    }
+    if settings.method == Method::Post && settings.pagination.follows() {
+        let message = "addresses of next pages are followed with GET, and this stream asks with POST";
+        return wrong(&["pagination"], "bad_value", message, "use `cursor_token` or `last_id` with `{token}` in the body");
+    }
+    match &settings.cursor {
+        None if since.any() || until.any() => {
+            let message = "`{since}` and `{until}` stand for the bounds of a cursor, and this stream has none";
+            return wrong(&[], "bad_cursor", message, "add a line `cursor = { field = … }`");
+        }
+        Some(cursor) if cursor.param.is_none() && !since.any() => {
+            let message = "nothing asks for rows from the cursor on";
+            return wrong(
+                &["cursor"],
+                "bad_cursor",
+                message,
+                "name the query parameter, `param = …`, or put `{since}` into `params`, `path` or `body`",
+            );
+        }
+        Some(cursor) if cursor.start.is_none() && since.within => {
+            let message = "`{since}` stands inside a longer text, and the first pull has nothing to put there";
+            return wrong(
+                &["cursor"],
+                "bad_cursor",
+                message,
+                "say where the first pull begins, such as `start = \"2020-01-01T00:00:00Z\"`",
+            );
+        }
+        _ => {}
+    }
+    let pagination = &settings.pagination;
+    let by_param = pagination.takes_token() && !pagination.params().is_empty();
+    if token.any() && !pagination.takes_token() {
+        let message = "`{token}` stands for where a page begins, and this stream's paging has no tokens";
+        return wrong(&["pagination"], "bad_value", message, "use `cursor_token` or `last_id`, or remove `{token}`");
+    }
+    if pagination.takes_token() && by_param == token.any() {
+        let message = if by_param { "the token goes into a parameter and into `{token}` too" } else { "the token goes nowhere" };
+        return wrong(
+            &["pagination"],
+            "bad_value",
+            message,
+            "either name the query parameter, `param = …`, or put `{token}` into `params`, `path` or `body`",
+        );
+    }
+    if token.within && pagination.first_token().is_none() {
+        let message = "`{token}` stands inside a longer text, and the first page has none";
+        return wrong(
+            &["pagination"],
+            "bad_value",
+            message,
+            "let it be a text of its own, or say what stands there first: `last_id = { first = … }`",
+        );
+    }
+    Ok(())
+}
+
+/// Where the first pull begins, as the source reads it.
+fn begins(start: &str, format: CursorFormat, column: &Column) -> String {
+    let day = || Some(start.parse::<chrono::NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
+    let at = values::timestamp(start, &column.rules).ok().or_else(day);
+    match at.filter(|_| format != CursorFormat::Rfc3339) {
+        Some(at) => pull::written(at, format, None),
+        None => start.to_owned(),
     }
 }
 

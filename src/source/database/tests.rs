@@ -49,6 +49,7 @@ impl Project {
             full: false,
             lake: &self.lake,
             ledger: &self.ledger,
+            keys: &crate::secret::Keys::new(crate::secret::Secret::new("0123456789abcdef")),
             run: &self.clock.now().to_rfc3339(),
             clock: self.clock.clone(),
             practice: None,

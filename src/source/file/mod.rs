@@ -1,4 +1,22 @@
-//! Files in the project folder: CSV, NDJSON and Parquet, one or many, packed or not.
+//! Files: CSV, NDJSON, JSON and Parquet, one or many, packed or not, in the project folder, in a bucket or at an address.
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | `settings.rs`, `store.rs` | what the settings may say of files, and of how buckets know us |
+//! | `place.rs` | where a `path` points to |
+//! | `remote.rs` | files elsewhere: listed, fetched, and what to do where that fails |
+//! | `reader.rs` | which files are due, and their rows as pages |
+//! | `encoding.rs` | other ways of writing characters, as UTF-8 |
+//! | `list.rs` | the rows of one JSON document, one by one |
 
+mod encoding;
+mod list;
+mod place;
 pub(crate) mod reader;
+mod remote;
+#[cfg(test)]
+mod server;
 pub(crate) mod settings;
+pub(crate) mod store;
+#[cfg(test)]
+mod tests;

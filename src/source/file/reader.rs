@@ -1,11 +1,13 @@
-//! Files to pages of rows. Reading and unpacking run beside the taking in.
+//! Files to pages of rows. Fetching, unpacking and reading run beside the taking in.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use arrow::{
@@ -15,14 +17,26 @@ use arrow::{
 };
 use async_trait::async_trait;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use serde_json::Value;
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{self, Receiver, Sender},
+};
 
-use super::settings::{Encoding, FileFormat, FileStream};
+use super::{
+    encoding,
+    list::{self, Ended},
+    place::Place,
+    remote::{Object, Remote, Trouble},
+    settings::{FileFormat, FileStream},
+    store::FileSource,
+};
 use crate::{
     config::nearest,
     source::{
         columns::{Column, Columns, Format, Origin, Rows, Rules, Type},
         error::{SourceError, StreamName},
+        http::pages::path,
         pull::{Effort, Reader, Window},
         rows::{ArrayColumn, Line, Lines, Page, PageRows},
         settings::{Reads, Stream},
@@ -32,37 +46,92 @@ use crate::{
 
 /// Rows a page.
 const PAGE: usize = 8192;
+/// A page of long rows is given out early.
+const PAGE_BYTES: usize = 16 << 20;
+/// A line longer than this is no row: the whole file would come into memory with it.
+const LONGEST_LINE: u64 = 64 << 20;
 /// Pages read ahead.
 const AHEAD: usize = 2;
+/// File systems tell the time of a change no finer than this.
+const STILL: Duration = Duration::from_secs(2);
 
 /// The files of one stream.
 #[derive(Debug)]
 pub(crate) struct FileReader {
     stream: Arc<Stream>,
     root: PathBuf,
+    remote: Option<Remote>,
+    /// The files that earlier pulls took in, and what changes whenever their bytes do.
+    known: BTreeMap<String, String>,
+    /// The same, with those of this pull.
+    taken: BTreeMap<String, String>,
+    /// Whether files taken in by earlier pulls are left alone.
+    only_new: bool,
     pages: Option<Receiver<Result<Page, SourceError>>>,
     files: u64,
 }
 
 impl FileReader {
-    /// A reader of a stream's files below `root`.
-    pub(crate) fn new(stream: Arc<Stream>, root: &Path) -> Self {
-        Self { stream, root: root.to_owned(), pages: None, files: 0 }
+    /// A reader of a stream's files, wherever they lie; relative paths count from `root`.
+    pub(crate) fn new(source: &FileSource, stream: Arc<Stream>, root: &Path) -> Result<Self, SourceError> {
+        let settings = file(&stream)?;
+        let remote = Remote::open(source, &settings.path, root).map_err(|trouble| told(&stream, settings_of(&stream), trouble))?;
+        let only_new = settings.new_files_only;
+        Ok(Self { stream, root: root.to_owned(), remote, known: BTreeMap::new(), taken: BTreeMap::new(), only_new, pages: None, files: 0 })
+    }
+
+    /// The files the stream names, sorted.
+    async fn find(&self, looked: bool) -> Result<Vec<Found>, SourceError> {
+        let Some(remote) = &self.remote else { return find(&self.stream, &self.root) };
+        let objects = remote.list(looked).await.map_err(|trouble| told(&self.stream, settings_of(&self.stream), trouble))?;
+        let found = objects.into_iter().map(|object| Found {
+            name: PathBuf::from(&object.name),
+            stamp: object.stamp.clone(),
+            object: Some(object),
+        });
+        Ok(found.collect())
+    }
+
+    /// Looks whether the files can be reached, for a check; reads the first page of a `first` stream, where that fetches nothing.
+    pub(crate) async fn look(&mut self, first: bool) -> Result<(), SourceError> {
+        let near = self.remote.is_none();
+        if near && !first {
+            return Ok(());
+        }
+        if self.find(true).await?.is_empty() {
+            return if self.only_new { Ok(()) } else { Err(missing(&self.stream)) };
+        }
+        if near {
+            self.start(&Window::default(), None).await?;
+            self.page().await?;
+        }
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Reader for FileReader {
-    async fn start(&mut self, _window: &Window, _mark: Option<&serde_json::Value>) -> Result<(), SourceError> {
-        let files = find(&self.stream, &self.root)?;
+    async fn start(&mut self, _window: &Window, _mark: Option<&Value>) -> Result<(), SourceError> {
+        let mut files = self.find(self.only_new).await?;
+        // Whoever takes files away once they are read leaves nothing behind on a quiet day.
+        if files.is_empty() && self.known.is_empty() {
+            return Err(missing(&self.stream));
+        }
+        if self.only_new {
+            let all = files.len();
+            files.retain(|file| file.stamp.is_none() || file.stamp.as_ref() != self.known.get(&file.key()));
+            tracing::info!(stream = %self.stream.name, files = files.len(), of = all, "files that are new or changed");
+            self.taken.clone_from(&self.known);
+            self.taken.extend(files.iter().filter_map(|file| Some((file.key(), file.stamp.clone()?))));
+        }
         self.files = files.len() as u64;
         let (sender, pages) = mpsc::channel(AHEAD);
         self.pages = Some(pages);
-        let (stream, root) = (Arc::clone(&self.stream), self.root.clone());
+        let (stream, root, remote) = (Arc::clone(&self.stream), self.root.clone(), self.remote.clone());
         tokio::task::spawn_blocking(move || {
             for file in files {
-                let reading = Reading { stream: &stream, file: &file, sender: &sender };
-                match reading.read(&root) {
+                let reading = Reading { stream: &stream, file: &file.name, sender: &sender };
+                match reading.read(&root, file.object.as_ref().zip(remote.as_ref())) {
                     Ok(()) => {}
                     Err(Stop::Error(error)) => {
                         // Where nobody listens any more, nobody needs the error either.
@@ -83,21 +152,69 @@ impl Reader for FileReader {
         }
     }
 
+    fn recall(&mut self, taken: &Value) {
+        if self.only_new {
+            self.known = serde_json::from_value(taken.clone()).unwrap_or_default();
+        }
+    }
+
+    fn taken(&self) -> Option<Value> {
+        self.only_new.then(|| serde_json::to_value(&self.taken).ok()).flatten()
+    }
+
     fn effort(&self) -> Effort {
         Effort { requests: self.files, retries: 0 }
     }
 }
 
-/// The files a stream names, sorted, relative to the project.
-pub(crate) fn find(stream: &Stream, root: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let Reads::File(settings) = &stream.reads else { return Ok(vec![]) };
-    let wrong = |reason: String, hint: &str| SourceError::File {
-        at: stream.name.clone(),
-        file: PathBuf::from(format!("config/sources/{}.toml", stream.name.source)),
-        line: None,
-        reason,
-        hint: hint.to_owned(),
-    };
+/// One file of a stream.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// As people know it: relative to the project, or with its bucket.
+    name: PathBuf,
+    /// What changes whenever its bytes do; `None` where nobody can tell.
+    stamp: Option<String>,
+    object: Option<Object>,
+}
+
+impl Found {
+    fn key(&self) -> String {
+        self.name.to_string_lossy().into_owned()
+    }
+}
+
+fn file(stream: &Stream) -> Result<&FileStream, SourceError> {
+    match &stream.reads {
+        Reads::File(settings) => Ok(settings),
+        _ => Err(SourceError::Broken { at: stream.name.clone(), reason: "something else was looked for in files".to_owned() }),
+    }
+}
+
+fn settings_of(stream: &Stream) -> PathBuf {
+    PathBuf::from(format!("config/sources/{}.toml", stream.name.source))
+}
+
+fn told(stream: &Stream, file: PathBuf, trouble: Trouble) -> SourceError {
+    let at = stream.name.clone();
+    match trouble {
+        Trouble::Secret(error) => SourceError::Secret { at, error },
+        Trouble::Told { reason, hint } => SourceError::File { at, file, line: None, reason, hint },
+    }
+}
+
+/// There is no file where the stream looks for some.
+pub(crate) fn missing(stream: &Stream) -> SourceError {
+    let path = file(stream).map_or("", |settings| settings.path.as_str());
+    let place = Place::of(path).unwrap_or(Place::Folder);
+    let from = if place == Place::Folder { ", relative to the project folder," } else { "," };
+    let hint = format!("put it there{from} or correct the stream's `path`; the table is as before");
+    told(stream, settings_of(stream), Trouble::Told { reason: format!("there is no file `{}`", place.name(path)), hint })
+}
+
+/// The files a stream names in the project folder, sorted.
+fn find(stream: &Stream, root: &Path) -> Result<Vec<Found>, SourceError> {
+    let settings = file(stream)?;
+    let wrong = |reason: String, hint: &str| told(stream, settings_of(stream), Trouble::Told { reason, hint: hint.to_owned() });
     // The project's own folder is no pattern, whatever it is called.
     let pattern = Path::new(&glob::Pattern::escape(&root.to_string_lossy())).join(&settings.path);
     let found = glob::glob(&pattern.to_string_lossy()).map_err(|error| wrong(error.to_string(), "correct the stream's `path`"))?;
@@ -105,15 +222,30 @@ pub(crate) fn find(stream: &Stream, root: &Path) -> Result<Vec<PathBuf>, SourceE
     for file in found {
         let file = file.map_err(|error| wrong(error.to_string(), "check that the program's user may read the folder"))?;
         if file.is_file() {
-            files.push(file.strip_prefix(root).map_or_else(|_| file.clone(), Path::to_owned));
+            let name = file.strip_prefix(root).map_or_else(|_| file.clone(), Path::to_owned);
+            files.push(Found { name, stamp: stamp(&file), object: None });
         }
     }
-    if files.is_empty() {
-        let reason = format!("there is no file `{}`", settings.path);
-        return Err(wrong(reason, "put it there, relative to the project folder, or correct the stream's `path`; the table is as before"));
-    }
-    files.sort();
+    files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// Whether a stream's files can be found without asking anybody for them; yes, where they lie elsewhere.
+pub(crate) fn check(stream: &Stream, root: &Path) -> Result<(), SourceError> {
+    let settings = file(stream)?;
+    let asked = Place::of(&settings.path) != Ok(Place::Folder);
+    if asked || settings.new_files_only || !find(stream, root)?.is_empty() { Ok(()) } else { Err(missing(stream)) }
+}
+
+/// The size and time of a file, unless it is so new that it could change once more without either showing it.
+fn stamp(path: &Path) -> Option<String> {
+    let meta = path.metadata().ok()?;
+    let changed = meta.modified().ok()?;
+    if changed.elapsed().is_ok_and(|age| age < STILL) {
+        return None;
+    }
+    let since = changed.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(format!("{} {}", meta.len(), since.as_nanos()))
 }
 
 /// Why reading ends early.
@@ -147,12 +279,24 @@ impl Reading<'_> {
         self.sender.blocking_send(Ok(Page { rows, announced: None, bytes })).map_err(|_| Stop::NobodyListens)
     }
 
-    fn read(&self, root: &Path) -> Result<(), Stop> {
-        let Reads::File(settings) = &self.stream.reads else { return Ok(()) };
+    fn fetch(&self, root: &Path, object: &Object, remote: &Remote) -> Result<File, Stop> {
+        Handle::current().block_on(async {
+            tokio::select! {
+                () = self.sender.closed() => Err(Stop::NobodyListens),
+                file = remote.fetch(object, root) => file.map_err(|trouble| Stop::Error(Box::new(told(self.stream, self.file.to_owned(), trouble)))),
+            }
+        })
+    }
+
+    fn read(&self, root: &Path, elsewhere: Option<(&Object, &Remote)>) -> Result<(), Stop> {
+        let settings = file(self.stream).map_err(|error| Stop::Error(Box::new(error)))?;
         let open = |error: std::io::Error| {
             self.wrong(None, format!("the file cannot be read: {error}"), "check that it is whole and that the program's user may read it")
         };
-        let file = File::open(root.join(self.file)).map_err(open)?;
+        let file = match elsewhere {
+            Some((object, remote)) => self.fetch(root, object, remote)?,
+            None => File::open(root.join(self.file)).map_err(open)?,
+        };
         let name = self.file.to_string_lossy();
         let packed = name.ends_with(".gz") || name.ends_with(".zst");
         if settings.written() == Some(FileFormat::Parquet) {
@@ -162,19 +306,17 @@ impl Reading<'_> {
             return self.parquet(file);
         }
         let buffered = BufReader::with_capacity(1 << 16, file);
-        let mut text: Box<dyn BufRead> = if name.ends_with(".gz") {
+        let text: Box<dyn BufRead> = if name.ends_with(".gz") {
             Box::new(BufReader::with_capacity(1 << 16, flate2::bufread::MultiGzDecoder::new(buffered)))
         } else if name.ends_with(".zst") {
             Box::new(BufReader::with_capacity(1 << 16, zstd::Decoder::with_buffer(buffered).map_err(open)?))
         } else {
             Box::new(buffered)
         };
-        // A byte order mark is no part of the first name or the first row.
-        if text.fill_buf().map_err(open)?.starts_with(b"\xef\xbb\xbf") {
-            text.consume(3);
-        }
+        let text = encoding::utf8(text, settings.encoding).map_err(open)?;
         match settings.written() {
-            Some(FileFormat::Ndjson) => self.ndjson(text, settings),
+            Some(FileFormat::Ndjson) => self.ndjson(text),
+            Some(FileFormat::Json) => self.json(text, settings),
             _ => self.csv(text, settings),
         }
     }
@@ -184,7 +326,9 @@ impl Reading<'_> {
             .has_headers(false)
             // A line with too many or too few values is a row that does not fit, not the end of the file.
             .flexible(true)
-            .delimiter(u8::try_from(settings.delimiter).unwrap_or(b','))
+            .delimiter(u8::try_from(settings.delimiter()).unwrap_or(b','))
+            .quoting(!settings.quote.is_empty())
+            .quote(settings.quote.bytes().next().unwrap_or(b'"'))
             .from_reader(text);
         let mut record = csv::ByteRecord::new();
         let columns = &self.stream.columns.list;
@@ -194,7 +338,7 @@ impl Reading<'_> {
             if !read {
                 return Err(self.wrong(None, "the file is empty, without even a header", "see why it is empty; the table is as before"));
             }
-            let names = decoded(&record, settings.encoding).map_err(|_| self.not_utf8(1))?;
+            let names = decoded(&record).map_err(|_| self.not_utf8(1))?;
             header = Arc::new(names.iter().map(|name| name.trim().to_owned()).collect());
         }
         let fields = Arc::new(self.fields(columns, &header, settings.header)?);
@@ -202,6 +346,7 @@ impl Reading<'_> {
         let nulls = Arc::new(settings.null_values.clone());
         let lines = || Lines {
             file: self.name(),
+            unit: "line",
             header: Arc::clone(&header),
             fields: Arc::clone(&fields),
             nulls: Arc::clone(&nulls),
@@ -216,13 +361,14 @@ impl Reading<'_> {
             let line = record.position().map_or(0, csv::Position::line);
             bytes += record.as_slice().len();
             let fits = if settings.header { record.len() == expected } else { record.len() >= expected };
-            let row = match decoded(&record, settings.encoding) {
-                Err(text) => {
-                    Line::Broken { reason: "holds characters that are not UTF-8; set `encoding = \"latin1\"` if they are".to_owned(), text }
-                }
+            let row = match decoded(&record) {
+                Err(text) => Line::Broken {
+                    reason: "holds characters that are not UTF-8; set `encoding = \"windows-1252\"` if they are".to_owned(),
+                    text,
+                },
                 Ok(record) if !fits => Line::Broken {
                     reason: format!("holds {} values, where {expected} are expected", record.len()),
-                    text: record.iter().collect::<Vec<_>>().join(&settings.delimiter.to_string()),
+                    text: record.iter().collect::<Vec<_>>().join(&settings.delimiter().to_string()),
                 },
                 Ok(record) => Line::Csv(record),
             };
@@ -243,7 +389,7 @@ impl Reading<'_> {
         self.wrong(
             Some(line),
             "the header holds characters that are not UTF-8",
-            "set `encoding = \"latin1\"` if that is how the file is written",
+            "set `encoding = \"windows-1252\"` if that is how the file is written",
         )
     }
 
@@ -281,19 +427,25 @@ impl Reading<'_> {
         Ok(fields)
     }
 
-    fn ndjson(&self, mut text: Box<dyn BufRead>, settings: &FileStream) -> Result<(), Stop> {
-        let lines = || Lines {
+    /// An empty page of rows that are JSON, counted in `unit`s.
+    fn page_of_json(&self, unit: &'static str) -> Lines {
+        Lines {
             file: self.name(),
+            unit,
             header: Arc::default(),
             fields: Arc::default(),
             nulls: Arc::default(),
             rows: Vec::with_capacity(PAGE),
-        };
+        }
+    }
+
+    fn ndjson(&self, mut text: Box<dyn BufRead>) -> Result<(), Stop> {
+        let lines = || self.page_of_json("line");
         let (mut page, mut bytes, mut number, mut buffer) = (lines(), 0, 0, Vec::new());
         loop {
             buffer.clear();
             number += 1;
-            let read = text.read_until(b'\n', &mut buffer);
+            let read = text.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut buffer);
             let read = read.map_err(|error| {
                 self.wrong(
                     Some(number),
@@ -304,29 +456,65 @@ impl Reading<'_> {
             if read == 0 {
                 break;
             }
+            if read as u64 == LONGEST_LINE {
+                let reason = format!("the line is longer than {} MiB", LONGEST_LINE >> 20);
+                return Err(self.wrong(
+                    Some(number),
+                    reason,
+                    "see whether the file holds one object a line; for one JSON document set `format = \"json\"`",
+                ));
+            }
             bytes += read;
             if buffer.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let latin1: String;
-            let line = if settings.encoding == Encoding::Latin1 {
-                latin1 = buffer.iter().copied().map(char::from).collect();
-                latin1.as_bytes()
-            } else {
-                buffer.as_slice()
-            };
-            let row = match serde_json::from_slice(line) {
+            let row = match serde_json::from_slice(&buffer) {
                 Ok(value) => Line::Json(value),
                 Err(error) => {
-                    Line::Broken { reason: format!("is no JSON: {error}"), text: String::from_utf8_lossy(line).trim().to_owned() }
+                    Line::Broken { reason: format!("is no JSON: {error}"), text: String::from_utf8_lossy(&buffer).trim().to_owned() }
                 }
             };
             page.rows.push((number, row));
-            if page.rows.len() == PAGE {
+            if page.rows.len() == PAGE || bytes > PAGE_BYTES {
                 self.send(PageRows::Lines(std::mem::replace(&mut page, lines())), std::mem::take(&mut bytes))?;
             }
         }
         self.send(PageRows::Lines(page), bytes)
+    }
+
+    fn json(&self, text: impl Read, settings: &FileStream) -> Result<(), Stop> {
+        let lines = || self.page_of_json("element");
+        let mut page = lines();
+        let path = path(&settings.rows);
+        let read = Cell::new(0);
+        // The parser asks for its bytes one by one.
+        let text = BufReader::with_capacity(1 << 16, Counted { text, read: &read });
+        let mut before = 0;
+        let mut stopped = None;
+        let ended = list::rows(text, &path, &mut |place, value| {
+            page.rows.push((place, Line::Json(value)));
+            if page.rows.len() < PAGE && read.get() - before < PAGE_BYTES {
+                return true;
+            }
+            let bytes = read.get() - before;
+            before = read.get();
+            match self.send(PageRows::Lines(std::mem::replace(&mut page, lines())), bytes) {
+                Ok(()) => true,
+                Err(stop) => {
+                    stopped = Some(stop);
+                    false
+                }
+            }
+        });
+        match (stopped, ended) {
+            (Some(stop), _) => Err(stop),
+            (None, Err(Ended::Wrong(line, reason))) => {
+                let hint = "see whether the file is whole, and whether `rows` names where they stand; the table is as before";
+                Err(self.wrong(Some(line).filter(|line| *line > 0), reason, hint))
+            }
+            (None, Err(Ended::Enough)) => Err(Stop::NobodyListens),
+            (None, Ok(())) => self.send(PageRows::Lines(page), read.get() - before),
+        }
     }
 
     fn parquet(&self, file: File) -> Result<(), Stop> {
@@ -433,10 +621,21 @@ fn read_text(column: &Column, given: &ArrayRef) -> Result<ArrayColumn, arrow::er
     Ok(ArrayColumn { array: batch.column(0).clone(), misfits })
 }
 
-fn decoded(record: &csv::ByteRecord, encoding: Encoding) -> Result<csv::StringRecord, String> {
-    match encoding {
-        Encoding::Utf8 => csv::StringRecord::from_byte_record(record.clone())
-            .map_err(|error| error.into_byte_record().iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(",")),
-        Encoding::Latin1 => Ok(record.iter().map(|field| field.iter().copied().map(char::from).collect::<String>()).collect()),
+fn decoded(record: &csv::ByteRecord) -> Result<csv::StringRecord, String> {
+    csv::StringRecord::from_byte_record(record.clone())
+        .map_err(|error| error.into_byte_record().iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(","))
+}
+
+/// Text, and how much of it has been read.
+struct Counted<'a, R> {
+    text: R,
+    read: &'a Cell<usize>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.text.read(into)?;
+        self.read.set(self.read.get() + read);
+        Ok(read)
     }
 }

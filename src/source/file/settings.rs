@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::{
+    place::{Place, is_exact},
+    store::StoreSettings,
+};
 use crate::{
     config::ConfigError,
     source::{
         columns::DeclaredColumns,
+        retry::Retry,
         settings::{Kind, OnBadValue, Spot},
     },
 };
@@ -18,25 +23,37 @@ use crate::{
 pub(crate) struct FileSettings {
     #[allow(dead_code)] // Read first, to know which settings to expect.
     pub(crate) kind: Kind,
+    /// How buckets and addresses know us.
+    #[serde(default)]
+    pub(crate) store: StoreSettings,
+    /// How patient we are with them.
+    #[serde(default)]
+    pub(crate) retry: Retry,
     /// What is read.
     pub(crate) streams: BTreeMap<String, FileStream>,
 }
 
-/// One stream of files; every pull reads them whole.
+/// One stream of files; unless told otherwise, every pull reads them whole.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileStream {
-    /// The file or files, from the project folder: `data-in/orders-*.csv.gz`. The ending `.gz` or `.zst` says how they are packed.
+    /// The file or files, from the project folder: `data-in/orders-*.csv.gz`; or in a bucket: `s3://shop/orders/*.csv`, `gs://…`, `az://…`;
+    /// or one at an address: `https://…`. The ending `.gz` or `.zst` says how they are packed.
     pub(crate) path: String,
     /// How they are written; unless set, the ending says it.
     pub(crate) format: Option<FileFormat>,
-    /// CSV: what stands between two values.
-    #[serde(default = "comma")]
-    pub(crate) delimiter: char,
+    /// CSV: what stands between two values; unless set, a comma, in `.tsv` files a tab.
+    pub(crate) delimiter: Option<char>,
+    /// CSV: what stands around values that hold a delimiter or a line break; empty: nothing does.
+    #[serde(default = "double_quote")]
+    pub(crate) quote: String,
     /// CSV: whether the first line names the columns; else they come in the order of `columns`.
     #[serde(default = "yes")]
     pub(crate) header: bool,
-    /// CSV and NDJSON: how characters are written.
+    /// JSON: the dotted path to the list of rows; empty where the file is the list itself.
+    #[serde(default)]
+    pub(crate) rows: String,
+    /// CSV, NDJSON and JSON: how characters are written.
     #[serde(default)]
     pub(crate) encoding: Encoding,
     /// CSV: what stands for nothing.
@@ -48,7 +65,10 @@ pub(crate) struct FileStream {
     /// Whether the files are the whole table or are merged into it.
     #[serde(default)]
     pub(crate) mode: Mode,
-    /// CSV and NDJSON: a column that takes the line each row starts on, the header being line 1.
+    /// Whether files that an earlier pull took in are left alone until they change.
+    #[serde(default)]
+    pub(crate) new_files_only: bool,
+    /// A column that takes the line each row starts on, the header being line 1; in JSON its place in the list.
     pub(crate) row_number: Option<String>,
     /// A column that takes the name of the file each row stands in.
     pub(crate) file_name: Option<String>,
@@ -59,8 +79,8 @@ pub(crate) struct FileStream {
     pub(crate) columns: DeclaredColumns,
 }
 
-fn comma() -> char {
-    ','
+fn double_quote() -> String {
+    "\"".to_owned()
 }
 
 fn yes() -> bool {
@@ -79,6 +99,8 @@ pub(crate) enum FileFormat {
     Csv,
     /// One JSON object a line.
     Ndjson,
+    /// One JSON document that holds a list of objects.
+    Json,
     /// Apache Parquet.
     Parquet,
 }
@@ -93,6 +115,12 @@ pub(crate) enum Encoding {
     /// ISO 8859-1.
     #[serde(rename = "latin1", alias = "iso-8859-1")]
     Latin1,
+    /// What Windows programs in western Europe write: as ISO 8859-1, with `€` and curly quotes.
+    #[serde(rename = "windows-1252", alias = "cp1252")]
+    Windows1252,
+    /// UTF-16; a byte order mark says which, and little endian is meant where there is none.
+    #[serde(rename = "utf-16", alias = "utf16")]
+    Utf16,
 }
 
 /// What the files are to the table.
@@ -107,39 +135,73 @@ pub(crate) enum Mode {
 }
 
 impl FileStream {
+    /// The name of the file or files without what packs them: its ending says how they are written.
+    fn unpacked(&self) -> String {
+        let name = Place::of(&self.path).map_or_else(|_| self.path.clone(), |place| place.name(&self.path));
+        let name = name.trim_end_matches('*');
+        name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name).to_owned()
+    }
+
     /// How the files are written: as set, or as their ending says.
     pub(crate) fn written(&self) -> Option<FileFormat> {
-        let name = self.path.trim_end_matches('*');
-        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
-        let ending = name.rsplit('.').next().unwrap_or_default();
-        self.format.or(match ending {
+        self.format.or(match self.unpacked().rsplit('.').next().unwrap_or_default() {
             "csv" | "tsv" | "txt" => Some(FileFormat::Csv),
             "ndjson" | "jsonl" => Some(FileFormat::Ndjson),
+            "json" => Some(FileFormat::Json),
             "parquet" => Some(FileFormat::Parquet),
             _ => None,
         })
     }
 
+    /// What stands between two values.
+    pub(crate) fn delimiter(&self) -> char {
+        self.delimiter.unwrap_or(if self.unpacked().ends_with(".tsv") { '\t' } else { ',' })
+    }
+
+    /// What besides the path, the key and the columns decides which rows a file gives.
+    pub(crate) fn reading(&self) -> String {
+        let Self { format, delimiter, quote, header, rows, encoding, null_values, row_number, file_name, .. } = self;
+        format!("{format:?}{delimiter:?}{quote:?}{header}{rows:?}{encoding:?}{null_values:?}{row_number:?}{file_name:?}")
+    }
+
     /// What can be known to be wrong without opening a file.
     pub(crate) fn check(&self, spot: &Spot<'_>) -> Result<(), ConfigError> {
+        let wrong = |place: &str, message: String| Err(spot.wrong(&[place], "bad_value", message, None));
+        let place = Place::of(&self.path).map_err(|(message, hint)| spot.wrong(&["path"], "bad_value", message, Some(hint)))?;
         let Some(format) = self.written() else {
-            let message = format!("the ending of `{}` does not say how the files are written", self.path);
-            let hint = "add `format = \"csv\"`, `\"ndjson\"` or `\"parquet\"`".to_owned();
+            let message = format!("the ending of `{}` does not say how the files are written", place.name(&self.path));
+            let hint = "add `format = \"csv\"`, `\"ndjson\"`, `\"json\"` or `\"parquet\"`".to_owned();
             return Err(spot.wrong(&["path"], "bad_value", message, Some(hint)));
         };
-        if let Err(error) = glob::Pattern::new(&self.path) {
-            return Err(spot.wrong(&["path"], "bad_value", format!("the pattern `{}` cannot be read: {error}", self.path), None));
+        let pattern = match &place {
+            Place::Folder => Some(&self.path),
+            Place::Bucket { key, .. } => Some(key),
+            Place::Web(_) => None,
+        };
+        if let Some(pattern) = pattern.filter(|pattern| !is_exact(pattern))
+            && let Err(error) = glob::Pattern::new(pattern)
+        {
+            return wrong("path", format!("the pattern `{pattern}` cannot be read: {error}"));
         }
-        if !self.delimiter.is_ascii() {
-            return Err(spot.wrong(
-                &["delimiter"],
-                "bad_value",
-                format!("the delimiter `{}` is not a plain character", self.delimiter),
-                None,
-            ));
+        if !self.delimiter().is_ascii() {
+            return wrong("delimiter", format!("the delimiter `{}` is not a plain character", self.delimiter()));
+        }
+        if self.quote.len() > 1 || !self.quote.is_ascii() {
+            return wrong("quote", format!("the quote `{}` is not one plain character", self.quote));
         }
         if format == FileFormat::Parquet && self.row_number.is_some() {
-            return Err(spot.wrong(&["row_number"], "bad_value", "a Parquet file has no lines to number".to_owned(), None));
+            return wrong("row_number", "a Parquet file has no lines to number".to_owned());
+        }
+        if format == FileFormat::Parquet && self.encoding != Encoding::Utf8 {
+            return wrong("encoding", "a Parquet file says itself how its characters are written".to_owned());
+        }
+        if format != FileFormat::Json && !self.rows.is_empty() {
+            return wrong("rows", "only in JSON documents is there a path to the rows".to_owned());
+        }
+        if self.new_files_only && self.mode == Mode::Replace {
+            let message = "new files alone are not the whole table, which they would replace".to_owned();
+            let hint = "set `mode = \"merge\"` and a `key`".to_owned();
+            return Err(spot.wrong(&["new_files_only"], "bad_value", message, Some(hint)));
         }
         Ok(())
     }

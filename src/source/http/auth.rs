@@ -1,11 +1,14 @@
-//! How a source knows us: a bearer token, a user and a password, or a header of its own.
+//! How a source knows us: a bearer token, a user and a password, a header or a query parameter of its own, or a token that is fetched
+//! first (`token.rs`).
 
 use std::path::Path;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
+use url::Url;
 
+use super::token::Grant;
 use crate::secret::{Secret, SecretError, SecretRef};
 
 /// `auth = …`
@@ -21,6 +24,12 @@ pub(crate) enum Auth {
     Basic(Basic),
     /// `{ header = { name = "X-Shop-Token", value = { env = "X" } } }`
     Header(Header),
+    /// `{ query = { name = "consumer_key", value = { env = "X" } } }`
+    Query(Query),
+    /// `{ client_credentials = { token_url = "https://…", client_id = "…", client_secret = { env = "X" } } }`
+    ClientCredentials(ClientCredentials),
+    /// `{ refresh_token = { token_url = "https://…", client_id = "…", client_secret = { env = "X" }, token = { env = "Y" } } }`
+    RefreshToken(RefreshToken),
 }
 
 // Structs of their own, because the TOML parser names the nearest key in structs only, not in variants with fields.
@@ -44,6 +53,34 @@ pub(crate) struct Basic {
 pub(crate) struct Header {
     name: String,
     value: SecretRef,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    name: String,
+    value: SecretRef,
+}
+
+/// RFC 6749, section 4.4.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClientCredentials {
+    token_url: String,
+    client_id: User,
+    client_secret: SecretRef,
+    scope: Option<String>,
+}
+
+/// RFC 6749, section 6.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefreshToken {
+    token_url: String,
+    client_id: User,
+    client_secret: SecretRef,
+    /// The refresh token the system gave when access was granted. Where it gives a new one in exchange, that one is kept in the ledger.
+    token: SecretRef,
 }
 
 /// A user's name is rarely a secret, but some systems make it one.
@@ -77,41 +114,129 @@ impl<'de> Deserialize<'de> for User {
     }
 }
 
+impl User {
+    fn secret(&self) -> Option<&SecretRef> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Secret(secret) => Some(secret),
+        }
+    }
+
+    fn read(&self, root: &Path) -> Result<Secret, AuthError> {
+        match self {
+            Self::Plain(user) => Ok(Secret::new(user)),
+            Self::Secret(user) => read(user, root),
+        }
+    }
+}
+
+/// What goes with every request, with the secrets in it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Credentials {
+    /// Headers, marked sensitive, so that they are never logged.
+    pub(crate) headers: HeaderMap,
+    /// A query parameter; it is added when a request is sent and stands nowhere else.
+    pub(crate) query: Option<(String, Secret)>,
+    /// How to get a token.
+    pub(crate) grant: Option<Grant>,
+    /// All of them, to be taken out of what a source says about a mistake.
+    pub(crate) secrets: Vec<Secret>,
+}
+
 impl Auth {
     /// The secrets it needs.
     pub(crate) fn secrets(&self) -> Vec<&SecretRef> {
         match self {
             Self::None => vec![],
             Self::Bearer(Bearer { token }) => vec![token],
-            Self::Basic(Basic { user: User::Secret(user), password }) => vec![user, password],
-            Self::Basic(Basic { password, .. }) => vec![password],
-            Self::Header(Header { value, .. }) => vec![value],
+            Self::Basic(Basic { user, password }) => user.secret().into_iter().chain([password]).collect(),
+            Self::Header(Header { value, .. }) | Self::Query(Query { value, .. }) => vec![value],
+            Self::ClientCredentials(ClientCredentials { client_id, client_secret, .. }) => {
+                client_id.secret().into_iter().chain([client_secret]).collect()
+            }
+            Self::RefreshToken(RefreshToken { client_id, client_secret, token, .. }) => {
+                client_id.secret().into_iter().chain([client_secret, token]).collect()
+            }
         }
     }
 
-    /// The header that goes with every request; marked sensitive, so that it is never logged.
-    pub(crate) fn header(&self, root: &Path) -> Result<HeaderMap, AuthError> {
-        let mut headers = HeaderMap::new();
+    /// What is wrong with it, secrets aside.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Query(Query { name, .. }) if name.is_empty() => Err("the query parameter has no name".to_owned()),
+            Self::ClientCredentials(ClientCredentials { token_url, .. }) | Self::RefreshToken(RefreshToken { token_url, .. }) => {
+                address(token_url).map(|_| ()).ok_or_else(|| {
+                    format!(
+                        "`token_url` is `{token_url}`, not an address such as https://login.example/oauth/token; secrets are sent there"
+                    )
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether asking may use up a token that the source exchanges for a new one.
+    pub(crate) fn uses_up(&self) -> bool {
+        matches!(self, Self::RefreshToken(_))
+    }
+
+    /// The query parameter that is its own.
+    pub(crate) fn param(&self) -> Option<&str> {
+        match self {
+            Self::Query(Query { name, .. }) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Reads the secrets of the project in `root`.
+    pub(crate) fn credentials(&self, root: &Path) -> Result<Credentials, AuthError> {
+        let mut credentials = Credentials::default();
+        for secret in self.secrets() {
+            credentials.secrets.push(read(secret, root)?);
+        }
+        let headers = &mut credentials.headers;
         match self {
             Self::None => {}
             Self::Bearer(Bearer { token }) => {
-                headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", read(token, root)?.reveal()))?);
+                headers.insert(AUTHORIZATION, bearer(&read(token, root)?)?);
             }
             Self::Basic(Basic { user, password }) => {
-                let user = match user {
-                    User::Plain(user) => user.clone(),
-                    User::Secret(user) => read(user, root)?.reveal().to_owned(),
-                };
-                let pair = BASE64_STANDARD.encode(format!("{user}:{}", read(password, root)?.reveal()));
+                let pair = BASE64_STANDARD.encode(format!("{}:{}", user.read(root)?.reveal(), read(password, root)?.reveal()));
                 headers.insert(AUTHORIZATION, sensitive(&format!("Basic {pair}"))?);
             }
             Self::Header(Header { name, value }) => {
                 let name = HeaderName::try_from(name.as_str()).map_err(|_| AuthError::Unsendable)?;
                 headers.insert(name, sensitive(read(value, root)?.reveal())?);
             }
+            Self::Query(Query { name, value }) => credentials.query = Some((name.clone(), read(value, root)?)),
+            Self::ClientCredentials(ClientCredentials { token_url, client_id, client_secret, scope }) => {
+                let mut form = vec![
+                    ("grant_type", Secret::new("client_credentials")),
+                    ("client_id", client_id.read(root)?),
+                    ("client_secret", read(client_secret, root)?),
+                ];
+                form.extend(scope.as_ref().map(|scope| ("scope", Secret::new(scope))));
+                credentials.grant = Some(Grant { url: address(token_url).ok_or(AuthError::Unsendable)?, form, refresh: None });
+            }
+            Self::RefreshToken(RefreshToken { token_url, client_id, client_secret, token }) => {
+                let form = vec![
+                    ("grant_type", Secret::new("refresh_token")),
+                    ("client_id", client_id.read(root)?),
+                    ("client_secret", read(client_secret, root)?),
+                ];
+                let refresh = Some(read(token, root)?);
+                credentials.grant = Some(Grant { url: address(token_url).ok_or(AuthError::Unsendable)?, form, refresh });
+            }
         }
-        Ok(headers)
+        Ok(credentials)
     }
+}
+
+/// The address tokens come from: encrypted on the way, or on this machine.
+fn address(token_url: &str) -> Option<Url> {
+    let url: Url = token_url.parse().ok()?;
+    let near = matches!(url.host_str()?, "localhost" | "127.0.0.1" | "[::1]");
+    (url.scheme() == "https" || (url.scheme() == "http" && near)).then_some(url)
 }
 
 /// Why no header could be made.
@@ -125,6 +250,11 @@ pub(crate) enum AuthError {
 
 fn read(secret: &SecretRef, root: &Path) -> Result<Secret, AuthError> {
     secret.resolve(root).map_err(AuthError::Secret)
+}
+
+/// The header that carries a token.
+pub(crate) fn bearer(token: &Secret) -> Result<HeaderValue, AuthError> {
+    sensitive(&format!("Bearer {}", token.reveal()))
 }
 
 fn sensitive(value: &str) -> Result<HeaderValue, AuthError> {
@@ -146,7 +276,7 @@ mod tests {
     fn header(text: &str) -> (String, String) {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("token"), "s3cret\n").unwrap();
-        let headers = parse::<Sample>(text, Path::new("x.toml")).unwrap().auth.header(root.path()).unwrap();
+        let headers = parse::<Sample>(text, Path::new("x.toml")).unwrap().auth.credentials(root.path()).unwrap().headers;
         let (name, value) = headers.iter().next().unwrap();
         assert!(!format!("{headers:?}").contains("s3cret"));
         (name.to_string(), value.to_str().unwrap().to_owned())
@@ -158,6 +288,41 @@ mod tests {
         assert_eq!(header("auth = { basic = { user = \"me/token\", password = { file = \"token\" } } }").1, "Basic bWUvdG9rZW46czNjcmV0");
         let (name, value) = header("auth = { header = { name = \"X-Shop-Token\", value = { file = \"token\" } } }");
         assert_eq!((name.as_str(), value.as_str()), ("x-shop-token", "s3cret"));
+    }
+
+    #[test]
+    fn what_is_not_a_header_does_not_print_either() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("token"), "s3cret\n").unwrap();
+        let secret = "{ file = \"token\" }";
+        for auth in [
+            format!("auth = {{ query = {{ name = \"key\", value = {secret} }} }}"),
+            format!(
+                "auth = {{ client_credentials = {{ token_url = \"https://a.example/t\", client_id = \"me\", client_secret = {secret} }} }}"
+            ),
+            format!(
+                "auth = {{ refresh_token = {{ token_url = \"https://a.example/t\", client_id = {secret}, client_secret = {secret}, token = {secret} }} }}"
+            ),
+        ] {
+            let auth = parse::<Sample>(&auth, Path::new("x.toml")).unwrap().auth;
+            auth.check().unwrap();
+            let credentials = auth.credentials(root.path()).unwrap();
+            assert!(credentials.query.is_some() != credentials.grant.is_some());
+            assert_eq!(credentials.secrets.len(), auth.secrets().len());
+            assert!(!format!("{credentials:?}").contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn tokens_are_fetched_over_encrypted_ways_only() {
+        for (url, good) in [
+            ("https://login.example/token", true),
+            ("http://127.0.0.1:8080/token", true),
+            ("http://login.example/token", false),
+            ("login.example/token", false),
+        ] {
+            assert_eq!(address(url).is_some(), good, "{url}");
+        }
     }
 
     #[test]

@@ -1,7 +1,18 @@
-//! JSON over HTTP: how a source knows us (`auth.rs`), how pages follow each other (`pages.rs`), and the
-//! requests themselves (`reader.rs`).
+//! JSON over HTTP.
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | `settings.rs` | what may be set |
+//! | `auth.rs`, `token.rs` | how a source knows us, and where tokens come from |
+//! | `pages.rs` | how one page leads to the next |
+//! | `placeholders.rs` | where bounds and tokens stand in a request |
+//! | `pace.rs` | how often a source may be asked |
+//! | `reader.rs` | the requests themselves |
 
 pub(crate) mod auth;
+mod pace;
 pub(crate) mod pages;
+mod placeholders;
 pub(crate) mod reader;
 pub(crate) mod settings;
+pub(crate) mod token;

@@ -3,15 +3,21 @@
 //! | kind | next page | stops |
 //! |---|---|---|
 //! | `link_header = {}` | the `Link` header's `rel="next"`, on the same host | when there is no such link |
-//! | `cursor_token = { param, next }` | the token at `next` goes into `param` | when the token is absent, null or empty |
+//! | `next_url = { path }` | the address at `path` in the answer, on the same host | when it is absent, null or empty |
+//! | `cursor_token = { param, next }` | the token at `next` goes into `param` or `{token}` | when the token is absent, null or empty |
+//! | `last_id = { param, field }` | the last row's `field` goes into `param` or `{token}` | after the first empty page |
 //! | `page_number = { param }` | the next number | after `pages` pages where the answer says how many; else after the first empty page |
 //! | `offset = { param, limit_param, limit }` | as many rows further as came | at `total` where the answer says it; else after the first empty page |
 //! | `none` | – | after the one page |
+//!
+//! Tokens, addresses and ids also stop where a flag says so: `more = "has_more"` once it is false, `end = { path = "end_of_stream" }` once
+//! it is true. Counts are found in the answer, or in a header: `pages = "header:X-WP-TotalPages"`.
 //!
 //! A token or address that comes twice, and a page with the very rows of an earlier one, are errors: the paging would never end.
 
 use std::collections::HashSet;
 
+use reqwest::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -26,8 +32,12 @@ pub(crate) enum Pagination {
     None,
     /// The answer's `Link` header.
     LinkHeader(LinkHeader),
+    /// An address in the answer.
+    NextUrl(NextUrl),
     /// A token in the answer.
     CursorToken(CursorToken),
+    /// The id of the last row.
+    LastId(LastId),
     /// Numbered pages.
     PageNumber(PageNumber),
     /// So many rows from there on.
@@ -39,15 +49,55 @@ pub(crate) enum Pagination {
 #[serde(deny_unknown_fields)]
 pub(crate) struct LinkHeader {}
 
+/// `end = { path = "end_of_stream" }`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct End {
+    /// The dotted path of the flag in the answer.
+    path: String,
+    /// What it says on the last page.
+    #[serde(default = "yes")]
+    is: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NextUrl {
+    /// The dotted path of the address in the answer; it may begin with its path.
+    path: String,
+    /// The dotted path of a flag that says whether more follows, where there is one.
+    more: Option<String>,
+    /// The flag that says that this was the last page, where there is one.
+    end: Option<End>,
+}
+
+/// The source lists its rows in an order that never changes, such as that of the field itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LastId {
+    /// The query parameter that takes the id, unless `{token}` does.
+    param: Option<String>,
+    /// The dotted path of the id in a row.
+    field: String,
+    /// What stands for the id before the first page, where the source wants something there.
+    first: Option<String>,
+    /// The dotted path of a flag that says whether more follows, where there is one.
+    more: Option<String>,
+    /// The flag that says that this was the last page, where there is one.
+    end: Option<End>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CursorToken {
-    /// The query parameter that takes the token.
-    param: String,
+    /// The query parameter that takes the token, unless `{token}` does.
+    param: Option<String>,
     /// The dotted path of the token in the answer.
     next: String,
     /// The dotted path of a flag that says whether more follows, where there is one.
     more: Option<String>,
+    /// The flag that says that this was the last page, where there is one.
+    end: Option<End>,
     /// Whether the other parameters are sent along with a token.
     #[serde(default = "yes")]
     keep_params: bool,
@@ -61,7 +111,7 @@ pub(crate) struct PageNumber {
     /// The number of the first page.
     #[serde(default = "one")]
     first: u64,
-    /// The dotted path of the number of pages in the answer.
+    /// The dotted path of the number of pages in the answer, or `header:` and a header's name.
     pages: Option<String>,
     /// The dotted path of the number of rows in all pages.
     total: Option<String>,
@@ -96,13 +146,31 @@ impl Pagination {
     /// The query parameters it uses.
     pub(crate) fn params(&self) -> Vec<&str> {
         match self {
-            Self::None | Self::LinkHeader(_) => vec![],
-            Self::CursorToken(CursorToken { param, .. }) => vec![param],
+            Self::None | Self::LinkHeader(_) | Self::NextUrl(_) => vec![],
+            Self::CursorToken(CursorToken { param, .. }) | Self::LastId(LastId { param, .. }) => param.iter().map(String::as_str).collect(),
             Self::PageNumber(PageNumber { param, size_param, .. }) => {
                 [Some(param), size_param.as_ref()].into_iter().flatten().map(String::as_str).collect()
             }
             Self::Offset(Offset { param, limit_param, .. }) => vec![param, limit_param],
         }
+    }
+
+    /// Whether it asks from a token or an id on.
+    pub(crate) fn takes_token(&self) -> bool {
+        matches!(self, Self::CursorToken(_) | Self::LastId(_))
+    }
+
+    /// What stands for the token before the first page.
+    pub(crate) fn first_token(&self) -> Option<&str> {
+        match self {
+            Self::LastId(LastId { first, .. }) => first.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether it follows addresses.
+    pub(crate) fn follows(&self) -> bool {
+        matches!(self, Self::LinkHeader(_) | Self::NextUrl(_))
     }
 
     /// Whether a row that changes while pages are read can push another one from a later page to an earlier one, unseen.
@@ -129,6 +197,9 @@ pub(crate) enum Ask {
         params: Vec<(String, String)>,
         /// Whether the stream's own parameters go along.
         with_own: bool,
+        /// What `{token}` stands for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<String>,
     },
     /// This address as it stands.
     Url(Url),
@@ -141,10 +212,14 @@ pub(crate) struct Seen<'a> {
     pub(crate) url: &'a Url,
     /// Its `Link` headers, joined by commas.
     pub(crate) link: &'a str,
-    /// Its body.
+    /// All its headers.
+    pub(crate) headers: &'a HeaderMap,
+    /// Its body, without the rows.
     pub(crate) body: &'a Value,
     /// How many rows it holds.
     pub(crate) rows: usize,
+    /// The last of them.
+    pub(crate) last: Option<&'a Value>,
     /// A digest of those rows.
     pub(crate) digest: u64,
 }
@@ -185,7 +260,14 @@ impl Pager {
 
     /// The first request.
     pub(crate) fn first(&self) -> Ask {
-        Ask::Params { params: self.params(), with_own: true }
+        match &self.rule {
+            Pagination::LastId(LastId { param, first: Some(first), .. }) => from(param.as_ref(), first.clone(), true),
+            _ => self.ask(),
+        }
+    }
+
+    fn ask(&self) -> Ask {
+        Ask::Params { params: self.params(), with_own: true, token: None }
     }
 
     fn params(&self) -> Vec<(String, String)> {
@@ -205,8 +287,8 @@ impl Pager {
     }
 
     /// The number of rows the answer announces for all pages together.
-    pub(crate) fn announced(&self, body: &Value) -> Result<Option<u64>, Lost> {
-        self.rule.total().map(|path| count(body, path)).transpose()
+    pub(crate) fn announced(&self, body: &Value, headers: &HeaderMap) -> Result<Option<u64>, Lost> {
+        self.rule.total().map(|path| count(body, headers, path)).transpose()
     }
 
     /// The next request after an answer; `None` when this was the last.
@@ -223,30 +305,44 @@ impl Pager {
                 Some(link) => Some(self.follow(seen.url, &link)?),
                 None => None,
             },
-            Pagination::CursorToken(CursorToken { param, next, more, keep_params }) => {
-                let more = more.as_deref().map(|path| flag(seen.body, path)).transpose()?;
-                match (token(seen.body, next)?, more) {
-                    (_, Some(false)) | (None, None) => None,
-                    (None, Some(true)) => return Err(lost(format!("says that more follows, but gives no token at `{next}`"))),
-                    (Some(token), _) => Some(Ask::Params { params: vec![(param.clone(), token)], with_own: *keep_params }),
+            Pagination::NextUrl(NextUrl { path, more, end }) => {
+                match (token(seen.body, path)?, over(seen.body, more.as_deref(), end.as_ref())?) {
+                    (_, Some(true)) | (None, None) => None,
+                    (None, Some(false)) => return Err(lost(format!("says that more follows, but gives no address at `{path}`"))),
+                    (Some(link), _) => Some(self.follow(seen.url, &link)?),
+                }
+            }
+            Pagination::CursorToken(CursorToken { param, next, more, end, keep_params }) => {
+                match (token(seen.body, next)?, over(seen.body, more.as_deref(), end.as_ref())?) {
+                    (_, Some(true)) | (None, None) => None,
+                    (None, Some(false)) => return Err(lost(format!("says that more follows, but gives no token at `{next}`"))),
+                    (Some(token), _) => Some(from(param.as_ref(), token, *keep_params)),
+                }
+            }
+            Pagination::LastId(LastId { param, field, more, end, .. }) => {
+                match (seen.last, over(seen.body, more.as_deref(), end.as_ref())?) {
+                    (_, Some(true)) | (None, None) => None,
+                    (None, Some(false)) => return Err(lost("says that more follows, but gives no row to go on from")),
+                    (Some(last), _) => {
+                        let id = token(last, field)?.ok_or_else(|| lost(format!("holds no `{field}` in its last row")))?;
+                        Some(from(param.as_ref(), id, true))
+                    }
                 }
             }
             Pagination::PageNumber(PageNumber { pages: Some(path), first, .. }) => {
-                let pages = count(seen.body, path)?;
-                (self.number - first < pages).then(|| Ask::Params { params: self.params(), with_own: true })
+                let pages = count(seen.body, seen.headers, path)?;
+                (self.number - first < pages).then(|| self.ask())
             }
             Pagination::Offset(Offset { total: Some(path), .. }) => {
-                let total = count(seen.body, path)?;
-                (seen.rows > 0 && self.offset < total).then(|| Ask::Params { params: self.params(), with_own: true })
+                let total = count(seen.body, seen.headers, path)?;
+                (seen.rows > 0 && self.offset < total).then(|| self.ask())
             }
-            Pagination::PageNumber(_) | Pagination::Offset(_) => {
-                (seen.rows > 0).then(|| Ask::Params { params: self.params(), with_own: true })
-            }
+            Pagination::PageNumber(_) | Pagination::Offset(_) => (seen.rows > 0).then(|| self.ask()),
         };
         let Some(ask) = ask else { return Ok(None) };
         let name = match &ask {
             Ask::Url(url) => url.to_string(),
-            Ask::Params { params, .. } => format!("{params:?}"),
+            Ask::Params { params, token, .. } => format!("{params:?}{token:?}"),
         };
         if !self.asked.insert(name) {
             return Err(lost("gave the same next page twice; the paging would never end"));
@@ -277,7 +373,16 @@ pub(crate) fn path(dotted: &str) -> Vec<String> {
     if dotted.is_empty() { vec![] } else { dotted.split('.').map(str::to_owned).collect() }
 }
 
-fn count(body: &Value, dotted: &str) -> Result<u64, Lost> {
+/// The request for what comes after a token or an id.
+fn from(param: Option<&String>, token: String, with_own: bool) -> Ask {
+    Ask::Params { params: param.map(|param| (param.clone(), token.clone())).into_iter().collect(), with_own, token: Some(token) }
+}
+
+fn count(body: &Value, headers: &HeaderMap, dotted: &str) -> Result<u64, Lost> {
+    if let Some(name) = dotted.strip_prefix("header:") {
+        let count = headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        return count.ok_or_else(|| lost(format!("gives no count in the header `{name}`")));
+    }
     match values::at(body, &path(dotted)) {
         Some(Value::Number(number)) if number.is_u64() => Ok(number.as_u64().unwrap_or(0)),
         Some(Value::String(text)) if text.parse::<u64>().is_ok() => Ok(text.parse().unwrap_or(0)),
@@ -287,6 +392,13 @@ fn count(body: &Value, dotted: &str) -> Result<u64, Lost> {
 
 fn flag(body: &Value, dotted: &str) -> Result<bool, Lost> {
     values::at(body, &path(dotted)).and_then(Value::as_bool).ok_or_else(|| lost(format!("holds neither true nor false at `{dotted}`")))
+}
+
+/// Whether this was the last page, where a flag says so.
+fn over(body: &Value, more: Option<&str>, end: Option<&End>) -> Result<Option<bool>, Lost> {
+    let more = more.map(|path| flag(body, path)).transpose()?;
+    let end = end.map(|end| Ok(flag(body, &end.path)? == end.is)).transpose()?;
+    Ok(if more.is_none() && end.is_none() { None } else { Some(more == Some(false) || end == Some(true)) })
 }
 
 fn token(body: &Value, dotted: &str) -> Result<Option<String>, Lost> {
@@ -330,7 +442,16 @@ mod tests {
     const URL: &str = "http://127.0.0.1:1/orders?page_info=a";
 
     fn step(pager: &mut Pager, body: &Value, link: &str, rows: usize, digest: u64) -> Result<Option<Ask>, Lost> {
-        pager.next(&Seen { url: &URL.parse().unwrap(), link, body, rows, digest })
+        let last = body.get("last").filter(|_| rows > 0);
+        pager.next(&Seen { url: &URL.parse().unwrap(), link, headers: &HeaderMap::new(), body, rows, last, digest })
+    }
+
+    fn rule(text: &str) -> Pagination {
+        #[derive(Deserialize)]
+        struct Sample {
+            pagination: Pagination,
+        }
+        toml::from_str::<Sample>(&format!("pagination = {text}")).unwrap().pagination
     }
 
     fn params(ask: Option<Ask>) -> Option<Vec<(String, String)>> {
@@ -353,9 +474,10 @@ mod tests {
 
     fn token_rule(more: Option<&str>) -> Pagination {
         Pagination::CursorToken(CursorToken {
-            param: "after".to_owned(),
+            param: Some("after".to_owned()),
             next: "paging.next".to_owned(),
             more: more.map(str::to_owned),
+            end: None,
             keep_params: true,
         })
     }
@@ -398,6 +520,67 @@ mod tests {
         assert!(step(&mut pager, &json!({"more": true}), "", 0, 0).unwrap_err().reason.contains("no token"));
         assert_eq!(step(&mut pager, &json!({"paging": {"next": "x"}, "more": false}), "", 1, 1), Ok(None));
         assert!(step(&mut pager, &json!({}), "", 1, 2).unwrap_err().reason.contains("neither true nor false"));
+    }
+
+    #[test]
+    fn an_address_in_the_answer_is_followed_on_the_same_host_until_it_is_gone_or_a_flag_says_so() {
+        let salesforce = rule("{ next_url = { path = \"nextRecordsUrl\" } }");
+        let mut pager = Pager::new(salesforce.clone(), 10);
+        let ask = step(&mut pager, &json!({"nextRecordsUrl": "/query/01g-2000"}), "", 2, 1).unwrap();
+        assert_eq!(ask, Some(Ask::Url("http://127.0.0.1:1/query/01g-2000".parse().unwrap())));
+        assert!(step(&mut pager, &json!({"nextRecordsUrl": "/query/01g-2000"}), "", 2, 2).unwrap_err().reason.contains("twice"));
+        assert_eq!(step(&mut Pager::new(salesforce.clone(), 10), &json!({"done": true}), "", 2, 1), Ok(None));
+        let evil = step(&mut Pager::new(salesforce, 10), &json!({"nextRecordsUrl": "https://evil.example/"}), "", 2, 1).unwrap_err();
+        assert!(evil.reason.contains("another host"), "{evil:?}");
+
+        let zendesk = rule("{ next_url = { path = \"after_url\", end = { path = \"end_of_stream\" } } }");
+        let mut pager = Pager::new(zendesk, 10);
+        let page = |ends: bool, url: &str| json!({"after_url": url, "end_of_stream": ends});
+        assert!(step(&mut pager, &page(false, "/a"), "", 0, 0).unwrap().is_some(), "a page may be empty before the end");
+        assert_eq!(step(&mut pager, &page(true, "/b"), "", 1, 1), Ok(None));
+        assert!(step(&mut pager, &json!({"after_url": "/c"}), "", 1, 2).unwrap_err().reason.contains("neither true nor false"));
+        assert!(step(&mut pager, &json!({"end_of_stream": false}), "", 1, 3).unwrap_err().reason.contains("no address at `after_url`"));
+    }
+
+    #[test]
+    fn the_id_of_the_last_row_leads_on() {
+        let stripe = rule("{ last_id = { param = \"starting_after\", field = \"id\", more = \"has_more\" } }");
+        let mut pager = Pager::new(stripe, 10);
+        assert_eq!(pager.first(), Ask::Params { params: vec![], with_own: true, token: None });
+        let page = |id: Value, more: bool| json!({"last": {"id": id}, "has_more": more});
+        let ask = step(&mut pager, &page(json!("ch_9"), true), "", 2, 1).unwrap();
+        assert_eq!(params(ask), Some(vec![("starting_after".to_owned(), "ch_9".to_owned())]));
+        assert!(step(&mut pager, &page(json!("ch_9"), true), "", 2, 2).unwrap_err().reason.contains("twice"));
+        assert!(step(&mut pager, &page(Value::Null, true), "", 2, 3).unwrap_err().reason.contains("no `id` in its last row"));
+        assert!(step(&mut pager, &page(Value::Null, true), "", 0, 0).unwrap_err().reason.contains("no row to go on from"));
+        assert_eq!(step(&mut pager, &page(json!("ch_1"), false), "", 2, 4), Ok(None));
+
+        let hubspot = rule("{ last_id = { field = \"id\", first = \"0\" } }");
+        let mut pager = Pager::new(hubspot, 10);
+        assert_eq!(pager.first(), Ask::Params { params: vec![], with_own: true, token: Some("0".to_owned()) });
+        let ask = step(&mut pager, &page(json!(17), true), "", 2, 1).unwrap();
+        assert_eq!(ask, Some(Ask::Params { params: vec![], with_own: true, token: Some("17".to_owned()) }));
+        assert_eq!(step(&mut pager, &Value::Null, "", 0, 0), Ok(None));
+    }
+
+    #[test]
+    fn counts_may_stand_in_headers() {
+        let woo = rule("{ page_number = { param = \"page\", pages = \"header:X-WP-TotalPages\", total = \"header:X-WP-Total\" } }");
+        let headers = |pages: &'static str| {
+            let header = |name: &'static str, value| {
+                (reqwest::header::HeaderName::from_static(name), reqwest::header::HeaderValue::from_static(value))
+            };
+            HeaderMap::from_iter([header("x-wp-totalpages", pages), header("x-wp-total", "3")])
+        };
+        let mut pager = Pager::new(woo, 10);
+        let mut next = |pages, digest| {
+            let (url, headers) = (URL.parse().unwrap(), headers(pages));
+            assert_eq!(pager.announced(&Value::Null, &headers), Ok(Some(3)));
+            pager.next(&Seen { url: &url, link: "", headers: &headers, body: &Value::Null, rows: 2, last: None, digest })
+        };
+        assert!(next("2", 1).unwrap().is_some());
+        assert_eq!(next("2", 2), Ok(None));
+        assert!(next("many", 3).unwrap_err().reason.contains("no count in the header `X-WP-TotalPages`"));
     }
 
     #[test]

@@ -1,27 +1,30 @@
 //! The requests themselves: one page after the other, the next already under way while the last is taken in.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reqwest::{
     Client, Response, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER},
     redirect,
 };
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::{
-    auth::AuthError,
+    auth::{AuthError, Credentials, bearer},
+    pace::Pace,
     pages::{Ask, Lost, Pager, Seen, path},
-    settings::{HttpSettings, HttpStream},
+    placeholders::Filling,
+    settings::{ErrorInside, HttpSettings, HttpStream, Method},
+    token::{Desk, Held, Vault},
 };
 use crate::{
     clock::SharedClock,
     config::Period,
-    secret::SecretError,
+    secret::{Secret, SecretError},
     source::{
         error::{SourceError, StreamName},
         intake::page_digest,
@@ -44,6 +47,10 @@ pub(crate) struct HttpSource {
     pub(crate) headers: HeaderMap,
     pub(crate) retry: Retry,
     pub(crate) max_page_mib: u32,
+    error: Option<ErrorInside>,
+    /// Shared by its streams, as are its tokens.
+    pace: Option<Arc<Pace>>,
+    held: Arc<tokio::sync::Mutex<Held>>,
 }
 
 impl HttpSource {
@@ -63,8 +70,19 @@ impl HttpSource {
             let value = HeaderValue::try_from(value.as_str()).map_err(|_| ("headers", format!("the header `{name}` cannot carry that")))?;
             headers.insert(name, value);
         }
-        let (timeout, auth, retry) = (settings.timeout, settings.auth.clone(), settings.retry.clone());
-        Ok(Self { base_url, timeout, auth, headers, retry, max_page_mib: settings.max_page_mib })
+        settings.auth.check().map_err(|message| ("auth", message))?;
+        settings.rate.map_or(Ok(()), |rate| rate.check()).map_err(|message| ("rate", message))?;
+        Ok(Self {
+            base_url,
+            timeout: settings.timeout,
+            auth: settings.auth.clone(),
+            headers,
+            retry: settings.retry.clone(),
+            max_page_mib: settings.max_page_mib,
+            error: settings.error.clone(),
+            pace: settings.rate.map(|rate| Arc::new(Pace::new(rate))),
+            held: Arc::default(),
+        })
     }
 
     /// Whether it belongs to the practice shop.
@@ -79,19 +97,14 @@ impl HttpSource {
         self.base_url.scheme() == "http" && !near && !self.auth.secrets().is_empty()
     }
 
-    fn address(&self, name: &StreamName, practice: Option<&Url>, path: &str) -> Result<Url, SourceError> {
+    fn base(&self, name: &StreamName, practice: Option<&Url>) -> Result<String, SourceError> {
         let base = if self.is_practice() {
             let shop = practice.ok_or_else(|| SourceError::NoPractice { at: name.clone() })?;
             format!("{}/{}{}", shop.as_str().trim_end_matches('/'), self.base_url.host_str().unwrap_or_default(), self.base_url.path())
         } else {
             self.base_url.to_string()
         };
-        format!("{}{path}", base.trim_end_matches('/')).parse().map_err(|error: url::ParseError| SourceError::Answer {
-            at: name.clone(),
-            path: path.to_owned(),
-            reason: format!("is no address: {error}"),
-            hint: "correct `base_url` or the stream's `path`".to_owned(),
-        })
+        Ok(base.trim_end_matches('/').to_owned())
     }
 }
 
@@ -99,7 +112,8 @@ impl HttpSource {
 #[derive(Debug)]
 pub(crate) struct HttpReader {
     line: Line,
-    stream: std::sync::Arc<Stream>,
+    stream: Arc<Stream>,
+    base: String,
     pager: Pager,
     window: Window,
     effort: Effort,
@@ -120,6 +134,20 @@ struct Line {
     max_bytes: usize,
     clock: SharedClock,
     run: String,
+    error: Option<ErrorInside>,
+    pace: Option<Arc<Pace>>,
+    query: Option<(String, Secret)>,
+    desk: Option<Desk>,
+    /// What no message may repeat.
+    secrets: Arc<[Secret]>,
+}
+
+/// One request, without what says who we are.
+#[derive(Debug, Clone)]
+struct Request {
+    url: Url,
+    /// What is posted; else it is a `GET`.
+    body: Option<String>,
 }
 
 /// A page as it came.
@@ -127,15 +155,19 @@ struct Line {
 struct Answer {
     url: Url,
     link: String,
+    headers: HeaderMap,
     date: Option<DateTime<Utc>>,
     body: Value,
     bytes: usize,
 }
 
 /// Why an attempt failed.
-enum Trouble {
+#[derive(Debug)]
+pub(super) enum Trouble {
     /// It may go better next time.
     Passing { reason: String, wait: Option<Duration> },
+    /// The token was refused; it may go better with another one.
+    Stale { token: Secret, refusal: SourceError },
     /// It will not.
     Lasting(SourceError),
 }
@@ -144,45 +176,69 @@ impl HttpReader {
     /// A reader of a stream, with the secrets of the project in `root`.
     pub(crate) fn new(
         source: &HttpSource,
-        stream: std::sync::Arc<Stream>,
+        stream: Arc<Stream>,
         practice: Option<&Url>,
         root: &Path,
         clock: SharedClock,
         run: &str,
+        vault: Option<Vault>,
     ) -> Result<Self, SourceError> {
         let name = stream.name.clone();
         let settings = http(&stream)?;
-        let address = source.address(&name, practice, &settings.path)?;
+        let base = source.base(&name, practice)?;
+        let address = parsed(&name, &base, &settings.path)?;
+        let posts = settings.method == Method::Post;
         let mut headers = source.headers.clone();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let secret = source.auth.header(root).map_err(|error| match error {
+        if posts {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let credentials = source.auth.credentials(root).map_err(|error| match error {
             AuthError::Secret(error) => SourceError::Secret { at: name.clone(), error },
             AuthError::Unsendable => {
                 let error = std::io::Error::other("it holds characters that no header can carry");
                 SourceError::Secret { at: name.clone(), error: SecretError::File("auth".into(), error) }
             }
         })?;
+        let Credentials { headers: secret, query, grant, secrets } = credentials;
         headers.extend(secret);
+        let timeout = source.timeout.duration().max(Duration::from_secs(1));
         let client = Client::builder()
             .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
-            .timeout(source.timeout.duration().max(Duration::from_secs(1)))
-            .connect_timeout(Duration::from_secs(10).min(source.timeout.duration().max(Duration::from_secs(1))))
+            .timeout(timeout)
+            .connect_timeout(Duration::from_secs(10).min(timeout))
             // What the environment says about proxies is a surprise in a container, and would see the secrets.
             .no_proxy()
-            // reqwest drops `Authorization` on the way to another host, but not headers such as `X-Shop-Token`.
-            .redirect(redirect::Policy::custom(|attempt| {
+            // reqwest drops `Authorization` on the way to another host, but not headers such as `X-Shop-Token`; and a redirected POST
+            // arrives as a GET.
+            .redirect(redirect::Policy::custom(move |attempt| {
                 let same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
-                if same && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
+                if same && !posts && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
             }))
             .build()
             .map_err(|error| SourceError::Broken { at: name.clone(), reason: error.to_string() })?;
+        let desk = grant.map(|grant| Desk::new(name.clone(), grant, Arc::clone(&source.held), vault, timeout)).transpose()?;
         let max_bytes = usize::try_from(source.max_page_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
         let pager = Pager::new(settings.pagination.clone(), settings.max_pages);
-        let line = Line { client, name, address, retry: source.retry.clone(), max_bytes, clock, run: run.to_owned() };
+        let line = Line {
+            client,
+            name,
+            address,
+            retry: source.retry.clone(),
+            max_bytes,
+            clock,
+            run: run.to_owned(),
+            error: source.error.clone(),
+            pace: source.pace.clone(),
+            query,
+            desk,
+            secrets: secrets.into(),
+        };
         Ok(Self {
             line,
             stream,
+            base,
             pager,
             window: Window::default(),
             effort: Effort::default(),
@@ -193,37 +249,43 @@ impl HttpReader {
         })
     }
 
-    /// The address of a request. Values of parameters may be secrets or name people, so that errors show its path only.
-    fn url(&self, ask: Ask, own: &HttpStream) -> Url {
-        match ask {
-            Ask::Url(url) => url,
-            Ask::Params { params, with_own } => {
-                let mut url = self.line.address.clone();
-                {
-                    let mut query = url.query_pairs_mut();
-                    if with_own {
-                        query.extend_pairs(&own.params);
-                        let cursor = own.cursor.iter();
-                        let since = cursor.clone().zip(&self.window.since).map(|(cursor, since)| (cursor.param.as_str(), since));
-                        let until =
-                            cursor.zip(&self.window.until).filter_map(|(cursor, until)| Some((cursor.until_param.as_deref()?, until)));
-                        query.extend_pairs(since.chain(until));
-                    }
-                    query.extend_pairs(&params);
+    /// A request. Values of parameters may be secrets or name people, so that errors show the address's path only.
+    fn request(&self, ask: Ask, own: &HttpStream) -> Result<Request, SourceError> {
+        let (params, with_own, token) = match ask {
+            Ask::Url(url) => return Ok(Request { url, body: None }),
+            Ask::Params { params, with_own, token } => (params, with_own, token),
+        };
+        let (since, until) = (self.window.since.as_deref(), self.window.until.as_deref());
+        let filling = Filling { since, until, token: token.as_deref() };
+        let mut url = parsed(&self.line.name, &self.base, &filling.path(&own.path))?;
+        {
+            let mut query = url.query_pairs_mut();
+            if with_own {
+                query.extend_pairs(own.params.iter().filter_map(|(name, text)| Some((name, filling.text(text)?))));
+                if let Some(cursor) = &own.cursor {
+                    query.extend_pairs(cursor.param.as_deref().zip(since));
+                    query.extend_pairs(cursor.until_param.as_deref().zip(until));
                 }
-                if url.query() == Some("") {
-                    url.set_query(None);
-                }
-                url
             }
+            query.extend_pairs(&params);
         }
+        if url.query() == Some("") {
+            url.set_query(None);
+        }
+        let body = own.body.as_ref().map(|body| filling.body(body).to_string());
+        Ok(Request { url, body: body.or_else(|| (own.method == Method::Post).then(String::new)) })
     }
 
     fn send(&mut self, ask: Ask) -> Result<(), SourceError> {
-        self.next = Some(ask.clone());
-        let url = self.url(ask, http(&self.stream)?);
+        // Some systems repeat in their links how they were asked, secrets included; what is kept to go on from has none.
+        let ask = match ask {
+            Ask::Url(url) => Ask::Url(self.line.without_secret(url)),
+            params => params,
+        };
+        let request = self.request(ask.clone(), http(&self.stream)?)?;
+        self.next = Some(ask);
         let line = self.line.clone();
-        self.under_way = Some(tokio::spawn(async move { line.fetch(url).await }));
+        self.under_way = Some(tokio::spawn(async move { line.fetch(request).await }));
         Ok(())
     }
 
@@ -273,17 +335,17 @@ impl Reader for HttpReader {
         self.under_way = None;
         self.effort.requests += effort.requests;
         self.effort.retries += effort.retries;
-        let Answer { url, link, date, mut body, bytes } = answer?;
+        let Answer { url, link, headers, date, mut body, bytes } = answer?;
         if self.server_time.is_none() && !self.practice {
             self.server_time = date;
         }
-        let announced = self.pager.announced(&body).map_err(|lost| self.lost(lost))?;
+        let announced = self.pager.announced(&body, &headers).map_err(|lost| self.lost(lost))?;
         let place = path(&http(&self.stream)?.rows);
         let rows = take_rows(&mut body, &place).map_err(|reason| {
             self.line.answer(reason, "check the stream's `rows`: the dotted path to the list of rows, empty where the answer is the list")
         })?;
         let digest = page_digest(&self.stream, &rows);
-        let seen = Seen { url: &url, link: &link, body: &body, rows: rows.len(), digest };
+        let seen = Seen { url: &url, link: &link, headers: &headers, body: &body, rows: rows.len(), last: rows.last(), digest };
         match self.pager.next(&seen).map_err(|lost| self.lost(lost))? {
             Some(ask) => self.send(ask)?,
             None => self.next = None,
@@ -310,6 +372,15 @@ impl Reader for HttpReader {
     }
 }
 
+fn parsed(name: &StreamName, base: &str, path: &str) -> Result<Url, SourceError> {
+    format!("{base}{path}").parse().map_err(|error: url::ParseError| SourceError::Answer {
+        at: name.clone(),
+        path: path.to_owned(),
+        reason: format!("is no address: {error}"),
+        hint: "correct `base_url` or the stream's `path`".to_owned(),
+    })
+}
+
 /// Takes the list of rows out of an answer. A missing list is never taken for an empty one.
 fn take_rows(body: &mut Value, place: &[String]) -> Result<Vec<Value>, String> {
     let dotted = place.join(".");
@@ -330,19 +401,31 @@ impl Line {
     }
 
     /// One page, asked for again while there is hope.
-    async fn fetch(&self, url: Url) -> (Result<Answer, SourceError>, Effort) {
+    async fn fetch(&self, request: Request) -> (Result<Answer, SourceError>, Effort) {
         let mut effort = Effort::default();
         let mut waited = Duration::ZERO;
         let mut attempt = 0;
+        let mut renewed = false;
         loop {
             attempt += 1;
             effort.requests += 1;
-            let (reason, hint) = match self.attempt(&url).await {
+            let (reason, hint) = match self.attempt(&request).await {
                 Ok(answer) => return (Ok(answer), effort),
                 Err(Trouble::Lasting(error)) => return (Err(error), effort),
+                Err(Trouble::Stale { refusal, .. }) if renewed => return (Err(refusal), effort),
+                Err(Trouble::Stale { token, .. }) => {
+                    // That is no failure of the source: its tokens end when they like.
+                    if let Some(desk) = &self.desk {
+                        desk.forget(&token).await;
+                    }
+                    renewed = true;
+                    attempt -= 1;
+                    effort.retries += 1;
+                    continue;
+                }
                 Err(Trouble::Passing { reason, wait }) => (reason, wait),
             };
-            let (at, path) = (self.name.clone(), url.path().to_owned());
+            let (at, path) = (self.name.clone(), request.url.path().to_owned());
             let dice = retry::jitter(&format!("{}{}{}", self.run, self.name, effort.requests), attempt);
             match self.retry.next(attempt, waited, hint, dice) {
                 Next::GiveUp => return (Err(SourceError::Unavailable { at, path, reason, attempts: attempt }), effort),
@@ -363,9 +446,29 @@ impl Line {
         }
     }
 
-    async fn attempt(&self, url: &Url) -> Result<Answer, Trouble> {
+    async fn attempt(&self, Request { url, body }: &Request) -> Result<Answer, Trouble> {
         let passing = |reason: String| Trouble::Passing { reason, wait: None };
-        let response = self.client.get(url.clone()).send().await.map_err(|error| passing(unsent(&error)))?;
+        let mut sent = url.clone();
+        if let Some((name, value)) = &self.query {
+            sent.query_pairs_mut().append_pair(name, value.reveal());
+        }
+        let mut request = match body {
+            Some(body) => self.client.post(sent).body(body.clone()),
+            None => self.client.get(sent),
+        };
+        let token = match &self.desk {
+            Some(desk) => Some(desk.token(self.clock.now()).await?),
+            None => None,
+        };
+        if let Some(token) = &token {
+            let header =
+                bearer(token).map_err(|_| Trouble::Lasting(self.answer("got a token that no header can carry", "check `auth`")))?;
+            request = request.header(AUTHORIZATION, header);
+        }
+        if let Some(pace) = &self.pace {
+            pace.turn().await;
+        }
+        let response = request.send().await.map_err(|error| passing(unsent(&error)))?;
         let status = response.status();
         let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() {
@@ -377,15 +480,22 @@ impl Line {
             let reason = format!("redirects to {}; the credentials are not sent there", to.unwrap_or_else(|| "another place".to_owned()));
             return Err(Trouble::Lasting(self.answer(reason, "set `base_url` to the address it redirects to, if that is right")));
         }
-        let url = response.url().clone();
+        let url = self.without_secret(response.url().clone());
         let date = header(DATE).and_then(|date| DateTime::parse_from_rfc2822(&date).ok()).map(|date| date.with_timezone(&Utc));
         let kind = header(CONTENT_TYPE).unwrap_or_default();
         let links: Vec<&str> = response.headers().get_all(LINK).iter().filter_map(|link| link.to_str().ok()).collect();
         let link = links.join(", ");
+        let headers = response.headers().clone();
         let body = self.body(response).await?;
         if !status.is_success() {
             let (at, path) = (self.name.clone(), url.path().to_owned());
-            return Err(Trouble::Lasting(SourceError::Refused { at, path, status: status.as_u16(), said: said(&body) }));
+            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let said = said(&body, self.secrets.iter().chain(&token));
+            let refusal = SourceError::Refused { at, path, status: status.as_u16(), said };
+            return Err(match token {
+                Some(token) if status == StatusCode::UNAUTHORIZED => Trouble::Stale { token, refusal },
+                _ => Trouble::Lasting(refusal),
+            });
         }
         let start = body.iter().find(|byte| !byte.is_ascii_whitespace());
         if kind.contains("html") || start == Some(&b'<') {
@@ -397,7 +507,25 @@ impl Line {
         let bytes = body.len();
         let body =
             serde_json::from_slice(&body).map_err(|error| passing(format!("gave a page that breaks off or is no JSON ({error})")))?;
-        Ok(Answer { url, link, date, body, bytes })
+        if let Some((error, passes)) = self.error.as_ref().and_then(|rule| rule.find(&body)) {
+            let reason = format!("answered 200 with an error{}", said(error, self.secrets.iter().chain(&token)));
+            return Err(match passes {
+                true => passing(reason),
+                false => Trouble::Lasting(
+                    self.answer(reason, "correct what is asked for; if it passes by itself, name its code under `passing`"),
+                ),
+            });
+        }
+        Ok(Answer { url, link, headers, date, body, bytes })
+    }
+
+    /// The address as it may be kept and shown.
+    fn without_secret(&self, mut url: Url) -> Url {
+        let Some((name, query)) = self.query.as_ref().map(|(name, _)| name).zip(url.query().map(str::to_owned)) else { return url };
+        let own = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).next().is_none_or(|(key, _)| key != *name);
+        let kept: Vec<&str> = query.split('&').filter(own).collect();
+        url.set_query(Some(kept.join("&")).filter(|kept| !kept.is_empty()).as_deref());
+        url
     }
 
     /// The body, unpacked, and no more of it than allowed.
@@ -420,8 +548,32 @@ impl Line {
     }
 }
 
+impl ErrorInside {
+    /// The error in an answer, and whether it passes.
+    fn find<'a>(&self, body: &'a Value) -> Option<(&'a Value, bool)> {
+        let error = values::at(body, &path(&self.path)).filter(|error| match error {
+            Value::Null | Value::Bool(false) => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(list) => !list.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            _ => true,
+        })?;
+        let mut rest = vec![error];
+        let mut passes = false;
+        while let Some(value) = rest.pop() {
+            match value {
+                Value::String(text) => passes |= self.passing.contains(text),
+                Value::Array(list) => rest.extend(list),
+                Value::Object(fields) => rest.extend(fields.values()),
+                _ => {}
+            }
+        }
+        Some((error, passes))
+    }
+}
+
 /// Why no answer came, without the address: it may hold what was asked for.
-fn unsent(error: &reqwest::Error) -> String {
+pub(super) fn unsent(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -435,12 +587,41 @@ fn unsent(error: &reqwest::Error) -> String {
     }
 }
 
-/// What a refusal says, where it is short JSON with a word of explanation.
-fn said(body: &[u8]) -> String {
-    let Ok(body) = serde_json::from_slice::<Value>(body) else { return String::new() };
-    ["message", "error_description", "error", "errors", "title", "detail"]
-        .iter()
-        .find_map(|name| body.get(name))
-        .map(|word| format!(": {}", values::shorten(&word.as_str().map_or_else(|| word.to_string(), str::to_owned))))
-        .unwrap_or_default()
+/// What a refusal says, where there is a word of explanation; without the secrets it repeats.
+pub(super) fn said<'a>(body: &Value, secrets: impl Iterator<Item = &'a Secret>) -> String {
+    let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
+    let words = ["message", "error_description", "error", "errors", "title", "detail"].iter().find_map(|name| body.get(name));
+    let Some(word) = words.or(Some(body).filter(|body| body.is_string())) else { return String::new() };
+    let word = word.as_str().map_or_else(|| word.to_string(), str::to_owned);
+    // One letter is no secret, and taking it out would leave no word readable.
+    let secrets = secrets.map(Secret::reveal).filter(|secret| secret.len() > 3);
+    format!(": {}", values::shorten(&secrets.fold(word, |word, secret| word.replace(secret, "••••"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_error_inside_an_answer_is_found_and_told_from_one_that_passes() {
+        let rule = ErrorInside { path: "errors".to_owned(), passing: vec!["THROTTLED".to_owned()] };
+        let find = |body: &Value| rule.find(body).map(|(error, passes)| (said(error, [].iter()), passes));
+        let error = |code: &str| json!({"data": null, "errors": [{"message": "no", "extensions": {"code": code}}]});
+        assert_eq!(find(&error("THROTTLED")), Some((": no".to_owned(), true)));
+        assert_eq!(find(&error("ACCESS_DENIED")), Some((": no".to_owned(), false)));
+        assert_eq!(find(&json!({"errors": "slow down"})), Some((": slow down".to_owned(), false)));
+        for none in [json!({}), json!({"errors": null}), json!({"errors": []}), json!({"errors": ""}), json!([])] {
+            assert_eq!(find(&none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn words_do_not_repeat_a_secret_not_even_in_part() {
+        let secrets = [Secret::new("s3cret"), Secret::new("e")];
+        assert_eq!(said(&json!({"message": "the key s3cret is wrong"}), secrets.iter()), ": the key •••• is wrong");
+        let long = format!("{}s3cret", "x".repeat(57));
+        assert!(!said(&json!([{"message": long}]), secrets.iter()).contains("s3c"));
+    }
 }

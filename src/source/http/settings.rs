@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{auth::Auth, pages::Pagination};
+use super::{auth::Auth, pace::Rate, pages::Pagination, placeholders};
 use crate::{
     config::Period,
     source::{
@@ -34,6 +35,10 @@ pub(crate) struct HttpSettings {
     /// How patient we are.
     #[serde(default)]
     pub(crate) retry: Retry,
+    /// How often it may be asked.
+    pub(crate) rate: Option<Rate>,
+    /// Where an answer says that it is an error although its status is 200.
+    pub(crate) error: Option<ErrorInside>,
     /// How large one page may be, unpacked, in MiB.
     #[serde(default = "sixty_four")]
     pub(crate) max_page_mib: u32,
@@ -49,12 +54,40 @@ fn sixty_four() -> u32 {
     64
 }
 
-/// One stream of a source over HTTP.
+/// `error = { path = "errors", passing = ["THROTTLED"] }`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ErrorInside {
+    /// The dotted path in the answer at which only errors stand.
+    pub(crate) path: String,
+    /// Words in it, such as a code, that mean that it is worth asking again.
+    #[serde(default)]
+    pub(crate) passing: Vec<String>,
+}
+
+/// How a stream is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Method {
+    /// With the address alone.
+    #[default]
+    Get,
+    /// With a JSON body.
+    Post,
+}
+
+/// One stream of a source over HTTP. In `path`, `params` and `body`, `{since}`, `{until}` and `{token}` stand for the bounds of the pull
+/// and for where the page begins.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpStream {
     /// The path below `base_url`.
     pub(crate) path: String,
+    /// `"get"` or `"post"`.
+    #[serde(default)]
+    pub(crate) method: Method,
+    /// The JSON body of every request.
+    pub(crate) body: Option<Value>,
     /// The dotted path to the rows in the answer; empty where the answer is the list itself.
     #[serde(default)]
     pub(crate) rows: String,
@@ -80,6 +113,13 @@ pub(crate) struct HttpStream {
     pub(crate) columns: DeclaredColumns,
 }
 
+impl HttpStream {
+    /// How a placeholder is used.
+    pub(crate) fn uses(&self, name: &str) -> placeholders::Use {
+        placeholders::used(name, &self.path, self.params.values(), self.body.as_ref())
+    }
+}
+
 fn a_hundred_thousand() -> u32 {
     100_000
 }
@@ -90,8 +130,8 @@ fn a_hundred_thousand() -> u32 {
 pub(crate) struct CursorSettings {
     /// The column that says when a row last changed.
     pub(crate) field: String,
-    /// The query parameter that asks for rows from then on, that instant included.
-    pub(crate) param: String,
+    /// The query parameter that asks for rows from then on, that instant included; unless `{since}` does.
+    pub(crate) param: Option<String>,
     /// The query parameter that bounds them above, where the source has one.
     pub(crate) until_param: Option<String>,
     /// How far below the cursor the next pull begins; 5 minutes unless set. A change the source shows later than this is missed.
