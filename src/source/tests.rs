@@ -801,7 +801,7 @@ fn night() -> impl Strategy<Value = Night> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     /// The pull law: after any mix of writes no later than the overlap, writes between pages, page failures and crashes, one quiet pull
     /// makes the table equal its source.

@@ -1,5 +1,7 @@
 //! A server for tests that speaks S3: moto, from a Python environment that `.ci/run` makes.
 
+#![allow(clippy::print_stdout, reason = "a test that is skipped says why")]
+
 use std::{
     net::{TcpListener, TcpStream},
     path::PathBuf,

@@ -15,7 +15,7 @@ use url::{Url, form_urlencoded};
 
 use super::{
     auth::{AuthError, Credentials, bearer},
-    pace::Pace,
+    pace::{Pace, Rate},
     pages::{Ask, Lost, Pager, Seen, path},
     placeholders::Filling,
     settings::{ErrorInside, HttpSettings, HttpStream, Method},
@@ -71,7 +71,7 @@ impl HttpSource {
             headers.insert(name, value);
         }
         settings.auth.check().map_err(|message| ("auth", message))?;
-        settings.rate.map_or(Ok(()), |rate| rate.check()).map_err(|message| ("rate", message))?;
+        settings.rate.as_ref().map_or(Ok(()), Rate::check).map_err(|message| ("rate", message))?;
         Ok(Self {
             base_url,
             timeout: settings.timeout,
@@ -80,7 +80,7 @@ impl HttpSource {
             retry: settings.retry.clone(),
             max_page_mib: settings.max_page_mib,
             error: settings.error.clone(),
-            pace: settings.rate.map(|rate| Arc::new(Pace::new(rate))),
+            pace: settings.rate.clone().map(|rate| Arc::new(Pace::new(rate))),
             held: Arc::default(),
         })
     }
@@ -505,8 +505,11 @@ impl Line {
             )));
         }
         let bytes = body.len();
-        let body =
+        let body: Value =
             serde_json::from_slice(&body).map_err(|error| passing(format!("gave a page that breaks off or is no JSON ({error})")))?;
+        if let Some(pace) = &self.pace {
+            pace.told(&headers, &body);
+        }
         if let Some((error, passes)) = self.error.as_ref().and_then(|rule| rule.find(&body)) {
             let reason = format!("answered 200 with an error{}", said(error, self.secrets.iter().chain(&token)));
             return Err(match passes {
