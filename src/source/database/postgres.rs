@@ -65,7 +65,8 @@ impl Session {
         self.connection.execute("begin transaction isolation level repeatable read read only").await?;
         if let Some(snapshot) = snapshot {
             let join = format!("set transaction snapshot {}", sql::text(Engine::Postgres, snapshot));
-            self.connection.execute(AssertSqlSafe(join)).await?;
+            // The snapshot goes with the connection it came from.
+            self.connection.execute(AssertSqlSafe(join)).await.map_err(|error| Fault::Passing(error.to_string()))?;
             return Ok(Opened::default());
         }
         // `now()` of a writer is the beginning of its transaction. Others' beginnings are null without the right to see them.

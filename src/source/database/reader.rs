@@ -194,7 +194,7 @@ pub(crate) struct DatabaseReader {
     paged: bool,
     server_time: Option<DateTime<Utc>>,
     pages: Option<mpsc::Receiver<Result<Sent, SourceError>>>,
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Option<Session>>,
 }
 
 /// What a connection needs.
@@ -309,7 +309,11 @@ impl Reader for DatabaseReader {
             None => {
                 // A worker that died without a word must not look like the end.
                 while let Some(done) = self.tasks.join_next().await {
-                    done.map_err(|error| SourceError::Broken { at: self.way.stream.name.clone(), reason: error.to_string() })?;
+                    let session =
+                        done.map_err(|error| SourceError::Broken { at: self.way.stream.name.clone(), reason: error.to_string() })?;
+                    if let Some(session) = session {
+                        session.close().await;
+                    }
                 }
                 if self.ranges.iter().any(|range| !range.done) {
                     let reason = "a range of the table was not read to its end".to_owned();
@@ -433,19 +437,18 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self) {
+    /// Reads ranges while there are any. Its connection stays open until all have come to their end: others join its snapshot.
+    async fn run(mut self) -> Option<Session> {
         loop {
             let next = self.left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some((number, range)) = next else { break };
             if let Err(error) = self.range(number, range).await {
                 // Where nobody listens any more, nobody needs the error either.
                 let _ = self.sender.send(Err(error)).await;
-                return;
+                return None;
             }
         }
-        if let Some(session) = self.session.take() {
-            session.close().await;
-        }
+        self.session.take()
     }
 
     /// Reads one range to its end, over as many connections as it takes.
