@@ -6,7 +6,7 @@
 //! | `columns.rs`, `values.rs` | declared types, and which values fit them |
 //! | `rows.rs` | a row, whatever shape its source gives it |
 //! | `intake.rs` | rows in, record batches out; keys, versions and the cursor are followed on the way |
-//! | `pull.rs` | the pull law |
+//! | `pull/` | the pull law; how rows are merged, and how a table is replaced |
 //! | `quarantine.rs` | where rows go that do not fit |
 //! | `retry.rs` | how long to wait before asking again |
 //! | `http/`, `file/`, `database/` | one folder a kind of source |
