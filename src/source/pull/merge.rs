@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::{
-    array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray},
-    compute::filter_record_batch,
-    error::ArrowError,
-};
+use arrow::{array::RecordBatch, error::ArrowError};
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use serde_json::Value;
 
-use super::{Opening, Outcome, Pass, Reader, Resume, Scene, State, Verdict, begin, judge, next_state, open, prepare, set_aside};
+use super::{
+    Deletions, Opening, Outcome, Pass, Reader, Resume, Scene, State, Verdict, begin, events, judge, next_state, open, prepare, set_aside,
+};
 use crate::{
     lake::{Commit, LakeError},
-    source::{columns::DELETED_AT, error::SourceError, intake::Intake, progress::StreamProgress, settings::Stream, values},
+    source::{error::SourceError, intake::Intake, progress::StreamProgress, settings::Stream},
 };
 
 /// Pulls a stream whose rows are merged by key.
@@ -29,6 +28,11 @@ pub(super) async fn merge(
     let now = scene.clock.now();
     let mut old: Option<State> = scene.lake.cursor(&table).await.map_err(failed)?.and_then(|state| serde_json::from_value(state).ok());
     let empty = scene.lake.rows(&table).await.map_err(failed)? == 0;
+    let deletions = events::listed(scene, stream).await?;
+    let deleted = match &deletions {
+        Some(deletions) => events::mark(scene, stream, deletions).await?,
+        None => 0,
+    };
     loop {
         let opening = open(stream, old.as_ref(), now, scene.full);
         match (&opening.resume, &opening.window.since) {
@@ -36,9 +40,10 @@ pub(super) async fn merge(
             (None, Some(since)) => tracing::info!(stream = %stream.name, since, "pulls what changed"),
             (None, None) => tracing::info!(stream = %stream.name, "pulls everything"),
         }
-        let merging = Merging { scene, stream, empty: opening.resume.as_ref().map_or(empty, |resume| resume.empty), opening, old, now };
+        let empty = opening.resume.as_ref().map_or(empty, |resume| resume.empty);
+        let merging = Merging { scene, stream, opening, old, empty, deletions: deletions.clone(), now };
         match merging.run(reader, progress).await? {
-            Some(outcome) => return Ok(outcome),
+            Some(outcome) => return Ok(Outcome { deleted: outcome.deleted + deleted, ..outcome }),
             None => {
                 tracing::info!(stream = %stream.name, "the source no longer knows where the last pull broke off; reading from the beginning");
                 old = merging.old.map(|old| State { resume: None, ..old });
@@ -55,6 +60,8 @@ struct Merging<'a> {
     old: Option<State>,
     /// Whether the table held nothing when the pull began.
     empty: bool,
+    /// What another stream lists as deleted.
+    deletions: Option<Arc<Deletions>>,
     now: DateTime<Utc>,
 }
 
@@ -154,6 +161,7 @@ impl Merging<'_> {
         };
         let mut intake = begin(self.scene, self.stream, (self.now, started), server, remember_all);
         intake.each_once = reader.gives_each_once();
+        intake.deletions.clone_from(&self.deletions);
         intake.reached = resume.and_then(|resume| resume.reached.clone());
         intake
     }
@@ -201,33 +209,11 @@ impl Merging<'_> {
 /// The rows of the table that did not come although everything was read, marked as deleted now.
 async fn gone(scene: &Scene, stream: &Stream, intake: &Intake, now: i64) -> Result<Vec<RecordBatch>, SourceError> {
     let broken = |error: ArrowError| SourceError::Broken { at: stream.name.clone(), reason: error.to_string() };
-    let batches =
-        scene.lake.read(&stream.name.table(), None).await.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
-    let schema = &stream.columns.schema;
+    let failed = |error: LakeError| SourceError::Lake { at: stream.name.clone(), error };
     let mut marked = Vec::new();
-    for batch in batches {
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
-        for field in schema.fields() {
-            let array = batch.column_by_name(field.name()).ok_or_else(|| ArrowError::SchemaError(format!("{} is gone", field.name())));
-            columns.push(array.and_then(|array| arrow::compute::cast(array, field.data_type())).map_err(broken)?);
-        }
-        let batch = RecordBatch::try_new(schema.clone(), columns).map_err(broken)?;
-        let Some(deleted) = batch.column_by_name(DELETED_AT) else { continue };
-        let missing: BooleanArray = (0..batch.num_rows())
-            .map(|row| {
-                let key: Vec<_> = stream.key.iter().map(|position| values::from_array(batch.column(*position), row)).collect();
-                Some(deleted.is_null(row) && !intake.has(&key))
-            })
-            .collect();
-        if missing.true_count() == 0 {
-            continue;
-        }
-        let batch = filter_record_batch(&batch, &missing).map_err(broken)?;
-        let mut columns = batch.columns().to_vec();
-        if let Some(last) = columns.last_mut() {
-            *last = Arc::new(TimestampMicrosecondArray::from(vec![now; batch.num_rows()]).with_timezone("UTC"));
-        }
-        marked.push(RecordBatch::try_new(schema.clone(), columns).map_err(broken)?);
+    let mut batches = scene.lake.batches(&stream.name.table(), None, None).await.map_err(failed)?;
+    while let Some(batch) = batches.try_next().await.map_err(failed)? {
+        marked.extend(events::marked(stream, &batch, |key, _| (!intake.has(key)).then_some(now)).map_err(broken)?);
     }
     let rows: usize = marked.iter().map(RecordBatch::num_rows).sum();
     if rows > 0 && intake.is_empty() {

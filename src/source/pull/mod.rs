@@ -24,21 +24,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    deletes::Seeing,
     error::SourceError,
     http::settings::CursorFormat,
     intake::{Intake, Reached},
     progress::StreamProgress,
     quarantine,
     rows::Page,
-    settings::{Cursor, OnBadValue, Seeing, Stream, Write},
+    settings::{Cursor, OnBadValue, Stream, Write},
 };
 use crate::{
     clock::SharedClock,
     lake::{Commit, Lake},
 };
 
+mod events;
 mod merge;
 mod replace;
+
+pub(crate) use events::Deletions;
 
 /// How often pages are read again because rows moved under the reader.
 const PASSES: u32 = 3;
