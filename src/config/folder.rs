@@ -177,6 +177,21 @@ impl Folder {
     }
 }
 
+/// Reads settings that were put together from a preset and the text of `file`; a mistake is shown where the text speaks of it.
+///
+/// # Errors
+/// Where a key is unknown or missing, or a value does not fit.
+pub fn parse_filled<T: DeserializeOwned>(filled: &toml::Table, text: &str, file: &Path) -> Result<T, ConfigError> {
+    read(filled).map_err(|(keys, message)| {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let diagnosis = explain(&message).in_file(file);
+        ConfigError(match locate(text, &keys) {
+            Some((line, column)) => diagnosis.at(line, column),
+            None => diagnosis,
+        })
+    })
+}
+
 /// Reads the merged table; a mistake comes with the keys that lead to it.
 fn read<T: DeserializeOwned>(merged: &toml::Table) -> Result<T, (Vec<String>, String)> {
     serde_path_to_error::deserialize(toml::Value::Table(merged.clone())).map_err(|error| {
