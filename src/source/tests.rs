@@ -442,7 +442,7 @@ async fn rows_are_marked_as_listed_although_their_own_pull_fails() {
 #[tokio::test]
 async fn without_an_instant_to_compare_with_a_listed_row_stays_deleted() {
     let fake = fake(3, 6).await;
-    for cursor in ["", "cursor = { field = \"value\", param = \"after\" }"] {
+    for cursor in ["", "cursor = { field = \"value\", param = \"from\" }"] {
         let settings = listing(&fake.base, TOKEN).replacen("cursor = { field = \"updated_at\", param = \"since\" }", cursor, 1);
         let project = Project::new("shop", &settings).await;
         fake.world.lock().unwrap().change(&remove(2));
