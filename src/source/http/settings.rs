@@ -10,8 +10,9 @@ use crate::{
     config::Period,
     source::{
         columns::DeclaredColumns,
+        deletes::Deletes,
         retry::Retry,
-        settings::{Deletes, Kind, OnBadValue},
+        settings::{Kind, OnBadValue},
     },
 };
 
