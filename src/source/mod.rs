@@ -3,6 +3,7 @@
 //! | file | what it answers |
 //! |---|---|
 //! | `settings.rs` | what `config/sources/<source>.toml` may say, and what is checked before the first request |
+//! | `preset.rs` | settings that come with the program |
 //! | `columns.rs`, `values.rs` | declared types, and which values fit them |
 //! | `rows.rs` | a row, whatever shape its source gives it |
 //! | `intake.rs` | rows in, record batches out; keys, versions and the cursor are followed on the way |
@@ -24,7 +25,7 @@ use url::Url;
 
 use crate::{
     clock::SharedClock,
-    config::{ConfigError, Folder, nearest, parse},
+    config::{ConfigError, Folder, nearest, parse, parse_filled},
     diagnosis::{Diagnose, Diagnosis, Finding},
     lake::Lake,
     ledger::{Ledger, PullRecord},
@@ -39,6 +40,7 @@ mod fake;
 mod file;
 mod http;
 mod intake;
+mod preset;
 mod progress;
 mod pull;
 mod quarantine;
@@ -126,7 +128,8 @@ impl Source {
     pub(crate) fn parse(name: &str, file: &Path, text: &str) -> Result<Self, ConfigError> {
         let spot = Spot::top(file, text);
         check_name(&spot, &[], "source", name)?;
-        let JustKind { kind } = parse(text, file)?;
+        let filled = preset::filled(text, file)?;
+        let JustKind { kind } = read(filled.as_ref(), text, file)?;
         let mut streams = Vec::new();
         let named = |stream: &str| -> Result<StreamName, ConfigError> {
             check_name(&spot, &["streams", stream], "stream", stream)?;
@@ -134,7 +137,7 @@ impl Source {
         };
         let reach = match kind {
             Kind::Http => {
-                let settings: HttpSettings = parse(text, file)?;
+                let settings: HttpSettings = read(filled.as_ref(), text, file)?;
                 let source = HttpSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     if let Some(param) = source.auth.param()
@@ -149,7 +152,7 @@ impl Source {
                 Reach::Http(Box::new(source))
             }
             Kind::File => {
-                let settings: FileSettings = parse(text, file)?;
+                let settings: FileSettings = read(filled.as_ref(), text, file)?;
                 let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Arc::new(Stream::file(&spot, named(&stream)?, settings)?));
@@ -157,7 +160,7 @@ impl Source {
                 Reach::Files(Box::new(source))
             }
             Kind::Database => {
-                let settings: DatabaseSettings = parse(text, file)?;
+                let settings: DatabaseSettings = read(filled.as_ref(), text, file)?;
                 let source = DatabaseSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Arc::new(Stream::database(&spot, named(&stream)?, settings)?));
@@ -297,6 +300,14 @@ impl Source {
             Reach::Files(source) => Box::new(FileReader::new(source, Arc::clone(stream), root)?),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
+    }
+}
+
+/// Reads settings, those of a preset included.
+fn read<T: serde::de::DeserializeOwned>(filled: Option<&toml::Table>, text: &str, file: &Path) -> Result<T, ConfigError> {
+    match filled {
+        Some(filled) => parse_filled(filled, text, file),
+        None => parse(text, file),
     }
 }
 
