@@ -284,14 +284,17 @@ class Stripe(Api):
         shown = rows[:size]
         if self.change == "new_field":
             shown = [{**row, "radar_options": {}} for row in shown]
-        if self.change == "new_type" and kind == "charges":
-            shown = [{**row, "amount": {"value": row["amount"], "decimals": 2}} for row in shown]
+        if self.change == "new_type":
+            shown = copy.deepcopy(shown)
+            for charge in [row["data"]["object"] if kind == "events" else row for row in shown]:
+                if charge["object"] == "charge":
+                    charge["amount"] = {"value": charge["amount"], "decimals": 2}
         raise Answer(200, {"object": "list", "data": shown, "has_more": len(rows) > size, "url": f"/v1/{kind}"})
 
     # What people do in it.
 
     def act(self, action, count):
-        at, customers = unix(now()), list(self.objects["customers"].values())
+        at, customers = ago(minutes=2), list(self.objects["customers"].values())  # so that tables of this minute hold it
         if action == "insert":
             ids = []
             for number in range(count):
