@@ -17,10 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     columns::{Origin, Rows, Type},
+    deletes::Seeing,
     error::SourceError,
+    pull::Deletions,
     quarantine::Aside,
     rows::{ArrayColumn, Page, PageRows, Row},
-    settings::{OnBadValue, Seeing, Stream, Write},
+    settings::{OnBadValue, Stream, Write},
     values::{Cell, Misfit},
 };
 
@@ -58,6 +60,8 @@ pub(crate) struct Intake {
     remember_all: bool,
     /// Whether no key can come twice.
     pub(crate) each_once: bool,
+    /// What another stream lists as deleted.
+    pub(crate) deletions: Option<Arc<Deletions>>,
     told_unknown: bool,
     told_missing: HashSet<usize>,
     declared: HashSet<String>,
@@ -104,6 +108,7 @@ impl Intake {
             each_once: stream_key_empty,
             versions: HashMap::new(),
             remember_all,
+            deletions: None,
             told_unknown: false,
             told_missing: HashSet::new(),
             received: 0,
@@ -124,9 +129,9 @@ impl Intake {
         self.versions.len() as u64 + self.unkeyed
     }
 
-    /// Whether a row with this key has come.
-    pub(crate) fn has(&self, key: &[Cell<'_>]) -> bool {
-        self.versions.contains_key(&digest(key.iter()))
+    /// Whether a row whose key has this digest has come.
+    pub(crate) fn has(&self, key: u128) -> bool {
+        self.versions.contains_key(&key)
     }
 
     /// Whether any key has come.
@@ -203,6 +208,7 @@ impl Intake {
         let complete = |position: &usize| columns[*position].array.null_count() == 0;
         let plain = self.each_once
             && !self.remember_all
+            && self.deletions.is_none()
             && columns.iter().all(|column| column.misfits.is_empty())
             && stream.key.iter().all(complete)
             && stream.cursor.as_ref().is_none_or(|cursor| complete(&cursor.column));
@@ -332,7 +338,11 @@ impl Intake {
                 Cell::Boolean(true) => Cell::Timestamp(self.pulled_at),
                 _ => Cell::Null,
             },
-            _ => Cell::Null,
+            _ => {
+                let changed = stream.cursor.as_ref().filter(|cursor| cursor.timed).map(|_| version);
+                let since = self.deletions.as_ref().zip(seen).and_then(|(deletions, (key, _))| deletions.since(key, changed));
+                since.map_or(Cell::Null, Cell::Timestamp)
+            }
         };
         cells.push(Cell::Timestamp(self.pulled_at));
         cells.push(deleted);
@@ -375,7 +385,7 @@ fn literal(at: i64, kind: &DataType) -> String {
 }
 
 /// The value the cursor follows: microseconds for instants and dates, the number itself for integers.
-fn instant_of(cell: &Cell<'_>) -> Option<i64> {
+pub(crate) fn instant_of(cell: &Cell<'_>) -> Option<i64> {
     match cell {
         Cell::Timestamp(micros) => Some(*micros),
         Cell::Date(days) => Some(i64::from(*days) * DAY),
@@ -402,7 +412,7 @@ fn label(stream: &Stream, row: Row<'_>, cells: &[Cell<'_>]) -> Option<String> {
 }
 
 /// 128 bits of a key: two keys with one digest will not happen.
-fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u128 {
+pub(crate) fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u128 {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
         salt.hash(&mut hasher);

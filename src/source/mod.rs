@@ -5,9 +5,10 @@
 //! | `settings.rs` | what `config/sources/<source>.toml` may say, and what is checked before the first request |
 //! | `preset.rs` | settings that come with the program |
 //! | `columns.rs`, `values.rs` | declared types, and which values fit them |
+//! | `deletes.rs` | how deleted rows are seen |
 //! | `rows.rs` | a row, whatever shape its source gives it |
 //! | `intake.rs` | rows in, record batches out; keys, versions and the cursor are followed on the way |
-//! | `pull.rs` | the pull law |
+//! | `pull/` | the pull law; how rows are merged, and how a table is replaced |
 //! | `quarantine.rs` | where rows go that do not fit |
 //! | `retry.rs` | how long to wait before asking again |
 //! | `http/`, `file/`, `database/` | one folder a kind of source |
@@ -34,6 +35,7 @@ use crate::{
 
 mod columns;
 mod database;
+mod deletes;
 mod error;
 #[cfg(test)]
 mod fake;
@@ -147,7 +149,7 @@ impl Source {
                         let hint = Some("remove it from `params`".to_owned());
                         return Err(spot.wrong(&["streams", &stream, "params", param], "param_clash", message, hint));
                     }
-                    streams.push(Arc::new(Stream::http(&spot, named(&stream)?, settings)?));
+                    streams.push(Stream::http(&spot, named(&stream)?, settings)?);
                 }
                 Reach::Http(Box::new(source))
             }
@@ -155,7 +157,7 @@ impl Source {
                 let settings: FileSettings = read(filled.as_ref(), text, file)?;
                 let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
-                    streams.push(Arc::new(Stream::file(&spot, named(&stream)?, settings)?));
+                    streams.push(Stream::file(&spot, named(&stream)?, settings)?);
                 }
                 Reach::Files(Box::new(source))
             }
@@ -163,11 +165,13 @@ impl Source {
                 let settings: DatabaseSettings = read(filled.as_ref(), text, file)?;
                 let source = DatabaseSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
-                    streams.push(Arc::new(Stream::database(&spot, named(&stream)?, settings)?));
+                    streams.push(Stream::database(&spot, named(&stream)?, settings)?);
                 }
                 Reach::Database(Box::new(source))
             }
         };
+        deletes::resolve(&spot, &mut streams)?;
+        let streams = streams.into_iter().map(Arc::new).collect();
         Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), file: file.to_owned(), reach, streams }) })
     }
 
@@ -187,6 +191,16 @@ impl Source {
     #[must_use]
     pub fn streams(&self) -> Vec<StreamName> {
         self.inner.streams.iter().map(|stream| stream.name.clone()).collect()
+    }
+
+    /// Its streams in the order they are pulled: those that list deletions before the others.
+    fn in_order(&self) -> Vec<Arc<Stream>> {
+        let mut streams = self.inner.streams.clone();
+        let lists = |stream: &Stream| {
+            self.inner.streams.iter().filter_map(|other| other.events.as_ref()).any(|events| events.stream == stream.name)
+        };
+        streams.sort_by_key(|stream| !lists(stream));
+        streams
     }
 
     /// The tables it fills, quarantine included, and their columns.
@@ -407,8 +421,8 @@ pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> 
     let had_rows = Arc::new(had_rows);
     let mut tasks = JoinSet::new();
     for source in request.sources {
-        let wanted = |stream: &&Arc<Stream>| request.only.is_empty() || request.only.contains(&stream.name);
-        let streams: Vec<Arc<Stream>> = source.inner.streams.iter().filter(wanted).cloned().collect();
+        let mut streams = source.in_order();
+        streams.retain(|stream| request.only.is_empty() || request.only.contains(&stream.name));
         let one = OneSource {
             source: source.clone(),
             streams,
@@ -482,7 +496,7 @@ impl OneSource {
         let mut progress = self.progress.stream(&stream.name);
         let started_at = self.clock.now();
         let mut record = PullRecord::begin(&self.run, &source, &name, started_at);
-        record.deletes = Some(stream.deletes.name().to_owned());
+        record.deletes = Some(stream.sees_deletes().to_owned());
         self.record(&record).await;
         let scene = Scene {
             lake: self.lake.clone(),

@@ -65,14 +65,17 @@ impl Project {
         .await
     }
 
-    /// A pull with chunks so small that most pulls have several.
+    /// A pull with chunks so small that most pulls have several; what came of its last stream.
     pub(super) async fn pull_in_chunks(&self, chunk_rows: usize) -> Result<pull::Outcome, SourceError> {
-        let stream = &self.source.inner.streams[0];
-        let (run, full, had_rows) = ("chunks".to_owned(), false, false);
-        let scene = Scene { lake: self.lake.clone(), clock: self.clock.clone(), run, full, chunk_rows, had_rows };
-        let reader = self.source.reader(stream, None, self.folder.path(), self.clock.clone(), "chunks", None).unwrap();
-        let mut progress = Progress::lines().stream(&stream.name);
-        pull::pull(&scene, stream, reader, &mut progress).await.0
+        let mut last = Ok(pull::Outcome::default());
+        for stream in self.source.in_order() {
+            let (run, full, had_rows) = ("chunks".to_owned(), false, false);
+            let scene = Scene { lake: self.lake.clone(), clock: self.clock.clone(), run, full, chunk_rows, had_rows };
+            let reader = self.source.reader(&stream, None, self.folder.path(), self.clock.clone(), "chunks", None).unwrap();
+            let mut progress = Progress::lines().stream(&stream.name);
+            last = pull::pull(&scene, &stream, reader, &mut progress).await.0;
+        }
+        last
     }
 
     pub(super) async fn rows(&self, table: &str) -> RecordBatch {
@@ -149,9 +152,30 @@ const SEARCH: &str =
 const SEARCH_IDS: &str = "{ last_id = { field = \"id\", first = \"0\" } }\nmethod = \"post\"\nbody = { since = \"{since}\", above = \"{token}\", order = \"id\" }";
 const WAYS: [&str; 10] = [TOKEN, LINK, NUMBERS, COUNTED, OFFSETS, NEXT_URL, LAST_ID, HEADERS, SEARCH, SEARCH_IDS];
 
+const EVENTS: &str = r#"cursor = { field = "updated_at", param = "since" }
+deletes = { events = { stream = "removals", key = { id = "order_id" }, at = "at", where = { verb = ["destroy", "purge"] } } }"#;
+const REMOVALS: &str = r#"
+[streams.removals]
+path = "/removals"
+rows = "removals"
+key = ["id"]
+pagination = { cursor_token = { param = "page", next = "next" } }
+cursor = { field = "at", param = "since" }
+[streams.removals.columns]
+id = "text"
+verb = "text"
+order_id = { from = "subject_id", type = "text" }
+at = { from = "created_at", type = "timestamp" }
+"#;
+
+/// The shop, with another stream that lists deletions.
+fn listing(base: &str, way: &str) -> String {
+    asked(base, way, EVENTS) + REMOVALS
+}
+
 /// The shop, asked in a way that may be a search.
-pub(super) fn asked(base: &str, way: &str) -> String {
-    let settings = shop(base, way, CURSOR);
+fn asked(base: &str, way: &str, more: &str) -> String {
+    let settings = shop(base, way, more);
     if way.contains("post") { settings.replace("\"/orders\"", "\"/search\"").replace(", param = \"since\"", "") } else { settings }
 }
 
@@ -174,7 +198,7 @@ pub(super) async fn fake(cap: usize, records: u32) -> Fake {
 async fn every_way_of_paging_brings_every_row() {
     for pagination in WAYS.into_iter().chain(["{ page_number = { param = \"page\" } }"]) {
         let fake = fake(7, 23).await;
-        let project = Project::new("shop", &asked(&fake.base, pagination)).await;
+        let project = Project::new("shop", &asked(&fake.base, pagination, CURSOR)).await;
         let pulled = project.pull().await.unwrap();
         assert_eq!((pulled.rows, pulled.inserted, pulled.updated, pulled.retries), (23, 23, 0, 0), "{pagination}");
         assert_eq!(project.orders().await, fake.world.lock().unwrap().records, "{pagination}");
@@ -220,7 +244,7 @@ async fn the_cursor_never_passes_the_start_of_the_pull_and_newer_rows_are_kept_a
 async fn a_pull_that_broke_off_goes_on_where_it_was() {
     for pagination in [TOKEN, LINK, NEXT_URL, SEARCH] {
         let fake = fake(5, 60).await;
-        let project = Project::new("shop", &asked(&fake.base, pagination)).await;
+        let project = Project::new("shop", &asked(&fake.base, pagination, CURSOR)).await;
         fake.world.lock().unwrap().tell_at = Some(9);
         tokio::select! {
             outcome = project.pull_in_chunks(10) => panic!("{outcome:?}"),
@@ -339,6 +363,135 @@ async fn flagged_rows_are_marked_and_reconciling_marks_what_is_gone() {
     let error = project.pull().await.unwrap_err();
     assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("emptied", Exit::Failed));
     assert!(error.to_string().contains("6 would be marked as deleted"), "{error}");
+}
+
+fn remove(id: u32) -> Change {
+    Change::Remove { id, late: 0, shown: false }
+}
+
+impl Project {
+    async fn deleted(&self) -> Vec<u32> {
+        self.orders().await.into_iter().filter(|(_, order)| order.deleted).map(|(id, _)| id).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_another_stream_lists_as_deleted_is_marked_until_it_changes() {
+    let fake = fake(3, 6).await;
+    let project = Project::new("shop", &listing(&fake.base, TOKEN)).await;
+    project.pull().await.unwrap();
+    {
+        let mut world = fake.world.lock().unwrap();
+        world.removals.push((None, 1_800_000_000));
+        world.change(&remove(4));
+        world.change(&Change::Remove { id: 5, late: 0, shown: true });
+    }
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((project.deleted().await, pulled.deleted), (vec![4, 5], 2), "an event of another kind marks nothing");
+    let rows = project.rows("shop__orders").await;
+    let since = rows.column_by_name("_deleted_at").unwrap().as_primitive::<TimestampMicrosecondType>();
+    assert_eq!(arrow::compute::max(since), Some(1_700_000_008_000_000), "since the event");
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((project.deleted().await, pulled.deleted), (vec![4, 5], 0), "a listing that lags brings nobody back");
+    assert_eq!(project.pull_all(true).await.unwrap()[0].deleted, 0);
+    assert_eq!(project.deleted().await, [4, 5]);
+
+    fake.world.lock().unwrap().change(&write(4, 44));
+    project.pull().await.unwrap();
+    assert_eq!(project.deleted().await, [5], "what changed after its event lives again");
+
+    {
+        let mut world = fake.world.lock().unwrap();
+        world.change(&Change::Write { id: 9, value: 9, late: 100 });
+        world.change(&Change::Remove { id: 9, late: 0, shown: false });
+    }
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().removed.get_mut(&9).unwrap().1 = true;
+    project.pull().await.unwrap();
+    assert_eq!(project.deleted().await, [5, 9], "what comes after its own event is marked, too");
+    let record = &project.ledger.last_pulls().await.unwrap()[0];
+    assert_eq!((record.stream.as_str(), record.deletes.as_deref()), ("orders", Some("events")));
+}
+
+#[tokio::test]
+async fn rows_are_pulled_and_marked_by_what_is_known_where_the_list_of_deletions_fails() {
+    let fake = fake(3, 6).await;
+    let mut project = Project::new("shop", &listing(&fake.base, TOKEN)).await;
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().change(&remove(2));
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().change(&write(1, 11));
+    project.source = source("shop", &listing(&fake.base, TOKEN).replace("path = \"/removals\"", "path = \"/nowhere\"")).unwrap();
+    let failure = project.pull_all(true).await.unwrap_err();
+    assert_eq!(failure.diagnosis().message, "shop.removals: /nowhere answered 404");
+    assert_eq!(failure.pulled.iter().map(|pulled| (pulled.stream.as_str(), pulled.rows)).collect::<Vec<_>>(), [("orders", 5)]);
+    assert_eq!((project.deleted().await, project.orders().await[&1].value), (vec![2], 11));
+}
+
+#[tokio::test]
+async fn rows_are_marked_as_listed_although_their_own_pull_fails() {
+    let fake = fake(3, 6).await;
+    let mut project = Project::new("shop", &listing(&fake.base, TOKEN)).await;
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().change(&remove(2));
+    project.source = source("shop", &listing(&fake.base, TOKEN).replace("path = \"/orders\"", "path = \"/nowhere\"")).unwrap();
+    assert!(project.pull_all(false).await.is_err());
+    assert_eq!(project.deleted().await, [2], "who asked to be forgotten is not written to because a listing is down");
+}
+
+#[tokio::test]
+async fn without_an_instant_to_compare_with_a_listed_row_stays_deleted() {
+    let fake = fake(3, 6).await;
+    for cursor in ["", "cursor = { field = \"value\", param = \"from\" }"] {
+        let settings = listing(&fake.base, TOKEN).replacen("cursor = { field = \"updated_at\", param = \"since\" }", cursor, 1);
+        let project = Project::new("shop", &settings).await;
+        fake.world.lock().unwrap().change(&remove(2));
+        fake.world.lock().unwrap().change(&write(2, 22));
+        project.pull().await.unwrap();
+        assert_eq!(project.deleted().await, [2]);
+    }
+}
+
+#[tokio::test]
+async fn events_and_reconciling_go_together() {
+    let fake = fake(3, 6).await;
+    let settings = listing(&fake.base, TOKEN).replace("[\"destroy\", \"purge\"] } }", "\"destroy\" } }, reconcile = { every = \"1d\" }");
+    let project = Project::new("shop", &settings).await;
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().change(&remove(2));
+    fake.world.lock().unwrap().change(&Change::Vanish { id: 3 });
+    project.pull().await.unwrap();
+    assert_eq!(project.deleted().await, [2], "the other one is not due yet");
+    project.clock.set("2026-11-23T01:00:00Z".parse().unwrap());
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((project.deleted().await, pulled.deleted, pulled.updated), (vec![2, 3], 1, 4));
+    assert_eq!(project.ledger.last_pulls().await.unwrap()[0].deletes.as_deref(), Some("events, reconcile"));
+}
+
+#[test]
+fn mistakes_in_where_deletions_are_listed_are_told_with_their_line() {
+    let good = listing("https://shop.example", LINK);
+    source("shop", &good).unwrap();
+    let cases = [
+        ("stream = \"removals\"", "stream = \"removal\"", "unknown_stream", "did you mean `removals`?"),
+        ("stream = \"removals\"", "stream = \"orders\"", "bad_value", "name the stream in which"),
+        ("{ id = \"order_id\" }", "{ id = \"orderid\" }", "unknown_column", "did you mean `order_id`?"),
+        ("{ id = \"order_id\" }", "{}", "bad_value", "add it: key = { id = \"…\" }"),
+        ("{ id = \"order_id\" }", "{ id = \"order_id\", value = \"id\" }", "bad_value", "write there id alone"),
+        ("{ id = \"order_id\" }", "{ id = \"at\" }", "bad_value", "declare both with one type"),
+        ("at = \"at\"", "at = \"verb\"", "bad_value", "name a column of type timestamp"),
+        ("at = \"at\"", "at = \"when\"", "unknown_column", "declare it in [streams.removals.columns]"),
+        ("{ verb = [", "{ vreb = [", "unknown_column", "did you mean `verb`?"),
+        ("{ verb = [", "{ at = [", "bad_value", "declare it as text"),
+        ("[\"destroy\", \"purge\"]", "7", "bad_value", ""),
+        ("where =", "were =", "unknown_key", "did you mean `where`?"),
+        ("deletes = {", "deletes = { flag = \"deleted_at\",", "bad_value", ""),
+    ];
+    for (from, to, code, hint) in cases {
+        let error = source("shop", &good.replacen(from, to, 1)).unwrap_err();
+        assert_eq!((error.code.as_str(), error.line), (code, Some(11)), "{to}: {error:?}");
+        assert!(error.hint.as_deref().unwrap_or_default().starts_with(hint), "{to}: {error:?}");
+    }
 }
 
 #[tokio::test]
@@ -781,6 +934,7 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         6 => (1u32..40, 0i64..1000, 0i64..200).prop_map(|(id, value, late)| Change::Write { id, value, late }),
         1 => (1u32..40).prop_map(|id| Change::Flag { id }),
+        1 => (1u32..40, 0i64..200, any::<bool>()).prop_map(|(id, late, shown)| Change::Remove { id, late, shown }),
     ]
 }
 
@@ -803,22 +957,36 @@ fn night() -> impl Strategy<Value = Night> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
-    /// The pull law: after any mix of writes no later than the overlap, writes between pages, page failures and crashes, one quiet pull
-    /// makes the table equal its source.
+    /// The pull law: after any mix of writes and deletions no later than the overlap, changes between pages, page failures and crashes,
+    /// one quiet pull makes the table equal its source.
     #[test]
     fn after_any_mix_one_quiet_pull_makes_the_table_equal_its_source(
         nights in prop::collection::vec(night(), 1..5), cap in 1usize..9, chunk in 1usize..12, paging in 0usize..WAYS.len(),
+        by_events in any::<bool>(),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let fake = Fake::start(cap).await;
-            let project = Project::new("shop", &asked(&fake.base, WAYS[paging])).await;
+            let way = WAYS[paging];
+            let settings = if by_events { listing(&fake.base, way) } else { asked(&fake.base, way, CURSOR) };
+            let project = Project::new("shop", &settings).await;
+            // Each mechanism sees the changes it can see. Where pages are numbered and not counted, a row that leaves the listing between
+            // two pages pulls another one out of sight, which nobody can know.
+            let seen = |changes: &[Change], between: bool| -> Vec<Change> {
+                let each = changes.iter().cloned().map(|change| match (change, by_events) {
+                    (Change::Flag { id }, true) => Change::Remove { id, late: 0, shown: true },
+                    (Change::Remove { id, .. }, false) => Change::Flag { id },
+                    (Change::Remove { id, late, .. }, true) if between => Change::Remove { id, late, shown: true },
+                    (change, _) => change,
+                });
+                each.collect()
+            };
             for night in nights {
                 {
                     let mut world = fake.world.lock().unwrap();
                     world.now += 3600;
-                    night.before.iter().for_each(|change| world.change(change));
-                    world.between = night.between.into();
+                    seen(&night.before, false).iter().for_each(|change| world.change(change));
+                    world.between = night.between.iter().map(|changes| seen(changes, true)).collect();
                     world.faults = night.faults.into_iter().flat_map(|(times, fault)| vec![fault; times.into()]).collect();
                     world.tell_at = night.crash_at;
                     project.clock.set(DateTime::from_timestamp(world.now, 0).unwrap());
@@ -839,7 +1007,10 @@ proptest! {
                 project.clock.set(DateTime::from_timestamp(world.now, 0).unwrap());
             }
             project.pull_in_chunks(chunk).await.unwrap();
-            assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
+            let mut orders = project.orders().await;
+            let world = fake.world.lock().unwrap();
+            orders.retain(|id, order| !(order.deleted && world.removed.contains_key(id)));
+            assert_eq!(orders, world.records);
         });
     }
 }

@@ -10,8 +10,9 @@ use crate::{
     secret::SecretRef,
     source::{
         columns::DeclaredColumns,
+        deletes::Deletes,
         retry::Retry,
-        settings::{Deletes, Kind, OnBadValue, Spot},
+        settings::{Kind, OnBadValue, Spot},
     },
 };
 

@@ -10,8 +10,9 @@ use crate::{
     config::Period,
     source::{
         columns::DeclaredColumns,
+        deletes::Deletes,
         retry::Retry,
-        settings::{Deletes, Kind, OnBadValue},
+        settings::{Kind, OnBadValue},
     },
 };
 
@@ -160,6 +161,8 @@ pub(crate) enum CursorFormat {
     /// `2026-01-31T09:30:00Z`
     #[default]
     Rfc3339,
+    /// `2026-01-31T09:30:00`: UTC, without saying so.
+    Naive,
     /// Seconds since 1970.
     Unix,
     /// Milliseconds since 1970.
