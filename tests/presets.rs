@@ -110,7 +110,7 @@ fn held(folder: &Folder, source: &str, table: &str, columns: &[String]) -> BTree
              where i.source = '{source}' and t.deleted_at is null",
             list("t")
         ),
-        "consents" => format!("select i.source_id as id{} from consents t join identities i on {of}", list("t")),
+        "consents" | "feedback" => format!("select i.source_id as id{} from {table} t join identities i on {of}", list("t")),
         "order_items" => format!("select t.order_id || '/' || cast(t.line as varchar) as id{} from order_items t", list("t")),
         _ => {
             let customer = if columns.iter().any(|column| column == "customer") { ", i.source_id as customer" } else { "" };
