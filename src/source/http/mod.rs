@@ -8,6 +8,7 @@
 //! | `placeholders.rs` | where bounds and tokens stand in a request |
 //! | `pace.rs` | how often a source may be asked |
 //! | `reader.rs` | the requests themselves |
+//! | `write_back.rs` | calls that tell a system what happened here |
 
 pub(crate) mod auth;
 mod pace;
@@ -16,3 +17,4 @@ mod placeholders;
 pub(crate) mod reader;
 pub(crate) mod settings;
 pub(crate) mod token;
+pub(crate) mod write_back;
