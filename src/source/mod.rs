@@ -3,6 +3,7 @@
 //! | file | what it answers |
 //! |---|---|
 //! | `settings.rs` | what `config/sources/<source>.toml` may say, and what is checked before the first request |
+//! | `preset.rs` | settings that come with the program |
 //! | `columns.rs`, `values.rs` | declared types, and which values fit them |
 //! | `rows.rs` | a row, whatever shape its source gives it |
 //! | `intake.rs` | rows in, record batches out; keys, versions and the cursor are followed on the way |
@@ -24,7 +25,7 @@ use url::Url;
 
 use crate::{
     clock::SharedClock,
-    config::{ConfigError, Folder, nearest, parse},
+    config::{ConfigError, Folder, nearest, parse, parse_filled},
     diagnosis::{Diagnose, Diagnosis, Finding},
     lake::Lake,
     ledger::{Ledger, PullRecord},
@@ -39,6 +40,7 @@ mod fake;
 mod file;
 mod http;
 mod intake;
+mod preset;
 mod progress;
 mod pull;
 mod quarantine;
@@ -50,7 +52,10 @@ mod tests;
 mod values;
 
 pub use error::{BadValue, PullFailure, SourceError, StreamName};
-pub(crate) use http::write_back::{Answer, News, Section as WriteBackSection};
+pub(crate) use http::{
+    token::Vault,
+    write_back::{Answer, News, Section as WriteBackSection},
+};
 pub use progress::Progress;
 
 use database::{
@@ -58,7 +63,6 @@ use database::{
     settings::{DatabaseSettings, DatabaseSource},
 };
 use file::{reader::FileReader, settings::FileSettings, store::FileSource};
-pub(crate) use http::token::Vault;
 use http::{
     reader::{HttpReader, HttpSource},
     settings::HttpSettings,
@@ -129,7 +133,8 @@ impl Source {
     pub(crate) fn parse(name: &str, file: &Path, text: &str) -> Result<Self, ConfigError> {
         let spot = Spot::top(file, text);
         check_name(&spot, &[], "source", name)?;
-        let JustKind { kind } = parse(text, file)?;
+        let filled = preset::filled(text, file)?;
+        let JustKind { kind } = read(filled.as_ref(), text, file)?;
         let (mut streams, mut write_back) = (Vec::new(), Vec::new());
         let named = |stream: &str| -> Result<StreamName, ConfigError> {
             check_name(&spot, &["streams", stream], "stream", stream)?;
@@ -137,7 +142,7 @@ impl Source {
         };
         let reach = match kind {
             Kind::Http => {
-                let settings: HttpSettings = parse(text, file)?;
+                let settings: HttpSettings = read(filled.as_ref(), text, file)?;
                 let source = HttpSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     if let Some(param) = source.auth.param()
@@ -156,7 +161,7 @@ impl Source {
                 Reach::Http(Box::new(source))
             }
             Kind::File => {
-                let settings: FileSettings = parse(text, file)?;
+                let settings: FileSettings = read(filled.as_ref(), text, file)?;
                 let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Arc::new(Stream::file(&spot, named(&stream)?, settings)?));
@@ -164,7 +169,7 @@ impl Source {
                 Reach::Files(Box::new(source))
             }
             Kind::Database => {
-                let settings: DatabaseSettings = parse(text, file)?;
+                let settings: DatabaseSettings = read(filled.as_ref(), text, file)?;
                 let source = DatabaseSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Arc::new(Stream::database(&spot, named(&stream)?, settings)?));
@@ -329,6 +334,14 @@ impl Source {
             Reach::Files(source) => Box::new(FileReader::new(source, Arc::clone(stream), root)?),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
+    }
+}
+
+/// Reads settings, those of a preset included.
+fn read<T: serde::de::DeserializeOwned>(filled: Option<&toml::Table>, text: &str, file: &Path) -> Result<T, ConfigError> {
+    match filled {
+        Some(filled) => parse_filled(filled, text, file),
+        None => parse(text, file),
     }
 }
 

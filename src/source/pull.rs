@@ -199,7 +199,7 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
     }
     let due = match stream.deletes {
         Seeing::Reconcile { every } => {
-            state.and_then(|state| state.reconciled_at).is_none_or(|at| at + micros(every.delta()) <= now.timestamp_micros())
+            full || state.and_then(|state| state.reconciled_at).is_none_or(|at| at + micros(every.delta()) <= now.timestamp_micros())
         }
         _ => false,
     };
@@ -210,8 +210,8 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
         None => cursor.start.clone(),
     };
     let until = cursor.bounded_above.then(|| written(bound(cursor, now, None), cursor.format, Some(now)));
-    // With a start set, older rows are not asked for, and nothing can be said about them.
-    let whole = from.is_none() && cursor.start.is_none();
+    // Rows older than a start are not asked for, and nothing can be said about them.
+    let whole = from.is_none() && !cursor.starts_late;
     Opening { window: Window { since, until }, whole, sweep: due && whole, resume: None }
 }
 
@@ -733,6 +733,16 @@ mod tests {
     }
 
     #[test]
+    fn a_start_at_the_very_beginning_leaves_nothing_out() {
+        let opening = |start: &str| {
+            let cursor = format!("cursor = {{ field = \"at\", param = \"from\", start = \"{start}\" }}");
+            open(&stream(&cursor, ""), None, NOW.parse().unwrap(), false)
+        };
+        assert!(opening("1970-01-01T00:00:00Z").whole && opening("1970-01-01").whole);
+        assert!(!opening("2024-01-01T00:00:00Z").whole);
+    }
+
+    #[test]
     fn a_sweep_is_due_after_its_time_and_reads_everything() {
         let stream = stream("cursor = { field = \"at\", param = \"from\" }", "deletes = { reconcile = { every = \"7d\" } }");
         let now: DateTime<Utc> = NOW.parse().unwrap();
@@ -741,6 +751,7 @@ mod tests {
             let state = State { reconciled_at: Some(swept), ..state(&stream, "2026-11-21T00:00:00Z", 1) };
             let opening = open(&stream, Some(&state), now, false);
             assert_eq!(opening.sweep, opening.whole);
+            assert!(open(&stream, Some(&state), now, true).sweep, "what reads everything sweeps");
             opening.sweep
         };
         assert_eq!((after(6), after(7)), (false, true));

@@ -156,6 +156,8 @@ pub(crate) struct Cursor {
     pub(crate) overlap: Period,
     pub(crate) settle: Period,
     pub(crate) start: Option<String>,
+    /// Whether there may be rows older than `start`; from 1970 on it is the very beginning.
+    pub(crate) starts_late: bool,
     pub(crate) format: CursorFormat,
 }
 
@@ -226,6 +228,7 @@ impl Stream {
                     overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
                     settle: cursor.settle,
                     start: cursor.start.as_deref().map(|start| begins(start, cursor.format, &columns[column])),
+                    starts_late: starts_late(cursor.start.as_deref(), &columns[column]),
                     format: cursor.format,
                 })
             }
@@ -247,6 +250,7 @@ impl Stream {
             }
         }
         let deletes = seeing(&spot, &columns, &settings.deletes)?;
+        check_sweep(&spot, deletes, cursor.as_ref())?;
         Ok(Self {
             name,
             columns: Columns::new(columns, deletes != Seeing::Nothing),
@@ -284,11 +288,13 @@ impl Stream {
                     overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
                     settle: cursor.settle,
                     start: cursor.start.clone(),
+                    starts_late: starts_late(cursor.start.as_deref(), &columns[column]),
                     format: CursorFormat::Rfc3339,
                 })
             }
         };
         let deletes = seeing(&spot, &columns, &settings.deletes)?;
+        check_sweep(&spot, deletes, cursor.as_ref())?;
         Ok(Self {
             name,
             columns: Columns::new(columns, deletes != Seeing::Nothing),
@@ -437,12 +443,23 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
 
 /// Where the first pull begins, as the source reads it.
 fn begins(start: &str, format: CursorFormat, column: &Column) -> String {
-    let day = || Some(start.parse::<chrono::NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
-    let at = values::timestamp(start, &column.rules).ok().or_else(day);
-    match at.filter(|_| format != CursorFormat::Rfc3339) {
+    match moment(start, column).filter(|_| format != CursorFormat::Rfc3339) {
         Some(at) => pull::written(at, format, None),
         None => start.to_owned(),
     }
+}
+
+/// What a start means, in microseconds since 1970, where it is an instant or a day.
+fn moment(start: &str, column: &Column) -> Option<i64> {
+    let day = || Some(start.parse::<chrono::NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
+    values::timestamp(start, &column.rules).ok().or_else(day)
+}
+
+fn starts_late(start: Option<&str>, column: &Column) -> bool {
+    start.is_some_and(|start| match column.kind {
+        Type::Integer => start.trim().parse::<i64>().is_ok_and(|number| number > 0),
+        _ => moment(start, column).is_none_or(|at| at > 0),
+    })
 }
 
 fn check_start(spot: &Spot<'_>, start: Option<&str>, timed: bool, column: &Column) -> Result<(), ConfigError> {
@@ -468,6 +485,16 @@ fn seeing(spot: &Spot<'_>, columns: &[Column], deletes: &Deletes) -> Result<Seei
             Seeing::Flag(column)
         }
     })
+}
+
+/// What is gone is told by reading everything; a start that leaves rows out makes that impossible.
+fn check_sweep(spot: &Spot<'_>, deletes: Seeing, cursor: Option<&Cursor>) -> Result<(), ConfigError> {
+    if matches!(deletes, Seeing::Reconcile { .. }) && cursor.is_some_and(|cursor| cursor.starts_late) {
+        let message = "rows older than `start` are not asked for, so none can be known to be gone".to_owned();
+        let hint = "let it start at the very beginning, `start = \"1970-01-01T00:00:00Z\"`, or remove `reconcile`".to_owned();
+        return Err(spot.wrong(&["deletes"], "bad_value", message, Some(hint)));
+    }
+    Ok(())
 }
 
 fn checked(spot: &Spot<'_>, declared: &DeclaredColumns, made: Vec<Column>) -> Result<Vec<Column>, ConfigError> {

@@ -104,6 +104,9 @@ pub(crate) struct HttpStream {
     pub(crate) cursor: Option<CursorSettings>,
     /// How one page leads to the next.
     pub(crate) pagination: Pagination,
+    /// Dotted paths inside a row, each to a flag that is true where a list in the row is not whole.
+    #[serde(default)]
+    pub(crate) truncated: Vec<String>,
     /// How deleted rows are seen.
     #[serde(default)]
     pub(crate) deletes: Deletes,

@@ -26,7 +26,7 @@ use super::{
     auth::{Credentials, bearer},
     pace::Pace,
     placeholders::{escaped, filled},
-    reader::{HttpSource, Trouble, said, unsent},
+    reader::{HttpSource, Trouble, below, is_near, said, unsent},
     settings::ErrorInside,
     token::{Desk, Vault},
 };
@@ -297,6 +297,7 @@ pub(crate) struct Teller {
     client: Client,
     section: Arc<Section>,
     base: String,
+    near: bool,
     retry: Retry,
     clock: SharedClock,
     error: Option<ErrorInside>,
@@ -341,6 +342,7 @@ impl Teller {
             client,
             section,
             base: source.base_url.as_str().trim_end_matches('/').to_owned(),
+            near: source.is_near(),
             retry: source.retry.clone(),
             clock,
             error: source.error.clone(),
@@ -407,7 +409,26 @@ impl Teller {
     }
 
     async fn attempt(&self, url: &Url, body: Option<&String>, news: &News<'_>) -> Attempt {
-        let mut url = url.clone();
+        let closed = |reason: String, hint| Attempt::Done(Answer::Closed { reason, hint });
+        let access = match &self.desk {
+            None => None,
+            Some(desk) => match desk.token(self.clock.now()).await {
+                Ok(access) => Some(access),
+                Err(Trouble::Passing { reason, wait }) => return Attempt::Again { reason, wait, away: true },
+                Err(Trouble::Stale { refusal: error, .. } | Trouble::Lasting(error)) => {
+                    let reason = error.to_string();
+                    return closed(reason.strip_prefix(&format!("{}: ", self.section.name)).unwrap_or(&reason).to_owned(), KNOWN);
+                }
+            },
+        };
+        let mut url = match access.as_ref().and_then(|access| access.base.as_ref()) {
+            // With the practice keys nothing but this machine is told anything.
+            Some(base) if self.near && !is_near(base) => {
+                return closed("its token says that the API lies on another machine than `base_url`".to_owned(), PLACE);
+            }
+            Some(base) => below(base, url),
+            None => url.clone(),
+        };
         if let Some((name, value)) = &self.query {
             url.query_pairs_mut().append_pair(name, value.reveal());
         }
@@ -415,22 +436,10 @@ impl Teller {
         if let Some(body) = body {
             request = request.body(body.clone());
         }
-        let token = match &self.desk {
-            None => None,
-            Some(desk) => match desk.token(self.clock.now()).await {
-                Ok(token) => Some(token),
-                Err(Trouble::Passing { reason, wait }) => return Attempt::Again { reason, wait, away: true },
-                Err(Trouble::Stale { refusal: error, .. } | Trouble::Lasting(error)) => {
-                    let reason = error.to_string();
-                    let reason = reason.strip_prefix(&format!("{}: ", self.section.name)).unwrap_or(&reason).to_owned();
-                    return Attempt::Done(Answer::Closed { reason, hint: KNOWN });
-                }
-            },
-        };
+        let token = access.map(|access| access.token);
         if let Some(token) = &token {
             let Ok(header) = bearer(token) else {
-                let reason = "got a token that no header can carry".to_owned();
-                return Attempt::Done(Answer::Closed { reason, hint: KNOWN });
+                return closed("got a token that no header can carry".to_owned(), KNOWN);
             };
             request = request.header(AUTHORIZATION, header);
         }
