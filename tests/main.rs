@@ -14,3 +14,4 @@ mod serve;
 mod smtp;
 mod support;
 mod thirty_nights;
+mod write_back;
