@@ -106,6 +106,14 @@ pub enum SourceError {
         /// What it said.
         reason: String,
     },
+    /// The key that signs for a token cannot be used.
+    #[error("{at}: the `key` of `jwt_bearer` {reason}")]
+    Key {
+        /// The stream.
+        at: StreamName,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The source understood and said no.
     #[error("{at}: {path} answered {status}{said}")]
     Refused {
@@ -129,6 +137,16 @@ pub enum SourceError {
         reason: String,
         /// What to do.
         hint: String,
+    },
+    /// A row came without all that belongs to it.
+    #[error("{at}: row {key} is not whole: `{path}` says that there is more of it")]
+    CutOff {
+        /// The stream.
+        at: StreamName,
+        /// The row's key.
+        key: String,
+        /// The dotted path of the flag that says so.
+        path: String,
     },
     /// Fewer rows came than the source announced.
     #[error("{at}: the source announced {announced} rows and gave {received}")]
@@ -276,6 +294,12 @@ impl Diagnose for SourceError {
             Self::Token { at, .. } => told("source_token").in_file(settings(at)).hint(format!(
                 "check `auth`: the `token_url`, the client's id and secret, and the refresh token, which access granted anew replaces; {SAFE}"
             )),
+            Self::Key { at, .. } => told("bad_key")
+                .in_file(settings(at))
+                .hint("put the PEM file that belongs to the client or the service account there as it is"),
+            Self::CutOff { at, .. } => told("cut_off").in_file(settings(at)).hint(format!(
+                "ask for more of it at once, or pull it as a stream of its own that pages through it; {SAFE}"
+            )),
             Self::Refused { at, status: 401 | 403, .. } => told("source_refused")
                 .in_file(settings(at))
                 .hint(format!("check the `auth` setting: the secret may be wrong, expired or without the right to read this; {SAFE}")),
@@ -317,7 +341,7 @@ impl Diagnose for SourceError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Unknown { .. } | Self::Secret { .. } | Self::NoPractice { .. } => Exit::Wrong,
+            Self::Config(_) | Self::Unknown { .. } | Self::Secret { .. } | Self::Key { .. } | Self::NoPractice { .. } => Exit::Wrong,
             Self::Lake { error, .. } => error.exit(),
             _ => Exit::Failed,
         }

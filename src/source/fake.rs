@@ -16,6 +16,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::http::assertion::tests::claims;
+
 /// One answer that is not what it should be.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Fault {
@@ -92,6 +94,11 @@ pub(super) struct Login {
     /// How many were given out.
     pub(super) given: usize,
     pub(super) faults: VecDeque<(u16, Value)>,
+    /// The public key of a client that signs for its tokens, and what it claimed last.
+    pub(super) public: Option<Vec<u8>>,
+    pub(super) claims: Value,
+    /// Where the API lies, as a token's answer says it.
+    pub(super) base: Option<String>,
 }
 
 impl World {
@@ -186,7 +193,14 @@ async fn token(State((world, _)): State<Shared>, Form(form): Form<HashMap<String
     }
     let sent = |name: &str| form.get(name).map(String::as_str);
     let kind = if world.login.refresh.is_some() { "refresh_token" } else { "client_credentials" };
-    if sent("grant_type") != Some(kind) || sent("client_secret") != Some("s3cret") {
+    if let Some(public) = &world.login.public {
+        let claims = claims(sent("assertion").unwrap_or_default(), public);
+        let known = sent("grant_type") == Some("urn:ietf:params:oauth:grant-type:jwt-bearer");
+        let Some(claims) = claims.filter(|_| known) else {
+            return answer(400, json!({"error": "invalid_grant", "error_description": sent("assertion")}));
+        };
+        world.login.claims = claims;
+    } else if sent("grant_type") != Some(kind) || sent("client_secret") != Some("s3cret") {
         let said = format!("the secret {} is wrong", sent("client_secret").unwrap_or_default());
         return answer(401, json!({"error": "invalid_client", "error_description": said}));
     }
@@ -203,7 +217,7 @@ async fn token(State((world, _)): State<Shared>, Form(form): Form<HashMap<String
         200,
         json!({
             "access_token": format!("access-{given}"), "token_type": "bearer", "expires_in": world.login.lives,
-            "refresh_token": world.login.refresh,
+            "refresh_token": world.login.refresh, "instance_url": world.login.base,
         }),
     )
 }

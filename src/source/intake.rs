@@ -531,6 +531,13 @@ pub(crate) fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u
     half(1) << 64 | half(2)
 }
 
+/// The key of a JSON row as its source writes it.
+pub(crate) fn named(stream: &Stream, value: &serde_json::Value) -> String {
+    let row = Row::Json { value, place: None };
+    let parts = stream.key.iter().map(|position| row.literal(*position, &stream.columns.list[*position]).unwrap_or_default());
+    parts.collect::<Vec<_>>().join("/")
+}
+
 /// A digest of a page's rows by key and cursor, to notice a page that comes twice.
 pub(crate) fn page_digest(stream: &Stream, rows: &[serde_json::Value]) -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -21,19 +21,19 @@ use super::{
 use crate::{clock::ManualClock, diagnosis::Exit, lake::LakeSettings, ledger::LedgerSettings, secret::Secret};
 
 /// A project with one source, its lake and its ledger.
-struct Project {
-    folder: tempfile::TempDir,
-    source: Source,
-    lake: Lake,
-    ledger: Ledger,
-    clock: Arc<ManualClock>,
+pub(super) struct Project {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) source: Source,
+    pub(super) lake: Lake,
+    pub(super) ledger: Ledger,
+    pub(super) clock: Arc<ManualClock>,
     runs: std::cell::Cell<u32>,
 }
 
-const NOW: &str = "2026-11-22T01:00:00Z";
+pub(super) const NOW: &str = "2026-11-22T01:00:00Z";
 
 impl Project {
-    async fn new(name: &str, settings: &str) -> Self {
+    pub(super) async fn new(name: &str, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = source(name, settings).unwrap();
         let lake = Lake::open(folder.path(), &LakeSettings::default()).unwrap();
@@ -42,11 +42,11 @@ impl Project {
         Self { folder, source, lake, ledger, clock, runs: std::cell::Cell::new(0) }
     }
 
-    async fn pull(&self) -> Result<Pulled, SourceError> {
+    pub(super) async fn pull(&self) -> Result<Pulled, SourceError> {
         self.pull_all(false).await.map(|mut pulled| pulled.remove(0)).map_err(|mut failure| failure.failed.remove(0))
     }
 
-    async fn pull_all(&self, full: bool) -> Result<Vec<Pulled>, PullFailure> {
+    pub(super) async fn pull_all(&self, full: bool) -> Result<Vec<Pulled>, PullFailure> {
         self.runs.set(self.runs.get() + 1);
         let run = format!("run-{}", self.runs.get());
         pull(PullRequest {
@@ -66,7 +66,7 @@ impl Project {
     }
 
     /// A pull with chunks so small that most pulls have several; what came of its last stream.
-    async fn pull_in_chunks(&self, chunk_rows: usize) -> Result<pull::Outcome, SourceError> {
+    pub(super) async fn pull_in_chunks(&self, chunk_rows: usize) -> Result<pull::Outcome, SourceError> {
         let mut last = Ok(pull::Outcome::default());
         for stream in self.source.in_order() {
             let (run, full, had_rows) = ("chunks".to_owned(), false, false);
@@ -78,14 +78,14 @@ impl Project {
         last
     }
 
-    async fn rows(&self, table: &str) -> RecordBatch {
+    pub(super) async fn rows(&self, table: &str) -> RecordBatch {
         let batches = self.lake.read(table, None).await.unwrap();
         let schema = self.lake.schema(table, None).await.unwrap();
         arrow::compute::concat_batches(&schema, &batches).unwrap()
     }
 
     /// The table of orders: id → value, updated at, whether deleted.
-    async fn orders(&self) -> BTreeMap<u32, Record> {
+    pub(super) async fn orders(&self) -> BTreeMap<u32, Record> {
         let rows = self.rows("shop__orders").await;
         let text = rows.column_by_name("id").unwrap().as_string::<i32>().clone();
         let value = rows.column_by_name("value").unwrap().as_primitive::<Int64Type>().clone();
@@ -102,18 +102,18 @@ impl Project {
         map
     }
 
-    fn write(&self, file: &str, bytes: &[u8]) {
+    pub(super) fn write(&self, file: &str, bytes: &[u8]) {
         let path = self.folder.path().join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
 }
 
-fn source(name: &str, settings: &str) -> Result<Source, Diagnosis> {
+pub(super) fn source(name: &str, settings: &str) -> Result<Source, Diagnosis> {
     Source::parse(name, Path::new(&format!("config/sources/{name}.toml")), settings).map_err(|error| error.0)
 }
 
-const COLUMNS: &str = r#"
+pub(super) const COLUMNS: &str = r#"
 [streams.orders.columns]
 id = "text"
 value = "integer"
@@ -121,7 +121,7 @@ updated_at = "timestamp"
 deleted_at = "timestamp"
 "#;
 
-fn shop(base: &str, pagination: &str, more: &str) -> String {
+pub(super) fn shop(base: &str, pagination: &str, more: &str) -> String {
     format!(
         r#"
 kind = "http"
@@ -137,10 +137,10 @@ pagination = {pagination}
     )
 }
 
-const CURSOR: &str = "cursor = { field = \"updated_at\", param = \"since\" }\ndeletes = \"flag\"";
-const TOKEN: &str = "{ cursor_token = { param = \"after\", next = \"next\" } }";
-const LINK: &str = "{ link_header = {} }";
-const NUMBERS: &str = "{ page_number = { param = \"page\", pages = \"pages\" } }";
+pub(super) const CURSOR: &str = "cursor = { field = \"updated_at\", param = \"since\" }\ndeletes = \"flag\"";
+pub(super) const TOKEN: &str = "{ cursor_token = { param = \"after\", next = \"next\" } }";
+pub(super) const LINK: &str = "{ link_header = {} }";
+pub(super) const NUMBERS: &str = "{ page_number = { param = \"page\", pages = \"pages\" } }";
 const COUNTED: &str = "{ page_number = { param = \"page\", total = \"total\", pages = \"pages\" } }";
 const OFFSETS: &str = "{ offset = { param = \"offset\", limit_param = \"limit\", limit = 10 } }";
 
@@ -179,11 +179,11 @@ fn asked(base: &str, way: &str, more: &str) -> String {
     if way.contains("post") { settings.replace("\"/orders\"", "\"/search\"").replace(", param = \"since\"", "") } else { settings }
 }
 
-fn write(id: u32, value: i64) -> Change {
+pub(super) fn write(id: u32, value: i64) -> Change {
     Change::Write { id, value, late: 0 }
 }
 
-async fn fake(cap: usize, records: u32) -> Fake {
+pub(super) async fn fake(cap: usize, records: u32) -> Fake {
     let fake = Fake::start(cap).await;
     {
         let mut world = fake.world.lock().unwrap();

@@ -104,6 +104,8 @@ class Api:
     routes = []
     #: how many customers there are at first, unless asked for more
     customers = 300
+    #: how many seconds changes take to show, where the API shows them late
+    lag = 0.0
 
     def __init__(self, arguments):
         self.arguments, self.dice = arguments, random.Random(arguments.seed)
@@ -114,6 +116,10 @@ class Api:
         self.change = None
 
     # What a fake overrides.
+
+    @staticmethod
+    def options(parser):
+        """Arguments of its own."""
 
     def settings(self):
         raise NotImplementedError
@@ -197,7 +203,9 @@ def serve(api_class):
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--customers", type=int, default=api_class.customers)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--lag", type=float, default=api_class.lag, help="seconds until changes show, where the API shows them late")
     parser.add_argument("--verbose", action="store_true", help="each request on standard error")
+    api_class.options(parser)
     arguments = parser.parse_args()
     api = api_class(arguments)
 

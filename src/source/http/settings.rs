@@ -101,6 +101,9 @@ pub(crate) struct HttpStream {
     pub(crate) cursor: Option<CursorSettings>,
     /// How one page leads to the next.
     pub(crate) pagination: Pagination,
+    /// Dotted paths inside a row, each to a flag that is true where a list in the row is not whole.
+    #[serde(default)]
+    pub(crate) truncated: Vec<String>,
     /// How deleted rows are seen.
     #[serde(default)]
     pub(crate) deletes: Deletes,
@@ -161,6 +164,8 @@ pub(crate) enum CursorFormat {
     /// `2026-01-31T09:30:00Z`
     #[default]
     Rfc3339,
+    /// `2026-01-31T09:30:00`: UTC, without saying so.
+    Naive,
     /// Seconds since 1970.
     Unix,
     /// Milliseconds since 1970.

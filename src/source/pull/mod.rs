@@ -243,6 +243,7 @@ pub(crate) fn written(at: i64, format: CursorFormat, upper: Option<DateTime<Utc>
     let at = if upper.is_some() && floor.timestamp_micros() < at { floor + TimeDelta::seconds(1) } else { floor };
     match format {
         CursorFormat::Rfc3339 => at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        CursorFormat::Naive => at.format("%Y-%m-%dT%H:%M:%S").to_string(),
         CursorFormat::Unix => at.timestamp().to_string(),
         CursorFormat::UnixMs => at.timestamp_millis().to_string(),
         CursorFormat::Date if upper.is_some() => (at + TimeDelta::days(1)).format("%Y-%m-%d").to_string(),
@@ -425,6 +426,7 @@ mod tests {
             asks(&cursor(", overlap = \"0s\", settle = \"30s\""), at, false),
             [format!("from={at}"), "to=2026-11-22T00:59:31Z".to_owned()]
         );
+        assert_eq!(asks(&cursor(", format = \"naive\""), at, false), ["from=2026-11-21T23:54:59", "to=2026-11-22T01:00:01"]);
         assert_eq!(asks(&cursor(", format = \"unix\""), at, false), ["from=1795305299", "to=1795309201"]);
         assert_eq!(asks(&cursor(", format = \"unix_ms\""), at, false), ["from=1795305299000", "to=1795309201000"]);
         assert_eq!(asks(&cursor(", format = \"date\""), at, false), ["from=2026-11-21", "to=2026-11-23"]);
