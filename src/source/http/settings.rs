@@ -114,6 +114,9 @@ pub(crate) struct HttpStream {
     /// What happens to a row that does not fit.
     #[serde(default)]
     pub(crate) on_bad_value: OnBadValue,
+    /// Whether fields that are not declared are kept, in `_extra`.
+    #[serde(default)]
+    pub(crate) extra: bool,
     /// More pages than this are a mistake.
     #[serde(default = "a_hundred_thousand")]
     pub(crate) max_pages: u32,
