@@ -106,6 +106,14 @@ pub enum SourceError {
         /// What it said.
         reason: String,
     },
+    /// The key that signs for a token cannot be used.
+    #[error("{at}: the `key` of `jwt_bearer` {reason}")]
+    Key {
+        /// The stream.
+        at: StreamName,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The source understood and said no.
     #[error("{at}: {path} answered {status}{said}")]
     Refused {
@@ -130,6 +138,16 @@ pub enum SourceError {
         /// What to do.
         hint: String,
     },
+    /// A row came without all that belongs to it.
+    #[error("{at}: row {key} is not whole: `{path}` says that there is more of it")]
+    CutOff {
+        /// The stream.
+        at: StreamName,
+        /// The row's key.
+        key: String,
+        /// The dotted path of the flag that says so.
+        path: String,
+    },
     /// Fewer rows came than the source announced.
     #[error("{at}: the source announced {announced} rows and gave {received}")]
     Short {
@@ -149,6 +167,22 @@ pub enum SourceError {
         key: String,
         /// What does not fit, and why.
         misfit: Box<BadValue>,
+    },
+    /// A declared field has gone from the source's rows.
+    #[error("{at}: the field `{field}` is gone: every row held it before, and now none does; row {key} holds: {holds}")]
+    Gone {
+        /// The stream.
+        at: StreamName,
+        /// The column that takes it.
+        column: String,
+        /// Its name at the source.
+        field: String,
+        /// The key of the first row without it.
+        key: String,
+        /// The names of the fields that row holds.
+        holds: String,
+        /// The one among them that is called nearly so.
+        instead: Option<String>,
     },
     /// Nothing came where rows had been.
     #[error("{at}: {what}")]
@@ -260,6 +294,12 @@ impl Diagnose for SourceError {
             Self::Token { at, .. } => told("source_token").in_file(settings(at)).hint(format!(
                 "check `auth`: the `token_url`, the client's id and secret, and the refresh token, which access granted anew replaces; {SAFE}"
             )),
+            Self::Key { at, .. } => told("bad_key")
+                .in_file(settings(at))
+                .hint("put the PEM file that belongs to the client or the service account there as it is"),
+            Self::CutOff { at, .. } => told("cut_off").in_file(settings(at)).hint(format!(
+                "ask for more of it at once, or pull it as a stream of its own that pages through it; {SAFE}"
+            )),
             Self::Refused { at, status: 401 | 403, .. } => told("source_refused")
                 .in_file(settings(at))
                 .hint(format!("check the `auth` setting: the secret may be wrong, expired or without the right to read this; {SAFE}")),
@@ -270,9 +310,15 @@ impl Diagnose for SourceError {
             Self::Short { .. } => told("short_count")
                 .hint("rows changed while they were read, the source left some out, or `key` does not tell them apart; run the command again: the cursor has not moved"),
             Self::BadValue { at, .. } => told("bad_row").in_file(settings(at)).hint(format!(
-                "correct it at the source, or the column's type; or set `on_bad_value = \"quarantine\"` so that such rows are set aside in {} and the others go on",
+                "correct it at the source, or the column's type; or set `on_bad_value = \"quarantine\"` so that such rows are set aside in {} and the others go on, or \"widen\" where a wider number or an instant would do",
                 at.quarantine()
             )),
+            Self::Gone { at, column, instead, .. } => {
+                let from = instead.as_deref().unwrap_or("its_new_name");
+                told("field_gone").in_file(settings(at)).hint(format!(
+                    "if it is called otherwise now, say so: {column} = {{ from = \"{from}\", type = … }}; if the source leaves out what is empty, add `optional = true` to the column; nothing of this page was kept, and the cursor has not moved"
+                ))
+            }
             Self::Emptied { at, .. } => told("emptied").in_file(settings(at)).hint(format!(
                 "see whether the source really is empty; if so, remove the folder of the table {} by hand; {SAFE}",
                 at.table()
@@ -295,7 +341,7 @@ impl Diagnose for SourceError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Unknown { .. } | Self::Secret { .. } | Self::NoPractice { .. } => Exit::Wrong,
+            Self::Config(_) | Self::Unknown { .. } | Self::Secret { .. } | Self::Key { .. } | Self::NoPractice { .. } => Exit::Wrong,
             Self::Lake { error, .. } => error.exit(),
             _ => Exit::Failed,
         }

@@ -16,6 +16,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::http::assertion::tests::claims;
+
 /// One answer that is not what it should be.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Fault {
@@ -48,11 +50,17 @@ pub(super) enum Change {
     Flag { id: u32 },
     /// A record is gone.
     Vanish { id: u32 },
+    /// A record is gone, and an event says so that is stamped so many seconds ago; the listing may lag.
+    Remove { id: u32, late: i64, shown: bool },
 }
 
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) records: BTreeMap<u32, Record>,
+    /// Records that are deleted, and whether the listing still shows them.
+    pub(super) removed: BTreeMap<u32, (Record, bool)>,
+    /// What was deleted: the record and when. Events of other kinds have no record.
+    pub(super) removals: Vec<(Option<u32>, i64)>,
     /// Seconds since 1970.
     pub(super) now: i64,
     /// The most rows a page has, whatever was asked for.
@@ -86,6 +94,11 @@ pub(super) struct Login {
     /// How many were given out.
     pub(super) given: usize,
     pub(super) faults: VecDeque<(u16, Value)>,
+    /// The public key of a client that signs for its tokens, and what it claimed last.
+    pub(super) public: Option<Vec<u8>>,
+    pub(super) claims: Value,
+    /// Where the API lies, as a token's answer says it.
+    pub(super) base: Option<String>,
 }
 
 impl World {
@@ -93,7 +106,9 @@ impl World {
         self.now += 1;
         match change {
             Change::Write { id, value, late } => {
-                let updated_at = (self.now - late).max(self.records.get(id).map_or(0, |record| record.updated_at));
+                let removed = self.removals.iter().filter(|(of, _)| *of == Some(*id)).map(|(_, at)| at + 1).max().unwrap_or(0);
+                let updated_at = (self.now - late).max(self.records.get(id).map_or(removed, |record| record.updated_at));
+                self.removed.remove(id);
                 self.records.insert(*id, Record { value: *value, updated_at, deleted: false });
             }
             Change::Flag { id } => {
@@ -104,6 +119,12 @@ impl World {
             }
             Change::Vanish { id } => {
                 self.records.remove(id);
+            }
+            Change::Remove { id, late, shown } => {
+                if let Some(record) = self.records.remove(id) {
+                    self.removals.push((Some(*id), (self.now - late).max(record.updated_at)));
+                    self.removed.insert(*id, (record, *shown));
+                }
             }
         }
     }
@@ -134,6 +155,8 @@ impl Fake {
     pub(super) async fn start(cap: usize) -> Self {
         let world = World {
             records: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            removals: Vec::new(),
             now: 1_700_000_000,
             cap,
             faults: VecDeque::new(),
@@ -153,6 +176,7 @@ impl Fake {
         let app = Router::new()
             .route("/orders", get(orders))
             .route("/search", post(search))
+            .route("/removals", get(removals))
             .route("/token", post(token))
             .with_state((Arc::clone(&world), Arc::clone(&told)));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -169,7 +193,14 @@ async fn token(State((world, _)): State<Shared>, Form(form): Form<HashMap<String
     }
     let sent = |name: &str| form.get(name).map(String::as_str);
     let kind = if world.login.refresh.is_some() { "refresh_token" } else { "client_credentials" };
-    if sent("grant_type") != Some(kind) || sent("client_secret") != Some("s3cret") {
+    if let Some(public) = &world.login.public {
+        let claims = claims(sent("assertion").unwrap_or_default(), public);
+        let known = sent("grant_type") == Some("urn:ietf:params:oauth:grant-type:jwt-bearer");
+        let Some(claims) = claims.filter(|_| known) else {
+            return answer(400, json!({"error": "invalid_grant", "error_description": sent("assertion")}));
+        };
+        world.login.claims = claims;
+    } else if sent("grant_type") != Some(kind) || sent("client_secret") != Some("s3cret") {
         let said = format!("the secret {} is wrong", sent("client_secret").unwrap_or_default());
         return answer(401, json!({"error": "invalid_client", "error_description": said}));
     }
@@ -186,7 +217,7 @@ async fn token(State((world, _)): State<Shared>, Form(form): Form<HashMap<String
         200,
         json!({
             "access_token": format!("access-{given}"), "token_type": "bearer", "expires_in": world.login.lives,
-            "refresh_token": world.login.refresh,
+            "refresh_token": world.login.refresh, "instance_url": world.login.base,
         }),
     )
 }
@@ -197,7 +228,17 @@ async fn orders(
     uri: axum::http::Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    answer(&shared, &query, uri.query().unwrap_or_default(), &headers)
+    answer(&shared, &query, uri.query().unwrap_or_default(), &headers, page)
+}
+
+/// What happened to orders, in the order it happened.
+async fn removals(
+    State(shared): State<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+    uri: axum::http::Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
+    answer(&shared, &query, uri.query().unwrap_or_default(), &headers, events)
 }
 
 /// The same orders for what is asked in a body. Null is no value.
@@ -205,10 +246,18 @@ async fn search(State(shared): State<Shared>, headers: HeaderMap, body: String) 
     let asked: BTreeMap<String, Value> = serde_json::from_str(&body).unwrap();
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let query = asked.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, text(value))).collect();
-    answer(&shared, &query, &body, &headers)
+    answer(&shared, &query, &body, &headers, page)
 }
 
-fn answer((world, told): &Shared, query: &HashMap<String, String>, asked: &str, headers: &HeaderMap) -> Response<Body> {
+type Asked = HashMap<String, String>;
+
+fn answer(
+    (world, told): &Shared,
+    query: &Asked,
+    asked: &str,
+    headers: &HeaderMap,
+    page: fn(&World, &Asked) -> (Option<String>, Value),
+) -> Response<Body> {
     let mut world = world.lock().unwrap();
     world.asked.push(asked.to_owned());
     if let Some(left) = world.tell_at.as_mut() {
@@ -259,10 +308,29 @@ fn answer((world, told): &Shared, query: &HashMap<String, String>, asked: &str, 
     response.body(text.into()).unwrap()
 }
 
-fn page(world: &World, query: &HashMap<String, String>) -> (Option<String>, Value) {
-    let since = query.get("since").and_then(|since| since.parse::<DateTime<Utc>>().ok()).map_or(i64::MIN, |since| since.timestamp());
+fn since(query: &Asked) -> i64 {
+    query.get("since").and_then(|since| since.parse::<DateTime<Utc>>().ok()).map_or(i64::MIN, |since| since.timestamp())
+}
+
+fn events(world: &World, query: &Asked) -> (Option<String>, Value) {
+    let since = since(query);
+    let mut events: Vec<(i64, usize, Option<u32>)> =
+        world.removals.iter().enumerate().map(|(nth, (of, at))| (*at, nth, *of)).filter(|(at, ..)| *at >= since).collect();
+    events.sort_unstable();
+    let page = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(0);
+    let last = (page + 1) * world.cap >= events.len();
+    let rows = events.into_iter().skip(page * world.cap).take(world.cap).map(|(at, nth, of)| {
+        let verb = if of.is_some() { "destroy" } else { "create" };
+        json!({"id": nth, "verb": verb, "subject_id": of.or(Some(1)), "created_at": instant(at)})
+    });
+    (None, json!({"removals": rows.collect::<Vec<_>>(), "next": (!last).then(|| (page + 1).to_string())}))
+}
+
+fn page(world: &World, query: &Asked) -> (Option<String>, Value) {
+    let since = since(query);
+    let shown = world.removed.iter().filter(|(_, (_, shown))| *shown).map(|(id, (record, _))| (id, record));
     let mut records: Vec<(i64, u32, &Record)> =
-        world.records.iter().map(|(id, record)| (record.updated_at, *id, record)).filter(|(at, ..)| *at >= since).collect();
+        world.records.iter().chain(shown).map(|(id, record)| (record.updated_at, *id, record)).filter(|(at, ..)| *at >= since).collect();
     if query.get("order").is_some_and(|order| order == "id") {
         let above = query.get("above").map_or(0, |id| id.parse().unwrap());
         records.sort_by_key(|(_, id, _)| *id);

@@ -117,6 +117,10 @@ class Api:
 
     # What a fake overrides.
 
+    @staticmethod
+    def options(parser):
+        """Arguments of its own."""
+
     def settings(self):
         raise NotImplementedError
 
@@ -201,6 +205,7 @@ def serve(api_class):
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--lag", type=float, default=api_class.lag, help="seconds until changes show, where the API shows them late")
     parser.add_argument("--verbose", action="store_true", help="each request on standard error")
+    api_class.options(parser)
     arguments = parser.parse_args()
     api = api_class(arguments)
 

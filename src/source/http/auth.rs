@@ -6,9 +6,13 @@ use std::path::Path;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use url::Url;
 
-use super::token::Grant;
+use super::{
+    assertion::{Algorithm, Assertion},
+    token::Grant,
+};
 use crate::secret::{Secret, SecretError, SecretRef};
 
 /// `auth = …`
@@ -30,6 +34,8 @@ pub(crate) enum Auth {
     ClientCredentials(ClientCredentials),
     /// `{ refresh_token = { token_url = "https://…", client_id = "…", client_secret = { env = "X" }, token = { env = "Y" } } }`
     RefreshToken(RefreshToken),
+    /// `{ jwt_bearer = { token_url = "https://…", issuer = "…", subject = "…", audience = "…", key = { file = "X" } } }`
+    JwtBearer(JwtBearer),
 }
 
 // Structs of their own, because the TOML parser names the nearest key in structs only, not in variants with fields.
@@ -70,6 +76,7 @@ pub(crate) struct ClientCredentials {
     client_id: User,
     client_secret: SecretRef,
     scope: Option<String>,
+    base_url: Option<String>,
 }
 
 /// RFC 6749, section 6.
@@ -81,6 +88,35 @@ pub(crate) struct RefreshToken {
     client_secret: SecretRef,
     /// The refresh token the system gave when access was granted. Where it gives a new one in exchange, that one is kept in the ledger.
     token: SecretRef,
+    base_url: Option<String>,
+}
+
+/// RFC 7523, section 2.1.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JwtBearer {
+    token_url: String,
+    /// Who asks: the client's id, or a service account.
+    issuer: User,
+    /// On whose behalf, where the system wants to know.
+    subject: Option<User>,
+    /// Whom it is meant for, as the system calls itself.
+    audience: String,
+    /// The private key, in PEM.
+    key: SecretRef,
+    /// The key's name, where the system knows several.
+    key_id: Option<String>,
+    scope: Option<String>,
+    #[serde(default)]
+    algorithm: Algorithm,
+    base_url: Option<String>,
+}
+
+/// How a token is asked for, whatever is shown for it.
+struct Tokens<'a> {
+    token_url: &'a str,
+    /// The dotted path in the answer to the address under which the API lies; it takes the place of the source's own.
+    base_url: Option<&'a String>,
 }
 
 /// A user's name is rarely a secret, but some systems make it one.
@@ -157,22 +193,31 @@ impl Auth {
             Self::RefreshToken(RefreshToken { client_id, client_secret, token, .. }) => {
                 client_id.secret().into_iter().chain([client_secret, token]).collect()
             }
+            Self::JwtBearer(JwtBearer { issuer, subject, key, .. }) => {
+                issuer.secret().into_iter().chain(subject.as_ref().and_then(User::secret)).chain([key]).collect()
+            }
         }
+    }
+
+    fn tokens(&self) -> Option<Tokens<'_>> {
+        let (token_url, base_url) = match self {
+            Self::ClientCredentials(ClientCredentials { token_url, base_url, .. }) => (token_url, base_url),
+            Self::RefreshToken(RefreshToken { token_url, base_url, .. }) => (token_url, base_url),
+            Self::JwtBearer(JwtBearer { token_url, base_url, .. }) => (token_url, base_url),
+            _ => return None,
+        };
+        Some(Tokens { token_url, base_url: base_url.as_ref() })
     }
 
     /// What is wrong with it, secrets aside.
     pub(crate) fn check(&self) -> Result<(), String> {
-        match self {
-            Self::Query(Query { name, .. }) if name.is_empty() => Err("the query parameter has no name".to_owned()),
-            Self::ClientCredentials(ClientCredentials { token_url, .. }) | Self::RefreshToken(RefreshToken { token_url, .. }) => {
-                address(token_url).map(|_| ()).ok_or_else(|| {
-                    format!(
-                        "`token_url` is `{token_url}`, not an address such as https://login.example/oauth/token; secrets are sent there"
-                    )
-                })
-            }
-            _ => Ok(()),
+        if matches!(self, Self::Query(Query { name, .. }) if name.is_empty()) {
+            return Err("the query parameter has no name".to_owned());
         }
+        let Some(Tokens { token_url, .. }) = self.tokens() else { return Ok(()) };
+        address(token_url).map(|_| ()).ok_or_else(|| {
+            format!("`token_url` is `{token_url}`, not an address such as https://login.example/oauth/token; secrets are sent there")
+        })
     }
 
     /// Whether asking may use up a token that the source exchanges for a new one.
@@ -194,6 +239,11 @@ impl Auth {
         for secret in self.secrets() {
             credentials.secrets.push(read(secret, root)?);
         }
+        let grant = |form, refresh, assertion| -> Result<Option<Grant>, AuthError> {
+            let Some(Tokens { token_url, base_url }) = self.tokens() else { return Ok(None) };
+            let url = address(token_url).ok_or(AuthError::Unsendable)?;
+            Ok(Some(Grant { url, form, refresh, assertion, base_url: base_url.cloned() }))
+        };
         let headers = &mut credentials.headers;
         match self {
             Self::None => {}
@@ -209,32 +259,48 @@ impl Auth {
                 headers.insert(name, sensitive(read(value, root)?.reveal())?);
             }
             Self::Query(Query { name, value }) => credentials.query = Some((name.clone(), read(value, root)?)),
-            Self::ClientCredentials(ClientCredentials { token_url, client_id, client_secret, scope }) => {
+            Self::ClientCredentials(ClientCredentials { client_id, client_secret, scope, .. }) => {
                 let mut form = vec![
                     ("grant_type", Secret::new("client_credentials")),
                     ("client_id", client_id.read(root)?),
                     ("client_secret", read(client_secret, root)?),
                 ];
                 form.extend(scope.as_ref().map(|scope| ("scope", Secret::new(scope))));
-                credentials.grant = Some(Grant { url: address(token_url).ok_or(AuthError::Unsendable)?, form, refresh: None });
+                credentials.grant = grant(form, None, None)?;
             }
-            Self::RefreshToken(RefreshToken { token_url, client_id, client_secret, token }) => {
+            Self::RefreshToken(RefreshToken { client_id, client_secret, token, .. }) => {
                 let form = vec![
                     ("grant_type", Secret::new("refresh_token")),
                     ("client_id", client_id.read(root)?),
                     ("client_secret", read(client_secret, root)?),
                 ];
-                let refresh = Some(read(token, root)?);
-                credentials.grant = Some(Grant { url: address(token_url).ok_or(AuthError::Unsendable)?, form, refresh });
+                credentials.grant = grant(form, Some(read(token, root)?), None)?;
+            }
+            Self::JwtBearer(JwtBearer { issuer, subject, audience, key, key_id, scope, algorithm, .. }) => {
+                let mut claims = Map::new();
+                let mut claim = |name: &str, text: &str| claims.insert(name.to_owned(), Value::from(text));
+                claim("iss", issuer.read(root)?.reveal());
+                if let Some(subject) = subject {
+                    claim("sub", subject.read(root)?.reveal());
+                }
+                claim("aud", audience);
+                let mut form = vec![("grant_type", Secret::new("urn:ietf:params:oauth:grant-type:jwt-bearer"))];
+                // RFC 7521 has it among the parameters, Google among the claims; each leaves the other's alone.
+                if let Some(scope) = scope {
+                    claim("scope", scope);
+                    form.push(("scope", Secret::new(scope)));
+                }
+                let assertion = Assertion::new(&read(key, root)?, *algorithm, key_id.as_ref(), claims).map_err(AuthError::Key)?;
+                credentials.grant = grant(form, None, Some(assertion))?;
             }
         }
         Ok(credentials)
     }
 }
 
-/// The address tokens come from: encrypted on the way, or on this machine.
-fn address(token_url: &str) -> Option<Url> {
-    let url: Url = token_url.parse().ok()?;
+/// An address that secrets are sent to: encrypted on the way, or on this machine.
+pub(crate) fn address(url: &str) -> Option<Url> {
+    let url: Url = url.parse().ok()?;
     let near = matches!(url.host_str()?, "localhost" | "127.0.0.1" | "[::1]");
     (url.scheme() == "https" || (url.scheme() == "http" && near)).then_some(url)
 }
@@ -246,6 +312,8 @@ pub(crate) enum AuthError {
     Secret(SecretError),
     /// The secret holds characters a header cannot carry.
     Unsendable,
+    /// The key cannot sign.
+    Key(&'static str),
 }
 
 fn read(secret: &SecretRef, root: &Path) -> Result<Secret, AuthError> {
@@ -294,6 +362,7 @@ mod tests {
     fn what_is_not_a_header_does_not_print_either() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("token"), "s3cret\n").unwrap();
+        std::fs::write(root.path().join("key"), crate::source::http::assertion::tests::rsa_key().0.reveal()).unwrap();
         let secret = "{ file = \"token\" }";
         for auth in [
             format!("auth = {{ query = {{ name = \"key\", value = {secret} }} }}"),
@@ -302,6 +371,9 @@ mod tests {
             ),
             format!(
                 "auth = {{ refresh_token = {{ token_url = \"https://a.example/t\", client_id = {secret}, client_secret = {secret}, token = {secret} }} }}"
+            ),
+            format!(
+                "auth = {{ jwt_bearer = {{ token_url = \"https://a.example/t\", issuer = {secret}, subject = {secret}, audience = \"a\", key = {{ file = \"key\" }} }} }}"
             ),
         ] {
             let auth = parse::<Sample>(&auth, Path::new("x.toml")).unwrap().auth;

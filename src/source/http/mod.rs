@@ -3,16 +3,23 @@
 //! | file | what it answers |
 //! |---|---|
 //! | `settings.rs` | what may be set |
-//! | `auth.rs`, `token.rs` | how a source knows us, and where tokens come from |
+//! | `auth.rs`, `token.rs`, `assertion.rs` | how a source knows us, and where tokens come from |
 //! | `pages.rs` | how one page leads to the next |
+//! | `listing.rs` | what an answer lists |
 //! | `placeholders.rs` | where bounds and tokens stand in a request |
 //! | `pace.rs` | how often a source may be asked |
 //! | `reader.rs` | the requests themselves |
+//! | `write_back.rs` | calls that tell a system what happened here |
 
+pub(crate) mod assertion;
 pub(crate) mod auth;
+mod listing;
 mod pace;
 pub(crate) mod pages;
 mod placeholders;
 pub(crate) mod reader;
 pub(crate) mod settings;
+#[cfg(test)]
+mod tests;
 pub(crate) mod token;
+pub(crate) mod write_back;

@@ -1,8 +1,9 @@
-//! `{since}`, `{until}` and `{token}` in a stream's `path`, `params` and `body`. Other braces, such as those of GraphQL, stay as they are.
+//! `{since}`, `{until}`, `{token}`, `{after}` and `{tie}` in a stream's `path`, `params` and `body`, and the like elsewhere. Other braces,
+//! such as those of GraphQL, stay as they are.
 
 use serde_json::Value;
 
-const NAMES: [&str; 3] = ["{since}", "{until}", "{token}"];
+const NAMES: [&str; 5] = ["{since}", "{until}", "{token}", "{after}", "{tie}"];
 
 /// What the placeholders stand for in one request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -13,6 +14,10 @@ pub(crate) struct Filling<'a> {
     pub(crate) until: Option<&'a str>,
     /// Where the page begins.
     pub(crate) token: Option<&'a str>,
+    /// The cursor value of the row it begins after.
+    pub(crate) after: Option<&'a str>,
+    /// What tells that row from others with this cursor value.
+    pub(crate) tie: Option<&'a str>,
 }
 
 impl Filling<'_> {
@@ -20,6 +25,8 @@ impl Filling<'_> {
         match name {
             "{since}" => self.since,
             "{until}" => self.until,
+            "{after}" => self.after,
+            "{tie}" => self.tie,
             _ => self.token,
         }
     }
@@ -45,19 +52,24 @@ impl Filling<'_> {
     }
 
     fn within(&self, text: &str, write: impl Fn(&str) -> String) -> String {
-        let mut filled = String::with_capacity(text.len());
-        let mut rest = text;
-        // What is put in is not looked at again.
-        while let Some((start, name)) = NAMES.iter().filter_map(|name| Some((rest.find(name)?, *name))).min() {
-            filled.push_str(&rest[..start]);
-            filled.push_str(&write(self.of(name).unwrap_or_default()));
-            rest = &rest[start + name.len()..];
-        }
-        filled + rest
+        filled(text, &NAMES, |name| write(self.of(name).unwrap_or_default()))
     }
 }
 
-fn escaped(text: &str) -> String {
+/// The text with each of `names` replaced by what `write` makes of it. What is put in is not looked at again.
+pub(super) fn filled(text: &str, names: &[&str], write: impl Fn(&str) -> String) -> String {
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((start, name)) = names.iter().filter_map(|name| Some((rest.find(name)?, *name))).min() {
+        filled.push_str(&rest[..start]);
+        filled.push_str(&write(name));
+        rest = &rest[start + name.len()..];
+    }
+    filled + rest
+}
+
+/// What a part of a path may hold: everything but letters, digits and `-._~` in percents.
+pub(super) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
@@ -106,7 +118,7 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_once_and_other_braces_stay() {
-        let filling = Filling { since: Some("{token}"), until: None, token: Some("a/b ü") };
+        let filling = Filling { since: Some("{token}"), token: Some("a/b ü"), ..Filling::default() };
         assert_eq!(filling.text("{since}").as_deref(), Some("{token}"));
         assert_eq!(filling.text("from {since} at {token}").as_deref(), Some("from {token} at a/b ü"));
         assert_eq!(filling.text("query { orders(first: 5) { id } }").as_deref(), Some("query { orders(first: 5) { id } }"));
@@ -117,7 +129,7 @@ mod tests {
     #[test]
     fn in_a_body_what_stands_for_nothing_is_null() {
         let body = json!({"limit": 5, "after": "{token}", "filters": [{"gte": "{since}"}, "at >= {since}"], "{since}": true});
-        let filling = Filling { since: Some("7"), until: None, token: None };
+        let filling = Filling { since: Some("7"), ..Filling::default() };
         assert_eq!(filling.body(&body), json!({"limit": 5, "after": null, "filters": [{"gte": "7"}, "at >= 7"], "{since}": true}));
         let used = |name: &str| used(name, "/orders", [].iter(), Some(&body));
         assert_eq!(used("{since}"), Use { alone: true, within: true });

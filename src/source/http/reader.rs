@@ -1,6 +1,6 @@
 //! The requests themselves: one page after the other, the next already under way while the last is taken in.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -15,6 +15,7 @@ use url::{Url, form_urlencoded};
 
 use super::{
     auth::{AuthError, Credentials, bearer},
+    listing::{flagged, take_rows},
     pace::{Pace, Rate},
     pages::{Ask, Lost, Pager, Seen, path},
     placeholders::Filling,
@@ -27,7 +28,7 @@ use crate::{
     secret::{Secret, SecretError},
     source::{
         error::{SourceError, StreamName},
-        intake::page_digest,
+        intake::{named, page_digest},
         pull::{Effort, Reader, Window},
         retry::{self, Next, Retry},
         rows::{Page, PageRows},
@@ -47,10 +48,10 @@ pub(crate) struct HttpSource {
     pub(crate) headers: HeaderMap,
     pub(crate) retry: Retry,
     pub(crate) max_page_mib: u32,
-    error: Option<ErrorInside>,
+    pub(super) error: Option<ErrorInside>,
     /// Shared by its streams, as are its tokens.
-    pace: Option<Arc<Pace>>,
-    held: Arc<tokio::sync::Mutex<Held>>,
+    pub(super) pace: Option<Arc<Pace>>,
+    pub(super) held: Arc<tokio::sync::Mutex<Held>>,
 }
 
 impl HttpSource {
@@ -90,11 +91,26 @@ impl HttpSource {
         self.base_url.scheme() == PRACTICE
     }
 
+    /// Whether it is this machine itself.
+    pub(crate) fn is_near(&self) -> bool {
+        is_near(&self.base_url)
+    }
+
     /// Whether secrets would travel readable for everyone on the way.
     pub(crate) fn is_exposed(&self) -> bool {
-        let host = self.base_url.host_str().unwrap_or_default();
-        let near = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-        self.base_url.scheme() == "http" && !near && !self.auth.secrets().is_empty()
+        self.base_url.scheme() == "http" && !self.is_near() && !self.auth.secrets().is_empty()
+    }
+
+    /// Reads the secrets of the project in `root`.
+    pub(super) fn credentials(&self, name: &StreamName, root: &Path) -> Result<Credentials, SourceError> {
+        self.auth.credentials(root).map_err(|error| match error {
+            AuthError::Secret(error) => SourceError::Secret { at: name.clone(), error },
+            AuthError::Key(reason) => SourceError::Key { at: name.clone(), reason },
+            AuthError::Unsendable => {
+                let error = std::io::Error::other("it holds characters that no header can carry");
+                SourceError::Secret { at: name.clone(), error: SecretError::File("auth".into(), error) }
+            }
+        })
     }
 
     fn base(&self, name: &StreamName, practice: Option<&Url>) -> Result<String, SourceError> {
@@ -122,6 +138,8 @@ pub(crate) struct HttpReader {
     under_way: Option<JoinHandle<(Result<Answer, SourceError>, Effort)>>,
     /// What is asked by it.
     next: Option<Ask>,
+    /// Flags of `truncated` that no row had.
+    told_missing: HashSet<String>,
 }
 
 /// What one request needs; cheap to clone, so that a request can run beside the taking in.
@@ -148,6 +166,8 @@ struct Request {
     url: Url,
     /// What is posted; else it is a `GET`.
     body: Option<String>,
+    /// Whether the source itself named the address.
+    linked: bool,
 }
 
 /// A page as it came.
@@ -193,14 +213,7 @@ impl HttpReader {
         if posts {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let credentials = source.auth.credentials(root).map_err(|error| match error {
-            AuthError::Secret(error) => SourceError::Secret { at: name.clone(), error },
-            AuthError::Unsendable => {
-                let error = std::io::Error::other("it holds characters that no header can carry");
-                SourceError::Secret { at: name.clone(), error: SecretError::File("auth".into(), error) }
-            }
-        })?;
-        let Credentials { headers: secret, query, grant, secrets } = credentials;
+        let Credentials { headers: secret, query, grant, secrets } = source.credentials(&name, root)?;
         headers.extend(secret);
         let timeout = source.timeout.duration().max(Duration::from_secs(1));
         let client = Client::builder()
@@ -246,17 +259,18 @@ impl HttpReader {
             practice: source.is_practice(),
             under_way: None,
             next: None,
+            told_missing: HashSet::new(),
         })
     }
 
     /// A request. Values of parameters may be secrets or name people, so that errors show the address's path only.
     fn request(&self, ask: Ask, own: &HttpStream) -> Result<Request, SourceError> {
         let (params, with_own, token) = match ask {
-            Ask::Url(url) => return Ok(Request { url, body: None }),
+            Ask::Url(url) => return Ok(Request { url, body: None, linked: true }),
             Ask::Params { params, with_own, token } => (params, with_own, token),
         };
         let (since, until) = (self.window.since.as_deref(), self.window.until.as_deref());
-        let filling = Filling { since, until, token: token.as_deref() };
+        let filling = Filling { since, until, token: token.as_deref(), ..Filling::default() };
         let mut url = parsed(&self.line.name, &self.base, &filling.path(&own.path))?;
         {
             let mut query = url.query_pairs_mut();
@@ -273,7 +287,29 @@ impl HttpReader {
             url.set_query(None);
         }
         let body = own.body.as_ref().map(|body| filling.body(body).to_string());
-        Ok(Request { url, body: body.or_else(|| (own.method == Method::Post).then(String::new)) })
+        Ok(Request { url, body: body.or_else(|| (own.method == Method::Post).then(String::new)), linked: false })
+    }
+
+    /// Sees that no row says of itself that it is not whole.
+    fn whole(&mut self, rows: &[Value]) -> Result<(), SourceError> {
+        for dotted in &http(&self.stream)?.truncated {
+            let path = path(dotted);
+            let mut found = rows.is_empty();
+            for row in rows {
+                let flag = flagged(row, &path).map_err(|()| {
+                    let reason = format!("holds neither true nor false at `{dotted}` of row {}", named(&self.stream, row));
+                    self.line.answer(reason, "correct the stream's `truncated`")
+                })?;
+                if flag == Some(true) {
+                    return Err(SourceError::CutOff { at: self.stream.name.clone(), key: named(&self.stream, row), path: dotted.clone() });
+                }
+                found |= flag.is_some();
+            }
+            if !found && self.told_missing.insert(dotted.clone()) {
+                tracing::warn!(stream = %self.stream.name, path = dotted, "a flag of `truncated` is in no row of this page; what is cut off would go unseen");
+            }
+        }
+        Ok(())
     }
 
     fn send(&mut self, ask: Ask) -> Result<(), SourceError> {
@@ -321,8 +357,9 @@ impl Reader for HttpReader {
         let settings = http(&self.stream)?;
         self.pager = Pager::new(settings.pagination.clone(), settings.max_pages);
         let place = mark.and_then(|mark| serde_json::from_value(mark.clone()).ok());
-        // A link is followed on the stream's own host only, also one that was kept.
-        let place = place.filter(|ask| !matches!(ask, Ask::Url(url) if url.origin() != self.line.address.origin()));
+        // A link is followed on the stream's own host only, also one that was kept. Where a token says which that is, it is seen later.
+        let placed = self.line.desk.as_ref().is_some_and(Desk::places);
+        let place = place.filter(|ask| placed || !matches!(ask, Ask::Url(url) if url.origin() != self.line.address.origin()));
         self.send(place.unwrap_or_else(|| self.pager.first()))
     }
 
@@ -344,6 +381,7 @@ impl Reader for HttpReader {
         let rows = take_rows(&mut body, &place).map_err(|reason| {
             self.line.answer(reason, "check the stream's `rows`: the dotted path to the list of rows, empty where the answer is the list")
         })?;
+        self.whole(&rows)?;
         let digest = page_digest(&self.stream, &rows);
         let seen = Seen { url: &url, link: &link, headers: &headers, body: &body, rows: rows.len(), last: rows.last(), digest };
         match self.pager.next(&seen).map_err(|lost| self.lost(lost))? {
@@ -381,18 +419,17 @@ fn parsed(name: &StreamName, base: &str, path: &str) -> Result<Url, SourceError>
     })
 }
 
-/// Takes the list of rows out of an answer. A missing list is never taken for an empty one.
-fn take_rows(body: &mut Value, place: &[String]) -> Result<Vec<Value>, String> {
-    let dotted = place.join(".");
-    let mut here = body;
-    for step in place {
-        here = here.get_mut(step).ok_or_else(|| format!("holds nothing at `{dotted}`, where the rows should be"))?;
-    }
-    match here {
-        Value::Array(rows) => Ok(std::mem::take(rows)),
-        _ if place.is_empty() => Err("is an object, where a list of rows should be".to_owned()),
-        _ => Err(format!("holds no list at `{dotted}`, where the rows should be")),
-    }
+/// Whether an address is on this machine itself.
+pub(super) fn is_near(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
+/// The address as it is below another scheme, host, port and path.
+pub(super) fn below(base: &Url, url: &Url) -> Url {
+    let mut moved = base.clone();
+    moved.set_path(&format!("{}{}", base.path().trim_end_matches('/'), url.path()));
+    moved.set_query(url.query());
+    moved
 }
 
 impl Line {
@@ -446,8 +483,21 @@ impl Line {
         }
     }
 
-    async fn attempt(&self, Request { url, body }: &Request) -> Result<Answer, Trouble> {
+    async fn attempt(&self, Request { url, body, linked }: &Request) -> Result<Answer, Trouble> {
         let passing = |reason: String| Trouble::Passing { reason, wait: None };
+        let access = match &self.desk {
+            Some(desk) => Some(desk.token(self.clock.now()).await?),
+            None => None,
+        };
+        let url = match access.as_ref().and_then(|access| access.base.as_ref()) {
+            Some(base) if *linked && url.origin() != base.origin() => {
+                let hint = "run the command again; if it stays so, the `base_url` of `auth` names another host than the source's links";
+                return Err(Trouble::Lasting(self.answer("lies on another host than the API; the token is not sent there", hint)));
+            }
+            Some(base) if !linked => &below(base, url),
+            _ => url,
+        };
+        let token = access.map(|access| access.token);
         let mut sent = url.clone();
         if let Some((name, value)) = &self.query {
             sent.query_pairs_mut().append_pair(name, value.reveal());
@@ -455,10 +505,6 @@ impl Line {
         let mut request = match body {
             Some(body) => self.client.post(sent).body(body.clone()),
             None => self.client.get(sent),
-        };
-        let token = match &self.desk {
-            Some(desk) => Some(desk.token(self.clock.now()).await?),
-            None => None,
         };
         if let Some(token) = &token {
             let header =
@@ -553,7 +599,7 @@ impl Line {
 
 impl ErrorInside {
     /// The error in an answer, and whether it passes.
-    fn find<'a>(&self, body: &'a Value) -> Option<(&'a Value, bool)> {
+    pub(super) fn find<'a>(&self, body: &'a Value) -> Option<(&'a Value, bool)> {
         let error = values::at(body, &path(&self.path)).filter(|error| match error {
             Value::Null | Value::Bool(false) => false,
             Value::String(text) => !text.is_empty(),

@@ -13,13 +13,18 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
-use super::reader::{Trouble, said, unsent};
+use super::{
+    assertion::Assertion,
+    auth::address,
+    pages::path,
+    reader::{Trouble, said, unsent},
+};
 use crate::{
     ledger::{Ledger, LedgerError},
     secret::{Keys, Secret},
     source::{
         error::{SourceError, StreamName},
-        retry,
+        retry, values,
     },
 };
 
@@ -36,6 +41,10 @@ pub(crate) struct Grant {
     pub(crate) form: Vec<(&'static str, Secret)>,
     /// The refresh token of the settings.
     pub(crate) refresh: Option<Secret>,
+    /// What is signed for each token.
+    pub(crate) assertion: Option<Assertion>,
+    /// The dotted path in the answer to the address under which the API lies.
+    pub(crate) base_url: Option<String>,
 }
 
 /// The tokens a source gave us last.
@@ -47,8 +56,10 @@ pub(crate) struct Held {
 }
 
 #[derive(Debug, Clone)]
-struct Access {
-    token: Secret,
+pub(super) struct Access {
+    pub(super) token: Secret,
+    /// Where the API lies, where the token's answer says so.
+    pub(super) base: Option<Url>,
     /// Until when it is sent; without, until it is refused.
     until: Option<DateTime<Utc>>,
 }
@@ -88,20 +99,33 @@ impl Desk {
         Ok(Self { client, name, grant: Arc::new(grant), held, vault })
     }
 
+    /// Whether the token's answer says where the API lies.
+    pub(super) fn places(&self) -> bool {
+        self.grant.base_url.is_some()
+    }
+
     /// A token that is good at `now`.
-    pub(super) async fn token(&self, now: DateTime<Utc>) -> Result<Secret, Trouble> {
+    pub(super) async fn token(&self, now: DateTime<Utc>) -> Result<Access, Trouble> {
         let mut held = self.held.lock().await;
         if let Some(access) = &held.access
             && access.until.is_none_or(|until| now < until)
         {
-            return Ok(access.token.clone());
+            return Ok(access.clone());
         }
         let refresh = match (&self.grant.refresh, &held.refresh) {
             (None, _) => None,
             (Some(given), Some((before, newest))) if given == before => Some(newest.clone()),
             (Some(given), _) => Some(self.kept(given).await?.unwrap_or_else(|| given.clone())),
         };
-        let body = self.ask(refresh.as_ref(), now).await?;
+        let assertion = match &self.grant.assertion {
+            Some(assertion) => {
+                Some(assertion.signed(now).ok_or_else(|| self.refused("is not asked: this machine signs nothing".to_owned()))?)
+            }
+            None => None,
+        };
+        let shown: Vec<(&str, &Secret)> =
+            refresh.iter().map(|refresh| ("refresh_token", refresh)).chain(assertion.iter().map(|signed| ("assertion", signed))).collect();
+        let body = self.ask(&shown, now).await?;
         let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         // First of all: it cannot be had again.
         if let (Some(given), Some(old), Some(new)) = (&self.grant.refresh, &refresh, text("refresh_token"))
@@ -112,15 +136,29 @@ impl Desk {
             self.keep(given, &new, now).await?;
         }
         let Some(token) = text("access_token") else {
-            return Err(self.refused(format!("gave no `access_token`{}", self.told(&body, refresh.as_ref()))));
+            return Err(self.refused(format!("gave no `access_token`{}", self.told(&body, &shown))));
         };
         if let Some(kind) = text("token_type").filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
             return Err(self.refused(format!("gave a token of the type `{kind}`, where `Bearer` is expected")));
         }
-        let access = Access { token: Secret::new(token), until: lifetime(&body).map(|life| now + (life - MARGIN.min(life / 2))) };
-        let token = access.token.clone();
-        held.access = Some(access);
-        Ok(token)
+        let until = lifetime(&body).map(|life| now + (life - MARGIN.min(life / 2)));
+        let access = Access { token: Secret::new(token), base: self.base(&body)?, until };
+        held.access = Some(access.clone());
+        Ok(access)
+    }
+
+    fn base(&self, body: &Value) -> Result<Option<Url>, Trouble> {
+        let Some(field) = &self.grant.base_url else { return Ok(None) };
+        let Some(told) = values::at(body, &path(field)).and_then(Value::as_str) else {
+            return Err(self.refused(format!("does not say at `{field}` where the API lies")));
+        };
+        let base = address(told).filter(|url| url.query().is_none() && url.username().is_empty());
+        base.map(Some).ok_or_else(|| {
+            let told = values::shorten(told);
+            self.refused(format!(
+                "says at `{field}` that the API lies at `{told}`, which is no address such as https://shop.example; the token is sent there"
+            ))
+        })
     }
 
     /// Forgets a token that was refused, unless another stream has fetched a newer one meanwhile.
@@ -131,8 +169,8 @@ impl Desk {
         }
     }
 
-    async fn ask(&self, refresh: Option<&Secret>, now: DateTime<Utc>) -> Result<Value, Trouble> {
-        let fields = self.grant.form.iter().map(|(name, value)| (*name, value)).chain(refresh.map(|refresh| ("refresh_token", refresh)));
+    async fn ask(&self, shown: &[(&str, &Secret)], now: DateTime<Utc>) -> Result<Value, Trouble> {
+        let fields = self.grant.form.iter().map(|(name, value)| (*name, value)).chain(shown.iter().copied());
         let fields = fields.map(|(name, value)| (name, value.reveal()));
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = self
@@ -158,14 +196,14 @@ impl Desk {
         }
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         if !status.is_success() {
-            return Err(self.refused(format!("answered {}{}", status.as_u16(), self.told(&body, refresh))));
+            return Err(self.refused(format!("answered {}{}", status.as_u16(), self.told(&body, shown))));
         }
         Ok(body)
     }
 
-    fn told(&self, body: &Value, refresh: Option<&Secret>) -> String {
+    fn told(&self, body: &Value, shown: &[(&str, &Secret)]) -> String {
         let sent = self.grant.form.iter().filter(|(name, _)| *name == "client_secret").map(|(_, secret)| secret);
-        said(body, sent.chain(refresh))
+        said(body, sent.chain(shown.iter().map(|(_, secret)| *secret)))
     }
 
     fn refused(&self, reason: String) -> Trouble {
