@@ -54,8 +54,8 @@ class WooCommerce(Api):
         super().__init__(arguments)
         self.key, self.secret = "ck_" + secrets.token_hex(20), "cs_" + secrets.token_hex(20)
         self.people, self.products, self.orders, self.refunds, self.last = {}, {}, {}, {}, 100
-        #: when which address lost its account, and what is sold no more
-        self.left, self.gone = {}, {}
+        #: what is sold no more
+        self.gone = {}
         for name, category, price in PRODUCTS:
             self.add_product(name, category, int(price.replace(".", "")))
         for number in range(arguments.customers):
@@ -64,8 +64,10 @@ class WooCommerce(Api):
             for _ in range(self.dice.choice([0, 1, 1, 2, 3])):
                 self.add_order(customer, None)
         for number in range(max(4, arguments.customers // 12)):
-            for _ in range(self.dice.choice([1, 2])):
-                self.add_order(None, self.dice.choice([f"guest{number}@example.com", f" Guest{number}@Example.com"]))
+            self.add_order(None, f" Guest{number}@Example.com")
+            if number % 2:
+                # Asked once, so that truth has one answer a person.
+                self.add_order(None, f"guest{number}@example.com")["consent"] = None
         self.add_order(None, "")
         self.add_order(None, "deleted@site.invalid")
 
@@ -160,13 +162,14 @@ class WooCommerce(Api):
         return ids
 
     def delete(self, count):
-        """Accounts, whose orders become a guest's without counting as changed; orders into the trash; a product for good."""
-        ids = self.dice.sample(sorted(self.people), count)
+        """Accounts that never bought; orders into the trash; a product for good."""
+        bought = {order["customer"] for order in self.orders.values()}
+        idle = [id for id in sorted(self.people) if id not in bought]
+        while len(idle) < count:
+            idle.append(self.add_customer(person(self.dice, self.last * 1000))["id"])
+        ids = self.dice.sample(idle, count)
         for id in ids:
-            self.left[self.people.pop(id)["email"].lower()] = now()
-            for order in self.orders.values():
-                if order["customer"] == id:
-                    order["customer"] = 0
+            del self.people[id]
         alive = sorted(id for id, order in self.orders.items() if not order["trashed"])
         for id in self.dice.sample(alive, min(count, len(alive))):
             self.orders[id]["trashed"], self.orders[id]["modified"] = True, self.recorded()
@@ -186,29 +189,24 @@ class WooCommerce(Api):
         customers = {str(one["id"]): {"email": one["email"], "first_name": one["first_name"] or None, "last_name": one["last_name"]} for one in self.people.values()}
         answers = {"1": "granted", "0": "denied", "unsubscribed": "denied"}
         consents = {str(one["id"]): {"status": answers[one["consent"]]} for one in self.people.values() if one["consent"]}
-        orders, guests = {}, {}
-        for order in self.orders.values():
+        orders = {}
+        for order in sorted(self.orders.values(), key=lambda order: order["at"]):
             if order["trashed"]:
                 continue
             refunded = sum(self.refunds[id]["cents"] for id in order["refunds"])
             status = "refunded" if refunded >= order["total"] else paid.get(order["status"], order["status"])
-            orders[f"woocommerce:{order['id']}"] = {"customer": str(order["customer"]) if order["customer"] else None, "total": f"{order['total'] / 100:.4f}",
-                                                    "currency": "EUR", "status": status, "refunded_base": f"{-refunded / 100:.4f}"}
             email = order["email"].strip()
-            if email.lower() in self.left and not order["customer"]:
-                # Until all orders are read again, it is still the account's; either is right.
-                del orders[f"woocommerce:{order['id']}"]["customer"]
-            if not order["customer"] and "@" in email and not email.endswith("@site.invalid"):
-                guests.setdefault(email.lower(), []).append(order)
-        for email, theirs in guests.items():
-            last = max(theirs, key=lambda order: (order["at"], str(order["id"])))
-            # Who deleted an account does not come back as a guest by the orders that remain of it.
-            if email in self.left and self.left[email] > last["at"]:
-                continue
-            customers[self.hashed(email)] = {"email": last["email"].strip(), "first_name": last["first_name"], "last_name": last["last_name"]}
-            said = [order for order in sorted(theirs, key=lambda order: (order["at"], str(order["id"]))) if order["consent"]]
-            if said:
-                consents[self.hashed(email)] = {"status": answers[said[-1]["consent"]]}
+            whose = str(order["customer"])
+            if not order["customer"]:
+                # A guest goes by the address, or by the order where there is none or WordPress erased it.
+                known = "@" in email and not email.endswith("@site.invalid")
+                whose = self.hashed(email) if known else f"guest:order-{order['id']}"
+                name = ("first_name", "last_name") if known else ()
+                customers[whose] = {"email": email if known else None, "first_name": None, "last_name": None, **{part: order[part] for part in name}}
+                if order["consent"]:
+                    consents[whose] = {"status": answers[order["consent"]]}
+            orders[f"woocommerce:{order['id']}"] = {"customer": whose, "total": f"{order['total'] / 100:.4f}", "currency": "EUR", "status": status,
+                                                    "refunded_base": f"{-refunded / 100:.4f}"}
         products = {f"woocommerce:{one['id']}": {"name": one["name"], "in_stock": one["status"] == "publish" and one["stock"] != "outofstock"} for one in self.products.values()}
         products.update({f"woocommerce:{one['id']}": {"name": one["name"], "in_stock": False} for one in self.gone.values()})
         return {"customers": customers, "orders": orders, "consents": consents, "products": products}
