@@ -203,7 +203,7 @@ class WooCommerce(Api):
                 whose = self.hashed(email) if known else f"guest:order-{order['id']}"
                 name = ("first_name", "last_name") if known else ()
                 customers[whose] = {"email": email if known else None, "first_name": None, "last_name": None, **{part: order[part] for part in name}}
-                if order["consent"]:
+                if order["consent"] and known:
                     consents[whose] = {"status": answers[order["consent"]]}
             orders[f"woocommerce:{order['id']}"] = {"customer": whose, "total": f"{order['total'] / 100:.4f}", "currency": "EUR", "status": status,
                                                     "refunded_base": f"{-refunded / 100:.4f}"}
