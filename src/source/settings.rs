@@ -6,7 +6,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    columns::{Column, Columns, DeclaredColumns, Format, Origin, Type},
+    columns::{Column, Columns, DeclaredColumns, EXTRA, Format, Origin, Taken, Type},
     database::settings::DatabaseStream,
     deletes::{Deletes, Events, Seeing},
     error::StreamName,
@@ -49,6 +49,8 @@ pub(crate) enum OnBadValue {
     Stop,
     /// The row goes to the quarantine table, and is counted.
     Quarantine,
+    /// The column gets a type that holds the value and all that was there; where none does, the stream fails.
+    Widen,
 }
 
 /// How rows get into the table.
@@ -61,7 +63,7 @@ pub(crate) enum Write {
 }
 
 /// One stream, checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stream {
     pub(crate) name: StreamName,
     pub(crate) columns: Columns,
@@ -79,7 +81,7 @@ pub(crate) struct Stream {
 }
 
 /// What a stream is read from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Reads {
     Http(Box<HttpStream>),
     File(Box<FileStream>),
@@ -124,6 +126,11 @@ impl Stream {
         }
     }
 
+    /// Whether rows are compared by the column at a position, so that it keeps its type.
+    pub(crate) fn compares(&self, position: usize) -> bool {
+        self.key.contains(&position) || self.cursor.as_ref().is_some_and(|cursor| cursor.column == position)
+    }
+
     /// The key's columns by name.
     pub(crate) fn key_names(&self) -> Vec<String> {
         self.key.iter().map(|position| self.columns.list[*position].name.clone()).collect()
@@ -135,6 +142,7 @@ impl Stream {
         let mut asked = vec![settings.path.clone(), settings.rows.clone(), format!("{:?}", settings.params), format!("{:?}", settings.key)];
         asked.extend(settings.body.as_ref().map(ToString::to_string));
         asked.extend(settings.deletes.events.as_ref().map(|events| format!("{events:?}")));
+        asked.extend(settings.extra.then(|| EXTRA.to_owned()));
         let fingerprint = fingerprint(&asked, &settings.columns);
         if !settings.path.starts_with('/') {
             return Err(spot.wrong(&["path"], "bad_value", format!("the path `{}` does not begin with `/`", settings.path), None));
@@ -143,7 +151,7 @@ impl Stream {
             return Err(spot.wrong(&["max_pages"], "bad_value", "a stream of no pages reads nothing".to_owned(), None));
         }
         check_request(&spot, &settings)?;
-        let columns = checked(&spot, &settings.columns, Vec::new())?;
+        let columns = checked(&spot, &settings.columns, Vec::new(), settings.extra)?;
         let key = merge_key(&spot, &columns, &settings.key)?;
         let cursor = match &settings.cursor {
             None => None,
@@ -213,7 +221,7 @@ impl Stream {
         asked.extend(settings.deletes.events.as_ref().map(|events| format!("{events:?}")));
         let fingerprint = fingerprint(&asked, &settings.columns);
         settings.check(&spot)?;
-        let columns = checked(&spot, &settings.columns, Vec::new())?;
+        let columns = checked(&spot, &settings.columns, Vec::new(), false)?;
         let key = merge_key(&spot, &columns, &settings.key)?;
         let cursor = match &settings.cursor {
             None => None,
@@ -257,6 +265,7 @@ impl Stream {
         let spot = spot.below(&name.stream);
         let mut asked = vec![settings.path.clone(), format!("{:?}", settings.key), settings.reading()];
         asked.extend(settings.deletes.events.as_ref().map(|events| format!("{events:?}")));
+        asked.extend(settings.extra.then(|| EXTRA.to_owned()));
         let fingerprint = fingerprint(&asked, &settings.columns);
         settings.check(&spot)?;
         let mut made = Vec::new();
@@ -269,10 +278,10 @@ impl Stream {
                     let message = format!("the column `{name}` of `{setting}` is declared among the columns too");
                     return Err(spot.wrong(&[setting], "bad_value", message, None));
                 }
-                made.push(Column { name: name.clone(), origin, kind, rules: super::columns::Rules::default() });
+                made.push(Column::new(name, origin, kind));
             }
         }
-        let columns = checked(&spot, &settings.columns, made)?;
+        let columns = checked(&spot, &settings.columns, made, settings.extra)?;
         let key = key(&spot, &columns, &settings.key)?;
         if key.is_empty() && settings.mode == Mode::Merge {
             let message = "rows are merged by their key, and none is named".to_owned();
@@ -430,7 +439,7 @@ fn check_sweep(spot: &Spot<'_>, deletes: Seeing, cursor: Option<&Cursor>) -> Res
     Ok(())
 }
 
-fn checked(spot: &Spot<'_>, declared: &DeclaredColumns, made: Vec<Column>) -> Result<Vec<Column>, ConfigError> {
+fn checked(spot: &Spot<'_>, declared: &DeclaredColumns, made: Vec<Column>, extra: bool) -> Result<Vec<Column>, ConfigError> {
     if declared.0.is_empty() {
         return Err(spot.wrong(&["columns"], "bad_value", "the stream declares no columns".to_owned(), None));
     }
@@ -464,9 +473,13 @@ fn checked(spot: &Spot<'_>, declared: &DeclaredColumns, made: Vec<Column>) -> Re
         }
         let field = declared.from.clone().unwrap_or_else(|| name.clone());
         let steps = path(&field);
-        columns.push(Column { name: name.clone(), origin: Origin::Field(field, steps), kind: declared.kind.clone(), rules: rules.clone() });
+        let column = Column::new(name, Origin::Field(field, steps), declared.kind.clone());
+        columns.push(Column { rules: rules.clone(), optional: declared.optional, ..column });
     }
     columns.extend(made);
+    if extra {
+        columns.push(Column::new(EXTRA, Origin::Extra(Taken::by(&columns)), Type::Json));
+    }
     Ok(columns)
 }
 

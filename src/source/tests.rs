@@ -1208,3 +1208,238 @@ async fn a_file_without_a_natural_key_has_its_line_for_one() {
     assert_eq!((rows.num_rows(), customer.value(1), customer.is_null(2)), (3, 17850, true));
     assert_eq!(rows.column_by_name("line").unwrap().as_primitive::<Int64Type>().values()[..], [2, 3, 4]);
 }
+
+// What changes at the source.
+
+#[tokio::test]
+async fn fields_nobody_declared_are_kept_where_the_stream_says_so() {
+    let fake = fake(3, 6).await;
+    let mut project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;
+    project.pull().await.unwrap();
+    assert!(project.lake.schema("shop__orders", None).await.unwrap().index_of("_extra").is_err());
+    fake.world.lock().unwrap().asked.clear();
+    project.source = source("shop", &shop(&fake.base, TOKEN, &format!("{CURSOR}\nextra = true"))).unwrap();
+    project.pull().await.unwrap();
+    assert!(!fake.world.lock().unwrap().asked[0].contains("since"), "everything is read again, so that old rows have theirs");
+    assert_eq!(texts(&project.rows("shop__orders").await, "_extra"), some(&[r#"{"extra":{"left":"out"}}"#; 6]));
+
+    let columns = "id = \"text\"\ncity = { from = \"address.city\", type = \"text\" }\ntags = \"json\"";
+    let project = Project::new("till", &files("path = \"in/o.ndjson\"\nextra = true\nkey = [\"id\"]", columns)).await;
+    let rows = [
+        r#"{"id": 1, "address": {"city": "Ulm", "zip": "89073"}, "tags": {"a": 1}, "note": null}"#,
+        r#"{"id": 2, "address": {"city": "Bonn"}}"#,
+        r#"{"id": 3, "address": "somewhere"}"#,
+        r#"{"id": 4, "address": null}"#,
+    ];
+    project.write("in/o.ndjson", rows.join("\n").as_bytes());
+    project.pull().await.unwrap();
+    let extra = texts(&project.rows("till__orders").await, "_extra");
+    let expected = [Some(r#"{"address":{"zip":"89073"},"note":null}"#), None, Some(r#"{"address":"somewhere"}"#), None];
+    assert_eq!(extra, expected.map(|text| text.map(str::to_owned)));
+
+    let project = Project::new("till", &files("path = \"in/o.csv\"\nextra = true", "id = \"text\"")).await;
+    project.write("in/o.csv", b"id,note,spare\n1,\"a \"\"b\"\"\",\n");
+    project.pull().await.unwrap();
+    assert_eq!(texts(&project.rows("till__orders").await, "_extra"), some(&[r#"{"note":"a \"b\"","spare":null}"#]));
+    for stream in ["path = \"in/o.parquet\"\nextra = true", "path = \"in/o.csv\"\nheader = false\nextra = true"] {
+        let error = source("till", &files(stream, "id = \"text\"")).unwrap_err();
+        assert!(error.message.starts_with("fields that are not declared can be kept where each has a name"), "{error:?}");
+    }
+}
+
+fn row(id: usize, field: &str) -> Value {
+    json!({"id": id, field: id, "updated_at": "2023-11-14T22:13:21Z"})
+}
+
+#[tokio::test]
+async fn a_field_that_had_always_been_there_and_is_gone_stops_the_stream() {
+    let fake = fake(50, 0).await;
+    let serve = |rows: std::ops::Range<usize>, field: &str| {
+        fake.world.lock().unwrap().rows = Some(rows.map(|id| row(id, field)).collect());
+    };
+    serve(0..120, "value");
+    let mut project = Project::new("shop", &shop(&fake.base, "\"none\"", "cursor = { field = \"updated_at\", param = \"since\" }")).await;
+    project.pull().await.unwrap();
+    let state = || async { (project.orders().await, project.lake.cursor("shop__orders").await.unwrap()) };
+    let before = state().await;
+    serve(200..205, "valeu");
+    let error = project.pull().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "shop.orders: the field `value` is gone: every row held it before, and now none does; row 200 holds: id, valeu, updated_at"
+    );
+    let told = error.diagnosis();
+    assert!(told.hint.as_deref().unwrap().contains("value = { from = \"valeu\", type = … }"), "{told:?}");
+    assert!(told.hint.unwrap().contains("`optional = true`"));
+    assert_eq!(state().await, before, "nothing of it is in the table");
+
+    // Few rows prove little, until there are more of them.
+    serve(200..203, "valeu");
+    project.pull().await.unwrap();
+    serve(203..205, "valeu");
+    assert_eq!(project.pull().await.unwrap_err().diagnosis().code, "field_gone");
+    let optional = shop(&fake.base, "\"none\"", "").replace("value = \"integer\"", "value = { type = \"integer\", optional = true }");
+    project.source = source("shop", &optional).unwrap();
+    project.pull().await.unwrap();
+    let renamed = shop(&fake.base, "\"none\"", "").replace("value = \"integer\"", "value = { from = \"valeu\", type = \"integer\" }");
+    project.source = source("shop", &renamed).unwrap();
+    project.pull().await.unwrap();
+    assert_eq!(project.orders().await[&204].value, 204);
+}
+
+#[tokio::test]
+async fn a_source_that_leaves_out_what_is_empty_is_left_in_peace() {
+    let fake = fake(50, 0).await;
+    let serve = |rows: Vec<Value>| fake.world.lock().unwrap().rows = Some(Value::Array(rows));
+    let project = Project::new("shop", &shop(&fake.base, "\"none\"", CURSOR)).await;
+    for _ in 0..3 {
+        // `deleted_at` has never come.
+        serve((0..120).map(|id| row(id, if id == 50 { "none" } else { "value" })).collect());
+        project.pull().await.unwrap();
+        serve((200..220).map(|id| row(id, "none")).collect());
+        project.pull().await.unwrap();
+    }
+    assert_eq!(project.orders().await.len(), 140);
+}
+
+#[tokio::test]
+async fn what_stops_a_long_pull_leaves_whole_chunks_and_the_cursor_where_it_was() {
+    let stream = "path = \"in/*.ndjson\"\nmode = \"merge\"\nkey = [\"id\"]\nnew_files_only = true";
+    let good: String = (0..120).map(|id| format!("{{\"id\": {id}, \"n\": {id}}}\n")).collect();
+    let gone: String = (200..205).map(|id| format!("{{\"id\": {id}}}\n")).collect();
+    for (bad, code) in [(gone.as_str(), "field_gone"), ("{\"id\": 200, \"n\": 1}\n{\"id\": 201, \"n\": \"x\"}\n", "bad_row")] {
+        let project = Project::new("till", &files(stream, "id = \"text\"\nn = \"integer\"")).await;
+        project.write("in/a.ndjson", good.as_bytes());
+        project.write("in/b.ndjson", bad.as_bytes());
+        assert_eq!(project.pull_in_chunks(10).await.unwrap_err().diagnosis().code, code);
+        assert_eq!(project.rows("till__orders").await.num_rows(), 120, "what was committed is whole, the rest is not there");
+        assert_eq!(project.lake.cursor("till__orders").await.unwrap(), None);
+        project.write("in/b.ndjson", b"{\"id\": 200, \"n\": 1}\n");
+        project.pull_in_chunks(10).await.unwrap();
+        assert_eq!(project.rows("till__orders").await.num_rows(), 121);
+    }
+    // A table that is replaced remembers as well.
+    let project = Project::new("till", &files("path = \"in/*.ndjson\"", "id = \"text\"\nn = \"integer\"")).await;
+    project.write("in/a.ndjson", good.as_bytes());
+    project.pull().await.unwrap();
+    project.write("in/a.ndjson", gone.as_bytes());
+    assert_eq!(project.pull().await.unwrap_err().diagnosis().code, "field_gone");
+    assert_eq!(project.rows("till__orders").await.num_rows(), 120);
+}
+
+#[tokio::test]
+async fn optional_columns_of_files_may_be_missing_altogether() {
+    let project = Project::new("till", &files("path = \"in/o.csv\"", "id = \"text\"\nnote = { type = \"text\", optional = true }")).await;
+    project.write("in/o.csv", b"id\n1\n");
+    project.pull().await.unwrap();
+    assert_eq!(texts(&project.rows("till__orders").await, "note"), [None]);
+}
+
+/// The values of a decimal column and its type.
+fn decimals(rows: &RecordBatch, column: &str) -> (String, Vec<i128>) {
+    let array = rows.column_by_name(column).unwrap();
+    (array.data_type().to_string(), array.as_primitive::<Decimal128Type>().values().to_vec())
+}
+
+const WIDEN: &str = "cursor = { field = \"updated_at\", param = \"since\" }\non_bad_value = \"widen\"";
+
+#[tokio::test]
+async fn a_column_widens_with_its_values_and_stays_wide() {
+    let fake = fake(50, 3).await;
+    let settings = shop(&fake.base, TOKEN, WIDEN);
+    let mut project = Project::new("shop", &settings).await;
+    project.pull().await.unwrap();
+    let (before, cursor) = (project.lake.latest("shop__orders").await.unwrap(), project.lake.cursor("shop__orders").await.unwrap());
+    let at = "2023-11-14T22:13:22Z";
+    let serve = |rows: Value| fake.world.lock().unwrap().rows = Some(rows);
+    serve(json!([{"id": "2", "value": 2.5, "updated_at": at}, {"id": "4", "value": "1.25", "updated_at": at}]));
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((pulled.rows, pulled.inserted, pulled.updated), (2, 1, 1));
+    assert_eq!(decimals(&project.rows("shop__orders").await, "value"), ("Decimal128(21, 2)".to_owned(), vec![100, 250, 300, 125]));
+    assert_eq!(project.lake.cursor("shop__orders").await.unwrap(), cursor, "the cursor stands where it stood");
+    let old = project.lake.read("shop__orders", before).await.unwrap();
+    assert_eq!(old[0].column_by_name("value").unwrap().data_type().to_string(), "Int64", "an older version is as it was");
+
+    fake.world.lock().unwrap().rows = None;
+    project.pull().await.unwrap();
+    assert_eq!(decimals(&project.rows("shop__orders").await, "value"), ("Decimal128(21, 2)".to_owned(), vec![100, 200, 300, 125]));
+
+    // What no wider type holds stops the stream, and leaves the type as it was.
+    let version = project.lake.latest("shop__orders").await.unwrap();
+    for (bad, field) in [
+        (json!([{"id": "5", "value": 0.125, "updated_at": at}, {"id": "6", "value": "x", "updated_at": at}]), "value"),
+        (json!([{"id": "5", "value": "0.00000000000000000000001", "updated_at": at}]), "value"),
+        (json!([{"id": "5", "value": true, "updated_at": at}]), "value"),
+        (json!([{"id": "5", "value": 1, "updated_at": 7}]), "updated_at"),
+    ] {
+        serve(bad);
+        let error = project.pull().await.unwrap_err();
+        assert!(matches!(&error, SourceError::BadValue { misfit, .. } if misfit.field == field), "{error}");
+        assert_eq!(project.lake.latest("shop__orders").await.unwrap(), version);
+    }
+
+    fake.world.lock().unwrap().rows = None;
+    project.source = source("shop", &settings.replace("value = \"integer\"", "value = \"decimal(18,4)\"")).unwrap();
+    project.pull().await.unwrap();
+    let (kind, values) = decimals(&project.rows("shop__orders").await, "value");
+    assert_eq!((kind.as_str(), values), ("Decimal128(23, 4)", vec![10_000, 20_000, 30_000, 12_500]), "a wider declaration widens, too");
+}
+
+#[tokio::test]
+async fn a_long_pull_that_widens_goes_on_after_its_last_chunk() {
+    for pagination in [TOKEN, NUMBERS] {
+        let fake = fake(5, 40).await;
+        // Only JSON numbers of the last page need it.
+        let project = Project::new("shop", &shop(&fake.base, pagination, WIDEN).replace("\"integer\"", "\"decimal(3,0)\"")).await;
+        fake.world.lock().unwrap().change(&write(38, 12_345));
+        let outcome = project.pull_in_chunks(10).await.unwrap();
+        assert_eq!(outcome.inserted, 40);
+        let rows = project.rows("shop__orders").await;
+        let (kind, values) = decimals(&rows, "value");
+        assert_eq!(kind, "Decimal128(5, 0)");
+        let all: BTreeMap<_, _> = texts(&rows, "id").into_iter().flatten().zip(values).collect();
+        assert_eq!((all.len(), all["38"], all["7"]), (40, 12_345, 7));
+    }
+}
+
+#[tokio::test]
+async fn files_widen_merged_or_replaced_and_dates_become_instants() {
+    let columns = "id = \"text\"\nn = \"integer\"\nday = { type = \"date\", timestamp_format = \"%d.%m.%Y\" }";
+    for mode in ["merge", "replace"] {
+        let stream = format!("path = \"in/*.csv\"\nkey = [\"id\"]\nmode = \"{mode}\"\non_bad_value = \"widen\"");
+        let project = Project::new("till", &files(&stream, columns)).await;
+        project.write("in/a.csv", b"id,n,day\n1,1,31.01.2026\n");
+        project.pull().await.unwrap();
+        assert_eq!(project.rows("till__orders").await.column_by_name("day").unwrap().data_type().to_string(), "Date32");
+        project.write("in/b.csv", b"id,n,day\n2,2.5,2026-02-01T10:00:00+01:00\n3,1e20,01.02.2026\n");
+        for _ in 0..2 {
+            let pulled = project.pull().await.unwrap();
+            assert_eq!(pulled.rows, 3, "{mode}");
+            let rows = project.rows("till__orders").await;
+            let day = |text: &str| text.parse::<DateTime<Utc>>().unwrap().timestamp_micros();
+            let days = rows.column_by_name("day").unwrap().as_primitive::<TimestampMicrosecondType>();
+            assert_eq!(days.values()[..], ["2026-01-31T00:00:00Z", "2026-02-01T09:00:00Z", "2026-02-01T00:00:00Z"].map(day));
+            let (kind, values) = decimals(&rows, "n");
+            assert_eq!((kind.as_str(), values), ("Decimal128(22, 1)", vec![10, 25, 1_000_000_000_000_000_000_000]));
+        }
+    }
+    let project = Project::new("till", &files("path = \"in/*.csv\"\nkey = [\"id\"]\non_bad_value = \"widen\"", "id = \"integer\"")).await;
+    project.write("in/a.csv", b"id\n1.5\n");
+    assert_eq!(project.pull().await.unwrap_err().diagnosis().code, "bad_row", "a key keeps its type");
+    let error = source("till", &files("path = \"in/o.parquet\"\non_bad_value = \"widen\"", "id = \"text\"")).unwrap_err();
+    assert!(error.message.contains("types of its own"), "{error:?}");
+}
+
+#[test]
+fn what_a_database_has_no_use_for_is_told_with_its_line() {
+    let good = "kind = \"database\"\nurl = \"postgres://me@localhost/shop\"\n[streams.orders]\ntable = \"orders\"\nkey = [\"id\"]\n\n[streams.orders.columns]\nid = \"text\"\n";
+    source("db", good).unwrap();
+    for (from, to, line) in [
+        ("key = [\"id\"]\n", "key = [\"id\"]\nextra = true", 6),
+        ("key = [\"id\"]\n", "key = [\"id\"]\non_bad_value = \"widen\"", 6),
+        ("id = \"text\"", "id = { type = \"text\", optional = true }", 8),
+    ] {
+        let error = source("db", &good.replace(from, to)).unwrap_err();
+        assert_eq!((error.code.as_str(), error.line), ("bad_value", Some(line)), "{to}: {error:?}");
+    }
+}

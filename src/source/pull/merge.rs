@@ -1,6 +1,6 @@
 //! Rows merged by key, in chunks, and going on where a crash left it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{array::RecordBatch, error::ArrowError};
 use chrono::{DateTime, Utc};
@@ -9,47 +9,72 @@ use serde_json::Value;
 
 use super::{
     Deletions, Opening, Outcome, Pass, Reader, Resume, Scene, State, Verdict, begin, events, judge, next_state, open, prepare, set_aside,
+    state, widen,
 };
 use crate::{
     lake::{Commit, LakeError},
-    source::{error::SourceError, intake::Intake, progress::StreamProgress, settings::Stream},
+    source::{columns::Type, error::SourceError, intake::Intake, progress::StreamProgress, settings::Stream},
 };
 
 /// Pulls a stream whose rows are merged by key.
 pub(super) async fn merge(
     scene: &Scene,
-    stream: &Arc<Stream>,
+    mut stream: Arc<Stream>,
     reader: &mut dyn Reader,
     progress: &mut StreamProgress,
 ) -> Result<Outcome, SourceError> {
     let table = stream.name.table();
-    let failed = |error: LakeError| SourceError::Lake { at: stream.name.clone(), error };
-    prepare(scene, stream).await?;
+    prepare(scene, &stream).await?;
     let now = scene.clock.now();
-    let mut old: Option<State> = scene.lake.cursor(&table).await.map_err(failed)?.and_then(|state| serde_json::from_value(state).ok());
-    let empty = scene.lake.rows(&table).await.map_err(failed)? == 0;
-    let deletions = events::listed(scene, stream).await?;
-    let deleted = match &deletions {
-        Some(deletions) => events::mark(scene, stream, deletions).await?,
-        None => 0,
-    };
+    let mut old = state(scene, &stream).await?;
+    let rows = scene.lake.rows(&table).await.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
+    let mut empty = rows == 0;
+    let deletions = events::listed(scene, &stream).await?;
+    let mut before = Outcome::default();
+    if let Some(deletions) = &deletions {
+        before.deleted = events::mark(scene, &stream, deletions).await?;
+    }
     loop {
-        let opening = open(stream, old.as_ref(), now, scene.full);
+        let opening = open(&stream, old.as_ref(), now, scene.full);
         match (&opening.resume, &opening.window.since) {
             (Some(_), _) => tracing::info!(stream = %stream.name, "goes on where the last pull broke off"),
             (None, Some(since)) => tracing::info!(stream = %stream.name, since, "pulls what changed"),
             (None, None) => tracing::info!(stream = %stream.name, "pulls everything"),
         }
-        let empty = opening.resume.as_ref().map_or(empty, |resume| resume.empty);
-        let merging = Merging { scene, stream, opening, old, empty, deletions: deletions.clone(), now };
+        let nothing = opening.resume.as_ref().map_or(empty, |resume| resume.empty);
+        let merging = Merging { scene, stream: &stream, opening, old, empty: nothing, deletions: deletions.clone(), now };
         match merging.run(reader, progress).await? {
-            Some(outcome) => return Ok(Outcome { deleted: outcome.deleted + deleted, ..outcome }),
-            None => {
+            Ran::Through(outcome) => {
+                return Ok(Outcome {
+                    inserted: before.inserted + outcome.inserted,
+                    updated: before.updated + outcome.updated,
+                    deleted: before.deleted + outcome.deleted,
+                    ..outcome
+                });
+            }
+            Ran::Narrow(wider, outcome) => {
+                before.inserted += outcome.inserted;
+                before.updated += outcome.updated;
+                empty &= outcome.inserted == 0;
+                stream = widen::widen(scene, &stream, &wider).await?;
+                old = state(scene, &stream).await?;
+            }
+            Ran::Lost => {
                 tracing::info!(stream = %stream.name, "the source no longer knows where the last pull broke off; reading from the beginning");
                 old = merging.old.map(|old| State { resume: None, ..old });
             }
         }
     }
+}
+
+/// How far reading came.
+enum Ran {
+    /// To the last page.
+    Through(Outcome),
+    /// To a page that needs wider types for the columns at these positions; what was written until then stands.
+    Narrow(BTreeMap<usize, Type>, Outcome),
+    /// Nowhere: the source no longer knows the place to go on from.
+    Lost,
 }
 
 /// A pull that merges, with what was decided before its first page.
@@ -66,8 +91,7 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    /// `None` where it was to go on from a place the source does not know any more.
-    async fn run(&self, reader: &mut dyn Reader, progress: &mut StreamProgress) -> Result<Option<Outcome>, SourceError> {
+    async fn run(&self, reader: &mut dyn Reader, progress: &mut StreamProgress) -> Result<Ran, SourceError> {
         let Self { scene, stream, opening, .. } = self;
         let pulled_at = self.now.timestamp_micros();
         // From an empty table nothing can be gone.
@@ -87,12 +111,15 @@ impl Merging<'_> {
                 let page = match reader.page().await {
                     Ok(Some(page)) => page,
                     Ok(None) => break,
-                    Err(error) if resume.is_some() && intake.is_none() && error.is_refusal() => return Ok(None),
+                    Err(error) if resume.is_some() && intake.is_none() && error.is_refusal() => return Ok(Ran::Lost),
                     Err(error) => return Err(error),
                 };
                 let intake =
                     intake.get_or_insert_with(|| self.intake(&*reader, resume, sweep || page.announced.is_some() || reader.can_slip()));
                 intake.take(&page)?;
+                if !intake.wider.is_empty() {
+                    return Ok(Ran::Narrow(std::mem::take(&mut intake.wider), outcome));
+                }
                 progress.page(intake.received, page.announced);
                 if intake.is_full() {
                     set_aside(scene, stream, intake, pulled_at).await?;
@@ -149,7 +176,7 @@ impl Merging<'_> {
             outcome.cursor = state.literal;
             outcome.cursor_at = state.at.filter(|_| stream.cursor.as_ref().is_some_and(|cursor| cursor.timed));
         }
-        Ok(Some(outcome))
+        Ok(Ran::Through(outcome))
     }
 
     fn intake(&self, reader: &dyn Reader, resume: Option<&Resume>, remember_all: bool) -> Intake {
@@ -159,7 +186,7 @@ impl Merging<'_> {
             Some(resume) => resume.server_at.and_then(micros),
             None => reader.server_time(),
         };
-        let mut intake = begin(self.scene, self.stream, (self.now, started), server, remember_all);
+        let mut intake = begin(self.scene, self.stream, self.old.as_ref(), (self.now, started), server, remember_all);
         intake.each_once = reader.gives_each_once();
         intake.deletions.clone_from(&self.deletions);
         intake.reached = resume.and_then(|resume| resume.reached.clone());

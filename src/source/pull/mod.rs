@@ -16,7 +16,7 @@
 //!
 //! Here stands what is decided; `merge.rs` and `replace.rs` do it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
@@ -27,7 +27,7 @@ use super::{
     deletes::Seeing,
     error::SourceError,
     http::settings::CursorFormat,
-    intake::{Intake, Reached},
+    intake::{Held, Intake, Reached},
     progress::StreamProgress,
     quarantine,
     rows::Page,
@@ -41,6 +41,7 @@ use crate::{
 mod events;
 mod merge;
 mod replace;
+mod widen;
 
 pub(crate) use events::Deletions;
 
@@ -140,6 +141,9 @@ pub(crate) struct State {
     /// What the reader wants to know of earlier pulls, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     taken: Option<Value>,
+    /// What is known of the fields that rows may leave out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    held: BTreeMap<String, Held>,
 }
 
 /// What a pull of one stream needs beside its source.
@@ -308,7 +312,9 @@ fn next_state(stream: &Stream, old: Option<&State>, intake: &Intake, swept: bool
     }
     state.resume = None;
     state.taken = taken.or(state.taken);
-    (state.at.is_some() || state.reconciled_at.is_some() || state.taken.is_some()).then_some(state)
+    state.held.clone_from(&intake.held);
+    let says = state.at.is_some() || state.reconciled_at.is_some() || state.taken.is_some() || !state.held.is_empty();
+    says.then_some(state)
 }
 
 /// Pulls one stream.
@@ -319,10 +325,14 @@ pub(crate) async fn pull(
     progress: &mut StreamProgress,
 ) -> (Result<Outcome, SourceError>, Effort) {
     let reader = Arc::new(tokio::sync::Mutex::new(reader));
-    let outcome = match stream.write {
-        Write::Merge => merge::merge(scene, stream, &mut **reader.lock().await, progress).await,
-        Write::Replace => replace::replace(scene, stream, &reader).await,
+    let outcome = async {
+        let stream = widen::as_it_is(scene, stream).await?;
+        match stream.write {
+            Write::Merge => merge::merge(scene, stream, &mut **reader.lock().await, progress).await,
+            Write::Replace => replace::replace(scene, stream, &reader).await,
+        }
     };
+    let outcome = outcome.await;
     let effort = reader.lock().await.effort();
     (outcome, effort)
 }
@@ -339,16 +349,28 @@ async fn prepare(scene: &Scene, stream: &Stream) -> Result<(), SourceError> {
     Ok(())
 }
 
+/// What stands beside the rows of a stream.
+async fn state(scene: &Scene, stream: &Stream) -> Result<Option<State>, SourceError> {
+    let found = scene.lake.cursor(&stream.name.table()).await;
+    let found = found.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
+    Ok(found.and_then(|state| serde_json::from_value(state).ok()))
+}
+
 /// `started` is when the rows are pulled, and when the pull began that fixes the upper bound.
 fn begin(
     scene: &Scene,
     stream: &Arc<Stream>,
+    old: Option<&State>,
     (now, started): (DateTime<Utc>, DateTime<Utc>),
     server: Option<DateTime<Utc>>,
     remember_all: bool,
 ) -> Intake {
     let bound = stream.cursor.as_ref().map_or(i64::MAX, |cursor| bound(cursor, started, server));
-    Intake::new(Arc::clone(stream), now.timestamp_micros(), bound, scene.chunk_rows, remember_all)
+    let mut intake = Intake::new(Arc::clone(stream), now.timestamp_micros(), bound, scene.chunk_rows, remember_all);
+    if let Some(old) = old.filter(|old| old.true_for == stream.fingerprint) {
+        intake.held.clone_from(&old.held);
+    }
+    intake
 }
 
 /// Writes the rows set aside before the cursor can pass them.

@@ -1,15 +1,18 @@
 //! A table put in place of the one before, as a whole or not at all.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arrow::{array::RecordBatch, error::ArrowError};
 use datafusion::{error::DataFusionError, physical_plan::stream::RecordBatchStreamAdapter};
 use futures::stream;
 
-use super::{Outcome, Reader, Scene, Window, begin, prepare, set_aside};
+use super::{Outcome, Reader, Scene, State, Window, begin, next_state, prepare, set_aside, state, widen};
 use crate::{
     lake::Commit,
-    source::{error::SourceError, intake::Intake, settings::Stream},
+    source::{columns::Type, error::SourceError, intake::Intake, settings::Stream},
 };
 
 /// What a replacing pull works on, chunk by chunk.
@@ -17,7 +20,7 @@ struct Replacing {
     stream: Arc<Stream>,
     /// Rows taken in and not yet handed on, the next one last.
     ready: Vec<RecordBatch>,
-    reader: Arc<tokio::sync::Mutex<Box<dyn Reader>>>,
+    reader: Shared,
     intake: Arc<Mutex<Intake>>,
     had_rows: bool,
     ended: bool,
@@ -37,6 +40,9 @@ impl Replacing {
         while let Some(page) = reader.page().await? {
             let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
             intake.take(&page)?;
+            if !intake.wider.is_empty() {
+                return Err(SourceError::Broken { at: self.stream.name.clone(), reason: "a column is too narrow".to_owned() });
+            }
             if intake.is_full() {
                 self.ready = intake.chunk().map_err(broken)?;
                 self.ready.reverse();
@@ -61,16 +67,26 @@ impl Replacing {
 }
 
 /// Pulls a stream whose rows are the table.
-pub(super) async fn replace(
-    scene: &Scene,
-    stream: &Arc<Stream>,
-    reader: &Arc<tokio::sync::Mutex<Box<dyn Reader>>>,
-) -> Result<Outcome, SourceError> {
-    prepare(scene, stream).await?;
+pub(super) async fn replace(scene: &Scene, mut stream: Arc<Stream>, reader: &Shared) -> Result<Outcome, SourceError> {
+    prepare(scene, &stream).await?;
+    let old = state(scene, &stream).await?;
+    loop {
+        match once(scene, &stream, old.as_ref(), reader).await? {
+            Ok(outcome) => return Ok(outcome),
+            Err(wider) => stream = widen::widen(scene, &stream, &wider).await?,
+        }
+    }
+}
+
+type Shared = Arc<tokio::sync::Mutex<Box<dyn Reader>>>;
+/// The outcome, or the wider types that the columns at these positions need.
+type Once = Result<Outcome, BTreeMap<usize, Type>>;
+
+async fn once(scene: &Scene, stream: &Arc<Stream>, old: Option<&State>, reader: &Shared) -> Result<Once, SourceError> {
     let started = scene.clock.now();
     let pulled_at = started.timestamp_micros();
     reader.lock().await.start(&Window::default(), None).await?;
-    let intake = Arc::new(Mutex::new(begin(scene, stream, (started, started), None, false)));
+    let intake = Arc::new(Mutex::new(begin(scene, stream, old, (started, started), None, false)));
     let cause: Arc<Mutex<Option<SourceError>>> = Arc::default();
     let replacing = Replacing {
         stream: Arc::clone(stream),
@@ -95,14 +111,24 @@ pub(super) async fn replace(
     let rows = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), chunks));
     let commit = Commit { run: Some(scene.run.clone()), cursor: None };
     let written = scene.lake.replace(&stream.name.table(), schema, rows, commit).await;
+    let wider = std::mem::take(&mut intake.lock().unwrap_or_else(PoisonError::into_inner).wider);
+    if !wider.is_empty() {
+        return Ok(Err(wider));
+    }
     if let Some(error) = cause.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(error);
     }
-    let written = written.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
+    let failed = |error| SourceError::Lake { at: stream.name.clone(), error };
+    let written = written.map_err(failed)?;
     let Some(mut intake) = Arc::into_inner(intake).and_then(|intake| intake.into_inner().ok()) else {
         return Err(SourceError::Broken { at: stream.name.clone(), reason: "the lake still reads the files".to_owned() });
     };
     let quarantined = intake.quarantined;
     set_aside(scene, stream, &mut intake, pulled_at).await?;
-    Ok(Outcome { rows: intake.received, inserted: written.rows, bytes: intake.volume, quarantined, ..Outcome::default() })
+    let state = next_state(stream, old, &intake, false, None, pulled_at);
+    if state.as_ref() != old {
+        let commit = Commit { run: Some(scene.run.clone()), cursor: state.and_then(|state| serde_json::to_value(state).ok()) };
+        scene.lake.append(&stream.name.table(), Vec::new(), commit).await.map_err(failed)?;
+    }
+    Ok(Ok(Outcome { rows: intake.received, inserted: written.rows, bytes: intake.volume, quarantined, ..Outcome::default() }))
 }
