@@ -44,7 +44,13 @@ pub use turn::Consent;
 pub(crate) use turn::{Candidate, Decision, Errand, Named, Present, Settled, Turn, Turned};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 4] = [include_str!("schema.sql"), include_str!("aliases.sql"), include_str!("pulls.sql"), include_str!("tokens.sql")];
+const SCHEMA: [&str; 5] = [
+    include_str!("schema.sql"),
+    include_str!("aliases.sql"),
+    include_str!("pulls.sql"),
+    include_str!("tokens.sql"),
+    include_str!("drift.sql"),
+];
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize)]
