@@ -54,6 +54,10 @@ mod tests;
 mod values;
 
 pub use error::{BadValue, PullFailure, SourceError, StreamName};
+pub(crate) use http::{
+    token::Vault,
+    write_back::{Answer, News, Section as WriteBackSection},
+};
 pub use progress::Progress;
 
 use database::{
@@ -64,7 +68,7 @@ use file::{reader::FileReader, settings::FileSettings, store::FileSource};
 use http::{
     reader::{HttpReader, HttpSource},
     settings::HttpSettings,
-    token::Vault,
+    write_back::{Section, Teller},
 };
 use pull::{Reader, Scene};
 use settings::{JustKind, Kind, OnBadValue, Spot, Stream, check_name};
@@ -86,6 +90,7 @@ struct Inner {
     file: PathBuf,
     reach: Reach,
     streams: Vec<Arc<Stream>>,
+    write_back: Vec<Arc<Section>>,
 }
 
 #[derive(Debug)]
@@ -132,7 +137,7 @@ impl Source {
         check_name(&spot, &[], "source", name)?;
         let filled = preset::filled(text, file)?;
         let JustKind { kind } = read(filled.as_ref(), text, file)?;
-        let mut streams = Vec::new();
+        let (mut streams, mut write_back) = (Vec::new(), Vec::new());
         let named = |stream: &str| -> Result<StreamName, ConfigError> {
             check_name(&spot, &["streams", stream], "stream", stream)?;
             Ok(StreamName::new(name, stream))
@@ -150,6 +155,10 @@ impl Source {
                         return Err(spot.wrong(&["streams", &stream, "params", param], "param_clash", message, hint));
                     }
                     streams.push(Stream::http(&spot, named(&stream)?, settings)?);
+                }
+                for (section, settings) in settings.write_back {
+                    check_name(&spot, &["write_back", &section], "section", &section)?;
+                    write_back.push(Arc::new(Section::new(&spot, StreamName::new(name, section), settings, source.is_practice())?));
                 }
                 Reach::Http(Box::new(source))
             }
@@ -172,7 +181,7 @@ impl Source {
         };
         deletes::resolve(&spot, &mut streams)?;
         let streams = streams.into_iter().map(Arc::new).collect();
-        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), file: file.to_owned(), reach, streams }) })
+        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), file: file.to_owned(), reach, streams, write_back }) })
     }
 
     /// The source's name.
@@ -222,6 +231,31 @@ impl Source {
         matches!(&self.inner.reach, Reach::Http(source) if source.is_practice())
     }
 
+    /// What it is told of what happens here, by name.
+    pub(crate) fn write_back(&self) -> &[Arc<Section>] {
+        &self.inner.write_back
+    }
+
+    /// Why it may not be told anything: with the practice keys, nothing leaves this machine.
+    pub(crate) fn must_not_be_told(&self, practice_keys: bool) -> Option<Diagnosis> {
+        let Reach::Http(source) = &self.inner.reach else { return None };
+        if !practice_keys || self.inner.write_back.is_empty() || source.is_near() {
+            return None;
+        }
+        let host = source.base_url.host_str().unwrap_or_default();
+        let message = format!("with the practice keys the program tells nobody but this machine anything, not `{host}`");
+        let hint = "set your own `[keys] master` before other systems are called, or remove `[write_back]`";
+        Some(Diagnosis::new("practice", message).in_file(&self.inner.file).hint(hint))
+    }
+
+    /// What makes the calls of a section.
+    pub(crate) fn teller(&self, section: &Arc<Section>, root: &Path, clock: SharedClock, vault: Vault) -> Result<Teller, SourceError> {
+        match &self.inner.reach {
+            Reach::Http(source) => Teller::new(source, Arc::clone(section), root, clock, vault),
+            _ => Err(SourceError::Broken { at: section.name.clone(), reason: "only sources over HTTP are told anything".to_owned() }),
+        }
+    }
+
     /// What can be known to be wrong in the project of `root` without asking the source.
     #[must_use]
     pub fn check(&self, root: &Path) -> Vec<Finding> {
@@ -247,7 +281,7 @@ impl Source {
                 }
             }
         }
-        if self.inner.streams.is_empty() {
+        if self.inner.streams.is_empty() && self.inner.write_back.is_empty() {
             let told = Diagnosis::new("no_streams", format!("the source `{}` has no streams", self.name()));
             findings.push(Finding::warning(told.in_file(&self.inner.file).hint("add a section `[streams.<name>]`, or remove the file")));
         }

@@ -9,6 +9,7 @@
 //! | `placeholders.rs` | where bounds and tokens stand in a request |
 //! | `pace.rs` | how often a source may be asked |
 //! | `reader.rs` | the requests themselves |
+//! | `write_back.rs` | calls that tell a system what happened here |
 
 pub(crate) mod assertion;
 pub(crate) mod auth;
@@ -21,3 +22,4 @@ pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
 pub(crate) mod token;
+pub(crate) mod write_back;

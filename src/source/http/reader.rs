@@ -48,10 +48,10 @@ pub(crate) struct HttpSource {
     pub(crate) headers: HeaderMap,
     pub(crate) retry: Retry,
     pub(crate) max_page_mib: u32,
-    error: Option<ErrorInside>,
+    pub(super) error: Option<ErrorInside>,
     /// Shared by its streams, as are its tokens.
-    pace: Option<Arc<Pace>>,
-    held: Arc<tokio::sync::Mutex<Held>>,
+    pub(super) pace: Option<Arc<Pace>>,
+    pub(super) held: Arc<tokio::sync::Mutex<Held>>,
 }
 
 impl HttpSource {
@@ -91,11 +91,26 @@ impl HttpSource {
         self.base_url.scheme() == PRACTICE
     }
 
+    /// Whether it is this machine itself.
+    pub(crate) fn is_near(&self) -> bool {
+        is_near(&self.base_url)
+    }
+
     /// Whether secrets would travel readable for everyone on the way.
     pub(crate) fn is_exposed(&self) -> bool {
-        let host = self.base_url.host_str().unwrap_or_default();
-        let near = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-        self.base_url.scheme() == "http" && !near && !self.auth.secrets().is_empty()
+        self.base_url.scheme() == "http" && !self.is_near() && !self.auth.secrets().is_empty()
+    }
+
+    /// Reads the secrets of the project in `root`.
+    pub(super) fn credentials(&self, name: &StreamName, root: &Path) -> Result<Credentials, SourceError> {
+        self.auth.credentials(root).map_err(|error| match error {
+            AuthError::Secret(error) => SourceError::Secret { at: name.clone(), error },
+            AuthError::Key(reason) => SourceError::Key { at: name.clone(), reason },
+            AuthError::Unsendable => {
+                let error = std::io::Error::other("it holds characters that no header can carry");
+                SourceError::Secret { at: name.clone(), error: SecretError::File("auth".into(), error) }
+            }
+        })
     }
 
     fn base(&self, name: &StreamName, practice: Option<&Url>) -> Result<String, SourceError> {
@@ -198,15 +213,7 @@ impl HttpReader {
         if posts {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let credentials = source.auth.credentials(root).map_err(|error| match error {
-            AuthError::Secret(error) => SourceError::Secret { at: name.clone(), error },
-            AuthError::Key(reason) => SourceError::Key { at: name.clone(), reason },
-            AuthError::Unsendable => {
-                let error = std::io::Error::other("it holds characters that no header can carry");
-                SourceError::Secret { at: name.clone(), error: SecretError::File("auth".into(), error) }
-            }
-        })?;
-        let Credentials { headers: secret, query, grant, secrets } = credentials;
+        let Credentials { headers: secret, query, grant, secrets } = source.credentials(&name, root)?;
         headers.extend(secret);
         let timeout = source.timeout.duration().max(Duration::from_secs(1));
         let client = Client::builder()
@@ -412,8 +419,13 @@ fn parsed(name: &StreamName, base: &str, path: &str) -> Result<Url, SourceError>
     })
 }
 
+/// Whether an address is on this machine itself.
+pub(super) fn is_near(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
 /// The address as it is below another scheme, host, port and path.
-fn below(base: &Url, url: &Url) -> Url {
+pub(super) fn below(base: &Url, url: &Url) -> Url {
     let mut moved = base.clone();
     moved.set_path(&format!("{}{}", base.path().trim_end_matches('/'), url.path()));
     moved.set_query(url.query());
@@ -587,7 +599,7 @@ impl Line {
 
 impl ErrorInside {
     /// The error in an answer, and whether it passes.
-    fn find<'a>(&self, body: &'a Value) -> Option<(&'a Value, bool)> {
+    pub(super) fn find<'a>(&self, body: &'a Value) -> Option<(&'a Value, bool)> {
         let error = values::at(body, &path(&self.path)).filter(|error| match error {
             Value::Null | Value::Bool(false) => false,
             Value::String(text) => !text.is_empty(),

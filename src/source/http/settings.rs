@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{auth::Auth, pace::Rate, pages::Pagination, placeholders};
+use super::{auth::Auth, pace::Rate, pages::Pagination, placeholders, write_back::WriteBackSettings};
 use crate::{
     config::Period,
     source::{
@@ -43,8 +43,12 @@ pub(crate) struct HttpSettings {
     /// How large one page may be, unpacked, in MiB.
     #[serde(default = "sixty_four")]
     pub(crate) max_page_mib: u32,
-    /// What is read from it.
+    /// What is read from it; nothing, where it is only told things.
+    #[serde(default)]
     pub(crate) streams: BTreeMap<String, HttpStream>,
+    /// What it is told.
+    #[serde(default)]
+    pub(crate) write_back: BTreeMap<String, WriteBackSettings>,
 }
 
 fn half_a_minute() -> Period {
