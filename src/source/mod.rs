@@ -559,6 +559,7 @@ impl OneSource {
                 record.deleted = outcome.deleted;
                 record.quarantined = outcome.quarantined;
                 record.cursor = outcome.cursor;
+                record.drift = outcome.drift;
                 record.cursor_at = outcome.cursor_at.and_then(chrono::DateTime::from_timestamp_micros);
                 self.record(&record).await;
                 let pulled = Pulled {

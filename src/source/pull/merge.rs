@@ -170,6 +170,7 @@ impl Merging<'_> {
         outcome.rows = intake.received;
         outcome.quarantined = intake.quarantined;
         outcome.bytes = intake.volume;
+        outcome.drift = intake.drift();
         // Marking is no news of the rows.
         outcome.updated = outcome.updated.saturating_sub(outcome.deleted);
         if let Some(state) = state {
