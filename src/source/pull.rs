@@ -9,10 +9,14 @@
 //! 5. A cursor is true for one set of columns, parameters and key. When those change, everything is read again.
 //! 6. Where pages can slip (numbers, offsets), a row that changes while they are read moves towards the end and pulls another one from
 //!    a later page to one already read. The total tells, where the source says it; else the row that comes a second time. The pages are
-//!    then read again; if that never ends, the rows are kept and the cursor stays.
-//! 7. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
+//!    then read again; if that never ends, the rows are kept and the cursor stays. In a listing that ascends by the cursor all that lies
+//!    below the first row that moved has come: it is read again from there, and the cursor moves that far.
+//! 7. Where a source keeps its changes for some time only, a pull that comes later than that stops and says so, until everything has been
+//!    read again.
+//! 8. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
 //!    bounds the first one had; where the source no longer knows the place, it begins anew. What must see everything in one pass (a
-//!    sweep for what is gone, a count) is never resumed.
+//!    sweep for what is gone, a count) is never resumed. A source's budget ends a
+//!    run in the same way, in good order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -78,6 +82,10 @@ pub(crate) trait Reader: Send {
     fn can_slip(&self) -> bool {
         false
     }
+    /// Whether rows come in ascending order of the cursor, and it has been seen that they do.
+    fn ascends(&self) -> bool {
+        false
+    }
 }
 
 /// What reading took.
@@ -128,6 +136,9 @@ pub(crate) struct State {
     /// What it means: microseconds since 1970, or the number itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at: Option<i64>,
+    /// Up to when everything had been read when a pull last came to its end, where the source forgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen_at: Option<i64>,
     /// What it is true for.
     #[serde(default)]
     true_for: String,
@@ -171,6 +182,15 @@ pub(crate) struct Outcome {
     pub(crate) cursor_at: Option<i64>,
 }
 
+impl Outcome {
+    /// Counts what came in a pass.
+    fn came(&mut self, intake: &Intake) {
+        self.rows += intake.received;
+        self.quarantined += intake.quarantined;
+        self.bytes += intake.volume;
+    }
+}
+
 /// What a pull begins with. Pure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Opening {
@@ -181,6 +201,8 @@ pub(crate) struct Opening {
     pub(crate) sweep: bool,
     /// The pull that it goes on with.
     pub(crate) resume: Option<Resume>,
+    /// Up to when nothing is missing, where the source has forgotten changes since.
+    pub(crate) gap: Option<i64>,
 }
 
 /// Decides what to ask for.
@@ -195,15 +217,17 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
     {
         // What it was due to mark as gone, the next pull marks; from an empty table nothing can be.
         let sweep = resume.whole && resume.empty && matches!(stream.deletes, Seeing::Reconcile { .. });
-        return Opening { window: resume.window.clone(), whole: resume.whole, sweep, resume: Some(resume.clone()) };
+        return Opening { window: resume.window.clone(), whole: resume.whole, sweep, resume: Some(resume.clone()), gap: None };
     }
     let due = match stream.deletes {
         Seeing::Reconcile { every } => {
-            state.and_then(|state| state.reconciled_at).is_none_or(|at| at + micros(every.delta()) <= now.timestamp_micros())
+            full || state.and_then(|state| state.reconciled_at).is_none_or(|at| at + micros(every.delta()) <= now.timestamp_micros())
         }
         _ => false,
     };
-    let Some(cursor) = &stream.cursor else { return Opening { window: Window::default(), whole: true, sweep: due, resume: None } };
+    let Some(cursor) = &stream.cursor else {
+        return Opening { window: Window::default(), whole: true, sweep: due, resume: None, gap: None };
+    };
     let from = if full || due { None } else { state.and_then(|state| Some((state.literal.as_deref()?, state.at?))) };
     let since = match from {
         Some((literal, at)) => Some(lower(cursor, literal, at)),
@@ -211,8 +235,10 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
     };
     let until = cursor.bounded_above.then(|| written(bound(cursor, now, None), cursor.format, Some(now)));
     // With a start set, older rows are not asked for, and nothing can be said about them.
-    let whole = from.is_none() && cursor.start.is_none();
-    Opening { window: Window { since, until }, whole, sweep: due && whole, resume: None }
+    let whole = from.is_none() && (cursor.start.is_none() || cursor.from_beginning);
+    let seen = state.and_then(|state| state.at.max(state.seen_at)).filter(|_| !full);
+    let gap = seen.filter(|seen| cursor.kept.is_some_and(|kept| now.timestamp_micros() - seen > micros(kept.delta())));
+    Opening { window: Window { since, until }, whole, sweep: due && whole, resume: None, gap }
 }
 
 /// Where the cursor must stop, in microseconds.
@@ -231,6 +257,16 @@ fn lower(cursor: &Cursor, literal: &str, at: i64) -> String {
         return literal.to_owned();
     }
     written(at.saturating_sub(overlap), cursor.format, None)
+}
+
+/// A cursor value as the source is asked for what comes after it, with all the digits that the format has.
+pub(crate) fn exact(cursor: &Cursor, Reached { at, literal }: &Reached) -> String {
+    match cursor.format {
+        CursorFormat::Unix if cursor.timed => at.div_euclid(1_000_000).to_string(),
+        CursorFormat::UnixMs if cursor.timed => at.div_euclid(1000).to_string(),
+        CursorFormat::Date if cursor.timed => written(*at, CursorFormat::Date, None),
+        _ => literal.clone(),
+    }
 }
 
 /// An instant as a query parameter; rounded down to what the format can say, or up where it is an upper bound.
@@ -305,9 +341,12 @@ fn next_state(stream: &Stream, old: Option<&State>, intake: &Intake, swept: bool
     if swept {
         state.reconciled_at = Some(now);
     }
+    if stream.cursor.as_ref().is_some_and(|cursor| cursor.kept.is_some()) {
+        state.seen_at = state.seen_at.max(Some(intake.bound));
+    }
     state.resume = None;
     state.taken = taken.or(state.taken);
-    (state.at.is_some() || state.reconciled_at.is_some() || state.taken.is_some()).then_some(state)
+    (state.at.is_some() || state.reconciled_at.is_some() || state.taken.is_some() || state.seen_at.is_some()).then_some(state)
 }
 
 /// Pulls one stream.
@@ -352,6 +391,12 @@ async fn merge(
     let empty = scene.lake.rows(&table).await.map_err(failed)? == 0;
     loop {
         let opening = open(stream, old.as_ref(), now, scene.full);
+        if let Some((seen, kept)) =
+            opening.gap.and_then(DateTime::from_timestamp_micros).zip(stream.cursor.as_ref().and_then(|cursor| cursor.kept))
+        {
+            let seen = seen.format("%Y-%m-%d %H:%M UTC").to_string();
+            return Err(SourceError::Gap { at: stream.name.clone(), seen, kept });
+        }
         match (&opening.resume, &opening.window.since) {
             (Some(_), _) => tracing::info!(stream = %stream.name, "goes on where the last pull broke off"),
             (None, Some(since)) => tracing::info!(stream = %stream.name, since, "pulls what changed"),
@@ -388,6 +433,8 @@ impl Merging<'_> {
         let sweep = opening.sweep && !self.empty;
         let mut outcome = Outcome::default();
         let mut nth = 0;
+        // Below it everything has come in an earlier pass.
+        let mut whole_below: Option<Reached> = None;
         let old = self.old.as_ref().filter(|old| old.true_for == stream.fingerprint && !scene.full);
         if let Some(taken) = old.and_then(|old| old.taken.as_ref()) {
             reader.recall(taken);
@@ -395,39 +442,65 @@ impl Merging<'_> {
         let (mut intake, hold) = loop {
             nth += 1;
             let resume = opening.resume.as_ref().filter(|_| nth == 1);
-            reader.start(&opening.window, resume.map(|resume| &resume.mark)).await?;
+            let mut window = opening.window.clone();
+            if let Some((cursor, below)) = stream.cursor.as_ref().zip(whole_below.as_ref()) {
+                window.since = Some(exact(cursor, below));
+            }
+            let begun = |reader: &dyn Reader, remember_all| {
+                let mut intake = self.intake(reader, resume, remember_all);
+                intake.reached = whole_below.clone().or(intake.reached);
+                intake
+            };
+            reader.start(&window, resume.map(|resume| &resume.mark)).await?;
             let mut intake: Option<Intake> = None;
             loop {
                 let page = match reader.page().await {
                     Ok(Some(page)) => page,
                     Ok(None) => break,
                     Err(error) if resume.is_some() && intake.is_none() && error.is_refusal() => return Ok(None),
+                    Err(SourceError::Budget { at, spent, .. }) => {
+                        let goes_on = match &mut intake {
+                            Some(intake) => self.so_far(reader, intake, sweep, nth, &mut outcome).await?,
+                            None => resume.is_some(),
+                        };
+                        return Err(SourceError::Budget { at, spent, goes_on });
+                    }
                     Err(error) => return Err(error),
                 };
-                let intake =
-                    intake.get_or_insert_with(|| self.intake(&*reader, resume, sweep || page.announced.is_some() || reader.can_slip()));
+                let intake = intake.get_or_insert_with(|| begun(&*reader, sweep || page.announced.is_some() || reader.can_slip()));
                 intake.take(&page)?;
                 progress.page(intake.received, page.announced);
                 if intake.is_full() {
-                    set_aside(scene, stream, intake, pulled_at).await?;
-                    let resumable = !sweep && intake.announced.is_none() && !reader.can_slip();
-                    let place = reader.mark().filter(|_| resumable).map(|mark| self.broken_off(mark, intake, &*reader));
-                    self.write(reader.gives_each_once() && nth == 1, intake.chunk(), place, &mut outcome).await?;
+                    self.so_far(reader, intake, sweep, nth, &mut outcome).await?;
                 }
             }
-            let intake = intake.unwrap_or_else(|| self.intake(&*reader, resume, sweep));
+            let mut intake = intake.unwrap_or_else(|| begun(&*reader, sweep));
             let verdict = judge(Pass {
                 nth,
                 pages: intake.pages,
                 different: intake.different(),
                 announced: intake.announced,
                 can_slip: reader.can_slip(),
-                moved: intake.moved,
+                moved: intake.moved.is_some(),
             });
+            // A sweep has to see every row in one pass.
+            let below = intake.whole_below().filter(|_| reader.ascends() && !sweep);
             match verdict {
                 Verdict::Whole => break (intake, false),
                 Verdict::Again => {
-                    tracing::info!(stream = %stream.name, pass = nth, "rows changed while they were read; reading them again");
+                    let from = below.as_ref().map(|below| below.literal.as_str()).unwrap_or_default();
+                    tracing::info!(stream = %stream.name, pass = nth, from, "rows changed while they were read; reading them again");
+                    if below.is_some() {
+                        // What lies below does not come again.
+                        self.so_far(reader, &mut intake, sweep, nth, &mut outcome).await?;
+                        outcome.came(&intake);
+                    }
+                    whole_below = below;
+                }
+                Verdict::Hold if below.is_some() => {
+                    tracing::warn!(stream = %stream.name, "rows kept changing while they were read; they are kept, and the next pull begins at the first of them");
+                    intake.reached = below;
+                    break (intake, false);
                 }
                 Verdict::Hold => {
                     tracing::warn!(stream = %stream.name, "rows kept changing while they were read; they are kept, but the cursor stays for the next pull");
@@ -454,9 +527,7 @@ impl Merging<'_> {
         if !matches!(&rows, Ok(rows) if rows.is_empty()) || state != self.old {
             self.write(appended, rows, state.clone().filter(|_| !hold), &mut outcome).await?;
         }
-        outcome.rows = intake.received;
-        outcome.quarantined = intake.quarantined;
-        outcome.bytes = intake.volume;
+        outcome.came(&intake);
         // Marking is no news of the rows.
         outcome.updated = outcome.updated.saturating_sub(outcome.deleted);
         if let Some(state) = state {
@@ -464,6 +535,23 @@ impl Merging<'_> {
             outcome.cursor_at = state.at.filter(|_| stream.cursor.as_ref().is_some_and(|cursor| cursor.timed));
         }
         Ok(Some(outcome))
+    }
+
+    /// Commits what has come, with the place to go on from where there is one; says whether there is.
+    async fn so_far(
+        &self,
+        reader: &mut dyn Reader,
+        intake: &mut Intake,
+        sweep: bool,
+        nth: u32,
+        outcome: &mut Outcome,
+    ) -> Result<bool, SourceError> {
+        set_aside(self.scene, self.stream, intake, self.now.timestamp_micros()).await?;
+        let resumable = !sweep && intake.announced.is_none() && !reader.can_slip();
+        let place = reader.mark().filter(|_| resumable).map(|mark| self.broken_off(mark, intake, &*reader));
+        let goes_on = place.is_some();
+        self.write(reader.gives_each_once() && nth == 1, intake.chunk(), place, outcome).await?;
+        Ok(goes_on)
     }
 
     fn intake(&self, reader: &dyn Reader, resume: Option<&Resume>, remember_all: bool) -> Intake {
@@ -744,6 +832,26 @@ mod tests {
             opening.sweep
         };
         assert_eq!((after(6), after(7)), (false, true));
+    }
+
+    #[test]
+    fn a_start_at_the_beginning_of_time_is_none_and_full_sweeps_too() {
+        let now = NOW.parse().unwrap();
+        let opening = |start: &str, full: bool| {
+            let cursor = format!("cursor = {{ field = \"at\", param = \"from\", start = \"{start}\" }}");
+            let stream = stream(&cursor, "deletes = { reconcile = { every = \"7d\" } }");
+            let swept = State {
+                reconciled_at: Some(DateTime::parse_from_rfc3339(NOW).unwrap().timestamp_micros()),
+                ..state(&stream, "2026-11-21T00:00:00Z", 1)
+            };
+            let opening = open(&stream, Some(&swept), now, full);
+            (opening.whole, opening.sweep, opening.window.since)
+        };
+        for start in ["1970-01-01T00:00:00Z", "1970-01-01", "1900-01-01"] {
+            assert_eq!(opening(start, true), (true, true, Some(start.to_owned())));
+            assert!(!opening(start, false).1, "not due yet");
+        }
+        assert_eq!(opening("2024-01-01", true), (false, false, Some("2024-01-01".to_owned())));
     }
 
     #[test]

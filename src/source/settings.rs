@@ -14,7 +14,7 @@ use super::{
     error::StreamName,
     file::settings::{FileStream, Mode},
     http::{
-        pages::path,
+        pages::{Keyset, Pagination, path},
         settings::{CursorFormat, HttpStream, Method},
     },
     pull, values,
@@ -156,6 +156,10 @@ pub(crate) struct Cursor {
     pub(crate) overlap: Period,
     pub(crate) settle: Period,
     pub(crate) start: Option<String>,
+    /// Whether nothing can be older than that.
+    pub(crate) from_beginning: bool,
+    /// How long the source keeps its changes, where not for ever.
+    pub(crate) kept: Option<Period>,
     pub(crate) format: CursorFormat,
 }
 
@@ -219,9 +223,16 @@ impl Stream {
                     return Err(spot.wrong(&["cursor", "until_param"], "bad_cursor", message, Some(hint)));
                 }
                 check_start(&spot, cursor.start.as_deref(), timed, &columns[column])?;
+                if cursor.kept.is_some() && (!timed || matches!(settings.deletes, Deletes::Reconcile { .. })) {
+                    let message =
+                        "changes that are `kept` for some time only have a cursor that is an instant, and nothing is reconciled with them";
+                    return Err(spot.wrong(&["cursor", "kept"], "bad_cursor", message.to_owned(), None));
+                }
                 Some(Cursor {
                     column,
                     timed,
+                    from_beginning: cursor.start.as_deref().and_then(|start| begun(start, &columns[column])).is_some_and(|at| at <= 0),
+                    kept: cursor.kept,
                     bounded_above,
                     overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
                     settle: cursor.settle,
@@ -284,6 +295,8 @@ impl Stream {
                     overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
                     settle: cursor.settle,
                     start: cursor.start.clone(),
+                    from_beginning: false,
+                    kept: None,
                     format: CursorFormat::Rfc3339,
                 })
             }
@@ -369,6 +382,7 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
         Err(spot.wrong(place, code, message.to_owned(), Some(hint.to_owned()).filter(|hint| !hint.is_empty())))
     };
     let (since, until, token) = (settings.uses("{since}"), settings.uses("{until}"), settings.uses("{token}"));
+    let (after, tie) = (settings.uses("{after}"), settings.uses("{tie}"));
     match &settings.body {
         Some(_) if settings.method == Method::Get => {
             return wrong(&["body"], "bad_value", "a body is posted, and this stream asks with GET", "add `method = \"post\"`");
@@ -383,12 +397,38 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
         let message = "addresses of next pages are followed with GET, and this stream asks with POST";
         return wrong(&["pagination"], "bad_value", message, "use `cursor_token` or `last_id` with `{token}` in the body");
     }
+    if let Err((message, hint)) = settings.pagination.check() {
+        return wrong(&["pagination"], "bad_value", message, hint);
+    }
+    if settings.pagination.ascends() && settings.cursor.is_none() {
+        let message = "this way of paging follows the cursor, and the stream has none";
+        return wrong(&["pagination"], "bad_value", message, "add a line `cursor = { field = … }`; the rows have to ascend by it");
+    }
+    match &settings.pagination {
+        Pagination::Keyset(Keyset { tie: named, first, .. }) => {
+            if !after.any() || tie.any() != named.is_some() {
+                let message =
+                    "`{after}` stands for the last row's cursor value and `{tie}` for its `tie`, and what is asked for has to hold them";
+                let hint = "put `{after}`, and `{tie}` where `tie` names a field, into `params`, `path` or `body`";
+                return wrong(&["pagination"], "bad_value", message, hint);
+            }
+            if tie.within && first.is_none() {
+                let message = "`{tie}` stands inside a longer text, and the first page has nothing to put there";
+                return wrong(&["pagination"], "bad_value", message, "say what stands there first: `keyset = { tie = …, first = \"\" }`");
+            }
+        }
+        _ if after.any() || tie.any() => {
+            let message = "`{after}` and `{tie}` stand for the last row of a page, and this stream's paging does not follow it";
+            return wrong(&["pagination"], "bad_value", message, "use `keyset`, or remove them");
+        }
+        _ => {}
+    }
     match &settings.cursor {
         None if since.any() || until.any() => {
             let message = "`{since}` and `{until}` stand for the bounds of a cursor, and this stream has none";
             return wrong(&[], "bad_cursor", message, "add a line `cursor = { field = … }`");
         }
-        Some(cursor) if cursor.param.is_none() && !since.any() => {
+        Some(cursor) if cursor.param.is_none() && !since.any() && !after.any() => {
             let message = "nothing asks for rows from the cursor on";
             return wrong(
                 &["cursor"],
@@ -397,8 +437,8 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
                 "name the query parameter, `param = …`, or put `{since}` into `params`, `path` or `body`",
             );
         }
-        Some(cursor) if cursor.start.is_none() && since.within => {
-            let message = "`{since}` stands inside a longer text, and the first pull has nothing to put there";
+        Some(cursor) if cursor.start.is_none() && (since.within || after.within) => {
+            let message = "the lower bound stands inside a longer text, and the first pull has nothing to put there";
             return wrong(
                 &["cursor"],
                 "bad_cursor",
@@ -435,11 +475,15 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
     Ok(())
 }
 
+/// Where the first pull begins, in microseconds.
+fn begun(start: &str, column: &Column) -> Option<i64> {
+    let day = || Some(start.parse::<chrono::NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
+    values::timestamp(start, &column.rules).ok().or_else(day)
+}
+
 /// Where the first pull begins, as the source reads it.
 fn begins(start: &str, format: CursorFormat, column: &Column) -> String {
-    let day = || Some(start.parse::<chrono::NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
-    let at = values::timestamp(start, &column.rules).ok().or_else(day);
-    match at.filter(|_| format != CursorFormat::Rfc3339) {
+    match begun(start, column).filter(|_| format != CursorFormat::Rfc3339) {
         Some(at) => pull::written(at, format, None),
         None => start.to_owned(),
     }
