@@ -1,6 +1,11 @@
 //! Embeds the project folder that `perennial init` writes: this repository's own `config`, `jobs` and `sql`, and the presets.
 
-use std::{env, fmt::Write, fs, io, path::Path};
+use std::{
+    env,
+    fmt::Write,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 fn main() -> io::Result<()> {
     let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
@@ -11,15 +16,33 @@ fn main() -> io::Result<()> {
         embed(Path::new(&root), Path::new(folder), &mut list)?;
     }
     list.push(']');
-    fs::write(Path::new(&out).join("project_files.rs"), list)
+    fs::write(Path::new(&out).join("project_files.rs"), list)?;
+    fs::write(Path::new(&out).join("presets.rs"), presets(Path::new(&root))?)
+}
+
+/// The sources of all presets, by name.
+fn presets(root: &Path) -> io::Result<String> {
+    let mut list = String::from("[\n");
+    for preset in sorted(&root.join("src/project/presets"))? {
+        let sources = preset.join("config/sources");
+        for source in if sources.is_dir() { sorted(&sources)? } else { vec![] } {
+            let _ = writeln!(list, "    ({:?}, include_str!({source:?})),", source.file_stem().unwrap_or_default());
+        }
+    }
+    list.push(']');
+    Ok(list)
+}
+
+fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    entries.sort();
+    Ok(entries)
 }
 
 fn embed(root: &Path, folder: &Path, list: &mut String) -> io::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(root.join(folder))?.collect::<Result<_, _>>()?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let path = folder.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
+    for entry in sorted(&root.join(folder))? {
+        let path = folder.join(entry.file_name().unwrap_or_default());
+        if entry.is_dir() {
             embed(root, &path, list)?;
         } else {
             let _ = writeln!(list, "    ({:?}, include_str!({:?})),", path, root.join(&path));

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{global::Global, output};
 use crate::{
     diagnosis::{Exit, Failure, Finding, Severity},
-    job::Job,
+    job::{self, Job},
     project,
 };
 
@@ -27,6 +27,7 @@ struct Checked {
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let mut findings = project::check(&global.folder(), std::sync::Arc::new(crate::clock::SystemClock), args.offline).await;
     findings.extend(Job::load_usable(&global.folder()).1);
+    findings.extend(job::unheard(&global.folder()));
     findings.sort_by(|a, b| (a.severity, &a.diagnosis.file, a.diagnosis.line).cmp(&(b.severity, &b.diagnosis.file, b.diagnosis.line)));
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     let mut text = String::new();

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
+
 use super::{global::Global, output};
 use crate::{
     diagnosis::{Exit, Failure},
-    project::{self, Preset},
+    project,
 };
 
 #[derive(Debug, clap::Args)]
@@ -13,8 +15,12 @@ pub(super) struct Args {
     /// The folder to write, inside the one --project names; it may exist, but nothing in it is overwritten
     dir: Option<PathBuf>,
     /// Where the data comes from; without one, the practice shop
-    #[arg(long, value_enum)]
-    preset: Vec<Preset>,
+    #[arg(long, value_parser = known())]
+    preset: Vec<String>,
+}
+
+fn known() -> PossibleValuesParser {
+    PossibleValuesParser::new(project::presets().into_iter().map(|(name, about)| PossibleValue::new(name).help(about)))
 }
 
 pub(super) fn run(global: &Global, args: Args) -> Result<Exit, Failure> {

@@ -23,6 +23,7 @@ mod test;
 mod tidy;
 mod unknown;
 mod why;
+mod write_back;
 
 use std::process::ExitCode;
 
@@ -80,6 +81,8 @@ enum Command {
     Preview(preview::PreviewArgs),
     /// Send one message of a campaign to a colleague
     SendTest(preview::SendTestArgs),
+    /// Tell other systems whom they must not write to any more, as their settings ask for it
+    WriteBack(write_back::Args),
     /// Say in which box a person is, and why
     Why(why::Args),
     /// Messages whose outcome cannot be known
@@ -181,6 +184,7 @@ async fn run(command: Command, global: Global) -> Result<Exit, Failure> {
         Command::Deliver(args) => deliver::run(&global, args).await,
         Command::Preview(args) => preview::preview(&global, args).await,
         Command::SendTest(args) => preview::send_test(&global, args).await,
+        Command::WriteBack(args) => write_back::run(&global, args).await,
         Command::Why(args) => why::run(&global, args).await,
         Command::Unknown(command) => unknown::run(&global, command).await,
         Command::Report(args) => report::run(&global, args).await,

@@ -54,6 +54,9 @@ async fn text(house: &House, outcome: &RunOutcome) -> Result<String, Failure> {
         let what = if account.total.expired == account.total.planned { "too late for" } else { "delivered" };
         let _ = writeln!(text, "  {what} {}: {}", account.plan, super::deliver::sentence(account));
     }
+    for section in &outcome.written_back {
+        let _ = writeln!(text, "  wrote back {}", super::write_back::sentence(section));
+    }
     if outcome.plans.is_empty() {
         return Ok(text);
     }

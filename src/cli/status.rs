@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::{global::Global, output};
 use crate::{
     diagnosis::{Exit, Failure},
-    job::{self, Job},
-    ledger::{PullRecord, RunRecord, RunStatus, Unknown},
+    job::{self, Job, SectionStanding},
+    ledger::{PullRecord, RunRecord, RunStatus, Unknown, WriteBackStanding},
 };
 
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,7 @@ struct Status {
     ok: bool,
     jobs: Vec<JobStatus>,
     streams: Vec<StreamPull>,
+    write_back: Vec<SectionStanding>,
     unknown: Vec<Unknown>,
 }
 
@@ -68,7 +69,9 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
         .map(|job| JobStatus { next: job.schedule.next(now), last: runs.iter().find(|run| run.job == job.name).cloned(), job: job.name })
         .collect();
     let streams: Vec<StreamPull> = house.ledger.last_pulls().await?.into_iter().map(StreamPull::from).collect();
+    let write_back = job::write_back_standing(&house).await?;
     let unknown = house.ledger.unknowns().await?;
+    let untold = write_back.iter().any(|section| section.standing.failed + section.standing.unknown > 0);
     let failed = jobs.iter().any(|job| job.last.as_ref().is_some_and(|run| matches!(run.status, RunStatus::Failed | RunStatus::Died)))
         || streams.iter().any(|stream| stream.pull.error.is_some());
     let mut text = String::new();
@@ -91,6 +94,17 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
     for StreamPull { pull, .. } in &streams {
         let _ = writeln!(text, "  {} {}", pull.started_at.format("%F %H:%M"), told(pull));
     }
+    for SectionStanding { source, section, standing } in &write_back {
+        let WriteBackStanding { waiting, failed, unknown, reason } = standing;
+        let reason = reason.as_ref().map(|reason| format!("; last: {reason}")).unwrap_or_default();
+        let _ = writeln!(text, "write back {source}.{section}: {waiting} waiting, {failed} failed, {unknown} unknown{reason}");
+        if *unknown > 0 {
+            let _ = writeln!(
+                text,
+                "  what may have been told is not told again; where that does no harm: perennial write-back {source} --again"
+            );
+        }
+    }
     if !unknown.is_empty() {
         let _ = writeln!(text, "\n{} messages whose outcome cannot be known; they are not sent again:", unknown.len());
         for message in &unknown {
@@ -98,7 +112,7 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
         }
         let _ = writeln!(text, "Decide by hand: perennial unknown resolve MESSAGE_ID --as accepted|not-sent --by NAME");
     }
-    output::print(global, &Status { ok: !failed && unknown.is_empty(), jobs, streams, unknown }, text);
+    output::print(global, &Status { ok: !failed && !untold && unknown.is_empty(), jobs, streams, write_back, unknown }, text);
     Ok(Exit::Done)
 }
 

@@ -177,15 +177,39 @@ impl Folder {
     }
 }
 
+/// Reads settings that were put together from a preset and the text of `file`; a mistake is shown where the text speaks of it.
+///
+/// # Errors
+/// Where a key is unknown or missing, or a value does not fit.
+pub fn parse_filled<T: DeserializeOwned>(filled: &toml::Table, text: &str, file: &Path) -> Result<T, ConfigError> {
+    // Columns know their order by where they stand, so they are read from a text.
+    let written = filled.to_string();
+    let read = toml::Deserializer::parse(&written).map_err(|error| (Vec::new(), error.message().to_owned())).and_then(|reader| {
+        serde_path_to_error::deserialize(reader).map_err(|error| (keys_to(error.path()), error.inner().message().to_owned()))
+    });
+    read.map_err(|(keys, message)| {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let diagnosis = explain(&message).in_file(file);
+        ConfigError(match locate(text, &keys) {
+            Some((line, column)) => diagnosis.at(line, column),
+            None => diagnosis,
+        })
+    })
+}
+
 /// Reads the merged table; a mistake comes with the keys that lead to it.
 fn read<T: DeserializeOwned>(merged: &toml::Table) -> Result<T, (Vec<String>, String)> {
     serde_path_to_error::deserialize(toml::Value::Table(merged.clone())).map_err(|error| {
-        let path = error.path().to_string();
-        // A mistake in an element of a list, `only_to[1]`, stands where the list does.
-        let keys = path.split('.').filter_map(|key| key.split('[').next()).filter(|key| !key.is_empty() && *key != "?");
-        let keys = keys.map(str::to_owned).collect();
+        let keys = keys_to(error.path());
         (keys, error.inner().message().to_owned())
     })
+}
+
+/// The keys of a path. A mistake in an element of a list, `only_to[1]`, stands where the list does.
+fn keys_to(path: &serde_path_to_error::Path) -> Vec<String> {
+    let path = path.to_string();
+    let keys = path.split('.').filter_map(|key| key.split('[').next()).filter(|key| !key.is_empty() && *key != "?");
+    keys.map(str::to_owned).collect()
 }
 
 /// Takes what stands at `keys`, or at the nearest place above it, out of a table; says which keys it stood at.

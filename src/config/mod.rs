@@ -8,7 +8,7 @@ mod limits;
 mod parse;
 mod period;
 
-pub use folder::Folder;
+pub use folder::{Folder, parse_filled};
 pub use limits::{Cap, QuietHours};
 pub use parse::{locate, nearest, parse};
 pub use period::Period;

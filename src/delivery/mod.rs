@@ -44,5 +44,6 @@ pub use deliver::{Context, Options, deliver};
 pub use error::{DeliveryError, TransportError};
 pub use plan::{Delivery, Letters, People, PlannedPeople, PlannedRecipient, Stamp};
 pub use proof::{proof_id, send_proof};
+pub(crate) use settings::OnlyTo;
 pub use settings::{DeliverySettings, EmailBy, PolicySettings, SmtpSettings, Tls, WebhookSettings};
 pub use unsubscribe::{Claim, Token};

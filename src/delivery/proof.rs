@@ -40,10 +40,7 @@ pub async fn send_proof(
         return Err(wrong("proof", "a webhook call cannot be sent to a colleague".to_owned(), "`perennial preview` shows its body"));
     };
     let way = way(context, Kind::Internal, Channel::Email, from)?;
-    let patterns = &context.settings.only_to;
-    let address = to.trim().to_lowercase();
-    let allowed = patterns.iter().any(|pattern| glob::Pattern::new(&pattern.to_lowercase()).is_ok_and(|pattern| pattern.matches(&address)));
-    if !patterns.is_empty() && !allowed {
+    if !context.settings.allowed()?.allows(to) {
         return Err(wrong(
             "only_to",
             "`only_to` in `[delivery]` does not allow that address".to_owned(),

@@ -17,6 +17,7 @@ use super::{
     error::DeliveryError,
     plan::{Delivery, PlannedRecipient, Stamp},
     policy::Policy,
+    settings::OnlyTo,
     transport::{Couriers, Outcome, Parcel, Report, Way},
     unsubscribe::Token,
 };
@@ -61,7 +62,7 @@ pub(crate) struct Run<'a> {
     delivery: &'a Arc<Delivery>,
     errand: Errand,
     policy: Policy,
-    only_to: Vec<glob::Pattern>,
+    only_to: OnlyTo,
     planned: u64,
     /// How many messages may still be reserved.
     left: Option<usize>,
@@ -113,16 +114,12 @@ impl<'a> Run<'a> {
             quiet_hours: context.settings.policy.quiet_hours,
             zone: delivery.timezone,
         };
-        let only_to = context.settings.only_to.iter().map(|pattern| glob::Pattern::new(&pattern.to_lowercase()));
-        let only_to = only_to
-            .collect::<Result<_, _>>()
-            .map_err(|error| DeliveryError::Settings(Box::new(Diagnosis::new("only_to", error.to_string()))))?;
         Ok(Self {
             context,
             delivery,
             errand,
             policy,
-            only_to,
+            only_to: context.settings.allowed()?,
             planned: standing.planned,
             left: first,
             couriers: Couriers::start(&way, OPEN),
@@ -218,16 +215,11 @@ impl<'a> Run<'a> {
     /// Why a person's address keeps the message from leaving, whatever else holds.
     fn barred(&self, person: &PlannedRecipient) -> Option<&'static str> {
         let address = person.address().unwrap_or_default().trim().to_lowercase();
-        let ascii = mailable(&address);
-        if self.delivery.channel == Channel::Email && ascii.is_none() {
+        if self.delivery.channel == Channel::Email && mailable(&address).is_none() {
             return Some("no_address");
         }
         // Where a note to staff may go depends on its receiver; that was looked at before the first.
-        if self.only_to.is_empty() || self.delivery.kind == Kind::Internal {
-            return None;
-        }
-        let matches = |address: &str| self.only_to.iter().any(|pattern| pattern.matches(address));
-        (!matches(&address) && !ascii.as_deref().is_some_and(matches)).then_some("only_to")
+        (self.delivery.kind != Kind::Internal && !self.only_to.allows(&address)).then_some("only_to")
     }
 
     /// One turn of the ledger, and what follows from it.

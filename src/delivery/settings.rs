@@ -5,10 +5,11 @@ use std::{net::IpAddr, path::PathBuf};
 use chrono::NaiveTime;
 use serde::{Deserialize, Deserializer, de};
 
+use super::error::DeliveryError;
 use crate::{
     config::{Cap, Period, QuietHours},
     diagnosis::{Diagnosis, Finding},
-    message::Channel,
+    message::{Channel, mailable},
     secret::SecretRef,
 };
 
@@ -250,7 +251,31 @@ pub(crate) fn mistakes(settings: &DeliverySettings, practice_keys: bool) -> Vec<
     found
 }
 
+/// `only_to`, read: whom this environment may reach.
+#[derive(Debug, Clone)]
+pub(crate) struct OnlyTo(Vec<glob::Pattern>);
+
+impl OnlyTo {
+    /// Whether everybody may be reached, also somebody whose address is not known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether an address may be reached, in whichever way its domain is written.
+    pub(crate) fn allows(&self, address: &str) -> bool {
+        let address = address.trim().to_lowercase();
+        let matches = |address: &str| self.0.iter().any(|pattern| pattern.matches(address));
+        self.is_open() || matches(&address) || mailable(&address).as_deref().is_some_and(matches)
+    }
+}
+
 impl DeliverySettings {
+    /// Whom this environment may reach.
+    pub(crate) fn allowed(&self) -> Result<OnlyTo, DeliveryError> {
+        let patterns = self.only_to.iter().map(|pattern| glob::Pattern::new(&pattern.to_lowercase())).collect::<Result<_, _>>();
+        patterns.map(OnlyTo).map_err(|error| DeliveryError::Settings(Box::new(Diagnosis::new("only_to", error.to_string()))))
+    }
+
     /// What `perennial check` says about these settings.
     #[must_use]
     pub fn check(&self, practice_keys: bool) -> Vec<Finding> {

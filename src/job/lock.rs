@@ -1,4 +1,4 @@
-//! One process a job: an operating-system lock that goes with the process, however it ends.
+//! One process a job, and one that writes back: operating-system locks that go with the process, however it ends.
 
 use std::{
     fs::{File, TryLockError},
@@ -15,13 +15,22 @@ use crate::{
 const ASKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Held while a job runs.
+/// Held while a job runs, or while something is written back.
 #[derive(Debug)]
 pub(crate) struct JobLock(#[allow(dead_code, reason = "the lock lives as long as the open file")] File);
 
 impl JobLock {
     /// Takes the lock of `job`.
     pub(crate) async fn take(project: &Project, job: &str) -> Result<Self, Failure> {
+        Self::hold(path(project, job), &format!("another process is running the job `{job}`")).await
+    }
+
+    /// Takes the lock of writing back: two that tell the same would tell it twice.
+    pub(crate) async fn of_write_back(project: &Project) -> Result<Self, Failure> {
+        Self::hold(project.root().join("data/.write_back.lock"), "another process is writing back").await
+    }
+
+    async fn hold(path: PathBuf, busy: &str) -> Result<Self, Failure> {
         let unwritable = |error: std::io::Error| {
             Failure::failed(
                 Diagnosis::new("data_folder", format!("the data folder cannot be written: {error}"))
@@ -29,7 +38,6 @@ impl JobLock {
                     .hint("let the program's user write to the project's `data` folder; nothing was lost"),
             )
         };
-        let path = path(project, job);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(unwritable)?;
         }
@@ -43,10 +51,7 @@ impl JobLock {
         }
         Err(Failure {
             exit: Exit::Busy,
-            diagnosis: Box::new(
-                Diagnosis::new("busy", format!("another process is running the job `{job}`"))
-                    .hint("wait until it has finished; `perennial status` shows it"),
-            ),
+            diagnosis: Box::new(Diagnosis::new("busy", busy).hint("wait until it has finished; `perennial status` shows it")),
         })
     }
 

@@ -5,6 +5,7 @@
 //! | `settings.rs` | `jobs/<job>.toml` |
 //! | `moment.rs` | the run's logical time: live slot or replay |
 //! | `steps.rs` | pull, build, plan, deliver, tidy, each on its own; the commands use them too |
+//! | `write_back.rs` | the step that tells other systems of opt-outs |
 //! | `person.rs` | whom an id names that somebody typed |
 //! | `post.rs` | a frozen plan in the shape delivery takes |
 //! | `lock.rs` | one process a job |
@@ -19,6 +20,7 @@ mod run;
 mod serve;
 mod settings;
 mod steps;
+mod write_back;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ pub use run::{RunOutcome, run, runs};
 pub use serve::keep_schedule;
 pub use settings::{Job, Step};
 pub use steps::{Deliverable, Delivered, PlannedSlot, Tidied, build, deliver, deliver_approved, plan, pull, tidy};
+pub use write_back::{SectionStanding, WrittenBack, WroteBack, unheard, write_back, write_back_standing};
 
 use std::collections::BTreeMap;
 

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{
-    House, Job, Moment, Step,
+    House, Job, Moment, Step, WrittenBack,
     lock::JobLock,
     steps::{self, Deliverable},
+    write_back::write_back,
 };
 use crate::{
     delivery::{Account, Options},
@@ -37,6 +38,8 @@ pub struct RunOutcome {
     pub plans: Vec<PlanId>,
     /// What was delivered, and what expired unsent.
     pub delivered: Vec<Account>,
+    /// What other systems were told.
+    pub written_back: Vec<WrittenBack>,
     /// What failed; the last of them may have ended the run before its time.
     #[serde(skip)]
     pub failures: Vec<Failure>,
@@ -57,7 +60,7 @@ impl RunOutcome {
     /// The exit code: a failure outweighs messages that did not arrive.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        let partly = self.delivered.iter().any(|account| account.exit() == Exit::Partly);
+        let partly = self.delivered.iter().any(|account| account.exit() == Exit::Partly) || self.written_back.iter().any(|one| one.partly);
         Exit::of(&self.failures).unwrap_or(if partly { Exit::Partly } else { Exit::Done })
     }
 
@@ -98,6 +101,7 @@ pub async fn run(house: &House, job: &Job, moment: Moment, deliver: bool, progre
         pulled: Vec::new(),
         plans: Vec::new(),
         delivered: Vec::new(),
+        written_back: Vec::new(),
         failures: Vec::new(),
     };
     if let Err(failure) = steps_of(house, job, moment, deliver && !moment.replay, progress, &mut outcome).await {
@@ -177,6 +181,14 @@ async fn steps_of(
                     deliver_approved(house, Deliverable::ApprovedByRule(begun), outcome).await?;
                 }
             }
+            Step::WriteBack if !deliver => {}
+            Step::WriteBack => match write_back(house, None, false).await {
+                Ok(wrote) => {
+                    outcome.written_back = wrote.sections;
+                    outcome.failures.extend(wrote.failures);
+                }
+                Err(failure) => outcome.failures.push(failure),
+            },
             Step::Tidy if moment.replay => {}
             Step::Tidy => {
                 steps::tidy(house).await?;

@@ -22,6 +22,8 @@ pub enum Step {
     Build,
     /// Plan the campaigns.
     Plan,
+    /// Tell other systems whom they must not write to; only in a run that delivers.
+    WriteBack,
     /// Remove what is older than it is kept.
     Tidy,
 }

@@ -13,7 +13,7 @@ use crate::{
     source::Progress,
 };
 
-fn at(text: &str) -> DateTime<Utc> {
+pub(super) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
@@ -31,7 +31,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The practice project with one job: `job.toml`.
-async fn house(now: &str, job: &str) -> (tempfile::TempDir, Arc<ManualClock>, House, Job) {
+pub(super) async fn house(now: &str, job: &str) -> (tempfile::TempDir, Arc<ManualClock>, House, Job) {
     let root = tempfile::tempdir().unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR"));
     for folder in ["config", "sql", "jobs/campaigns"] {

@@ -37,12 +37,13 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use chrono::{DateTime, Utc};
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
-use futures::StreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
+use parquet::arrow::ProjectionMask;
 
 pub use self::{error::LakeError, lease::WriteLease, settings::LakeSettings};
 use self::{
     files::{DataFile, FileWriter, Staging},
-    log::{Change, Snapshot},
+    log::{Change, LiveFile, Snapshot},
     merge::Merge,
     provider::PinnedTable,
 };
@@ -333,22 +334,65 @@ impl Lake {
     /// # Errors
     /// Where there is no such table or version, or the version has expired.
     pub async fn read(&self, table: &str, version: Option<i64>) -> Result<Vec<RecordBatch>, LakeError> {
+        self.batches(table, version, None).await?.try_collect().await
+    }
+
+    /// The rows of a table at a version, batch after batch; only those of `columns` that it has, where they are named. Memory is bounded
+    /// by a few batches.
+    ///
+    /// # Errors
+    /// Where there is no such table or version; in the stream, where the version has expired or a file cannot be read.
+    pub async fn batches(
+        &self,
+        table: &str,
+        version: Option<i64>,
+        columns: Option<&[String]>,
+    ) -> Result<impl Stream<Item = Result<RecordBatch, LakeError>> + Send + Unpin + use<>, LakeError> {
         let snapshot = self.snapshot(table, version).await?;
+        let schema = match columns {
+            None => Arc::clone(&snapshot.schema),
+            Some(names) => columns::some(&snapshot.schema, names),
+        };
         let (folder, name) = (self.folder(table)?, table.to_owned());
-        blocking(table, move || {
-            let mut batches = Vec::new();
-            for file in &snapshot.files {
+        let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = |file: &LiveFile| -> Result<bool, LakeError> {
                 let path = folder.join(&file.name);
                 if !path.exists() {
-                    return Err(LakeError::NoVersion { table: name, version: snapshot.version });
+                    return Err(LakeError::NoVersion { table: name.clone(), version: snapshot.version });
                 }
-                for batch in merge::open(&name, &path)?.build().map_err(LakeError::parquet(&name))? {
-                    batches.push(columns::conform(&name, &batch.map_err(LakeError::rows(&name))?, &snapshot.schema)?);
+                let builder = merge::open(&name, &path)?;
+                let wanted = builder.schema().fields().iter().enumerate().filter(|(_, field)| schema.index_of(field.name()).is_ok());
+                let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.map(|(place, _)| place));
+                for batch in builder.with_projection(mask).build().map_err(LakeError::parquet(&name))? {
+                    let batch = columns::conform(&name, &batch.map_err(LakeError::rows(&name))?, &schema)?;
+                    if sender.blocking_send(Ok(batch)).is_err() {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            };
+            for file in &snapshot.files {
+                match read(file) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => {
+                        // Where nobody listens any more, nobody needs the error either.
+                        let _ = sender.blocking_send(Err(error));
+                        return;
+                    }
                 }
             }
-            Ok(batches)
-        })
-        .await
+        });
+        let table = table.to_owned();
+        Ok(Box::pin(futures::stream::unfold((receiver, Some(reading), table), |(mut receiver, reading, table)| async move {
+            if let Some(batch) = receiver.recv().await {
+                return Some((batch, (receiver, reading, table)));
+            }
+            // The end, unless the thread died.
+            let error = reading?.await.err()?;
+            Some((Err(died(&table, &error)), (receiver, None, table)))
+        })))
     }
 
     /// Removes files that no version younger than `keep` and no pinned version needs, and what killed processes left behind.

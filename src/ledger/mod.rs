@@ -11,6 +11,7 @@
 //! | `messages.rs` | the occasions people have heard about, unique for ever |
 //! | `tokens.rs` | refresh tokens that sources exchange for new ones |
 //! | `suppressions.rs` | who must not be written to, and what came back |
+//! | `write_backs.rs` | which other systems were told of it |
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,7 @@ mod runs;
 mod suppressions;
 mod tokens;
 mod turn;
+mod write_backs;
 
 pub use builds::{ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
 pub use ids::{CustomerId, MessageId, PlanId};
@@ -39,12 +41,20 @@ pub use plans::{Act, ActError, Assignment, Drafted, NewPlan, PlanEvent, PlanReco
 pub(crate) use recipients::{Enlisted, Stranded};
 pub use recipients::{Standing, State, Tally, Unknown, Verdict};
 pub use runs::{PullRecord, RunRecord, RunStatus, SlotStatus};
-pub use suppressions::{Contact, Event, NewSuppression, OptOut, Scope, Suppression, address_hash};
+pub use suppressions::{Contact, Event, NewSuppression, OptOut, REASONS, Scope, Suppression, address_hash};
 pub use turn::Consent;
 pub(crate) use turn::{Candidate, Decision, Errand, Named, Present, Settled, Turn, Turned};
+pub use write_backs::WriteBackStanding;
+pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 4] = [include_str!("schema.sql"), include_str!("aliases.sql"), include_str!("pulls.sql"), include_str!("tokens.sql")];
+const SCHEMA: [&str; 5] = [
+    include_str!("schema.sql"),
+    include_str!("aliases.sql"),
+    include_str!("pulls.sql"),
+    include_str!("tokens.sql"),
+    include_str!("write_backs.sql"),
+];
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize)]

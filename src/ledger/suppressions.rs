@@ -12,6 +12,9 @@ use sqlx::Row as _;
 use super::{CustomerId, Ledger, LedgerError, instant, micros};
 use crate::secret::Keys;
 
+/// Why somebody is not written to any more, as the ledger writes it.
+pub const REASONS: [&str; 5] = ["unsubscribed", "complaint", "hard_bounce", "manual", "imported"];
+
 /// How many people one statement asks about.
 const CHUNK: usize = 2_000;
 
@@ -69,7 +72,7 @@ pub struct NewSuppression {
     pub channel: String,
     /// What it covers.
     pub scope: Scope,
-    /// `unsubscribed`, `complaint`, `hard_bounce`, `manual` or `imported`.
+    /// One of [`REASONS`].
     pub reason: String,
     /// Who entered it, where a person did.
     pub by: Option<String>,

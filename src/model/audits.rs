@@ -118,15 +118,24 @@ impl Audit {
         }
     }
 
-    /// A query for the rows that break the rule, by their keys; none where the rule is about the number of rows.
-    fn offenders(&self, table: &str, key: &[String]) -> Option<String> {
+    /// A query for the rows that break the rule, by their keys; none where the rule is about the number of rows. Rows are not grouped by what
+    /// is `constant`: DataFusion 55 takes them for sorted by it then, and hands on groups in a time that grows with their square.
+    fn offenders(&self, table: &str, key: &[String], constant: &[String]) -> Option<String> {
         let table = quoted(table);
         let list = |columns: &[String]| columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
         let any = |columns: &[String], test: &str| columns.iter().map(|c| format!("{} {test}", quoted(c))).collect::<Vec<_>>();
         match self {
             Self::Unique(columns) => {
                 let filled = any(columns, "is not null").join(" and ");
-                Some(format!("select {0} from {table} where {filled} group by {0} having count(*) > 1", list(columns)))
+                let (same, telling): (Vec<&String>, Vec<&String>) = columns.iter().partition(|column| constant.contains(column));
+                let telling = if telling.is_empty() { columns.iter().collect() } else { telling };
+                let shown = columns.iter().map(|column| match same.contains(&column) && !telling.contains(&column) {
+                    true => format!("min({0}) as {0}", quoted(column)),
+                    false => quoted(column),
+                });
+                let (shown, telling) =
+                    (shown.collect::<Vec<_>>().join(", "), telling.into_iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", "));
+                Some(format!("select {shown} from {table} where {filled} group by {telling} having count(*) > 1"))
             }
             Self::NotNull(columns) => {
                 let shown = if key.is_empty() { columns } else { key };
@@ -188,6 +197,8 @@ struct Counted {
     rows: u64,
     /// Of each audit, whether it is known to hold.
     holds: Vec<bool>,
+    /// Of each audit of several columns, those that hold one value in all rows.
+    constant: Vec<Vec<String>>,
 }
 
 /// A result to be audited: a session that can name it and the tables its audits mention.
@@ -219,8 +230,8 @@ impl Audited<'_> {
             return Ok(None);
         }
         let counted = self.count(&audits).await?;
-        for (placed, holds) in audits.iter().zip(&counted.holds) {
-            if !holds && let Some(found) = self.one(placed, counted.rows).await? {
+        for ((placed, holds), constant) in audits.iter().zip(&counted.holds).zip(&counted.constant) {
+            if !holds && let Some(found) = self.one(placed, counted.rows, constant).await? {
                 return Ok(Some(found));
             }
         }
@@ -247,6 +258,13 @@ impl Audited<'_> {
             }
             _ => format!("0 as count_{position}"),
         });
+        let several = audits.iter().map(|placed| match &placed.audit {
+            Audit::Unique(columns) if columns.len() > 1 => columns.as_slice(),
+            _ => &[],
+        });
+        let ranged = several.clone().flatten().enumerate();
+        let same = ranged.map(|(position, column)| format!("min({0}) is not distinct from max({0}) as same_{position}", quoted(column)));
+        let counts = counts.chain(same);
         let sql = format!("select count(*) as rows, {} from {}", counts.collect::<Vec<_>>().join(", "), quoted(self.table));
         let query = Query { sql: &sql, origin: Origin { file: self.place.file, line: self.place.line }, params: BTreeMap::new() };
         let counts = self.session.collect(&query).await?;
@@ -256,10 +274,20 @@ impl Audited<'_> {
         };
         let holds =
             audits.iter().enumerate().map(|(position, placed)| matches!(placed.audit, Audit::NotNull(_)) && count(position + 1) == 0);
-        Ok(Counted { rows: count(0), holds: holds.collect() })
+        let same =
+            |column: usize| counts.iter().filter(|batch| batch.num_rows() == 1).all(|batch| batch.column(column).as_boolean().value(0));
+        let mut column = audits.len();
+        let constant = several.map(|columns| {
+            let next = |_: &&String| {
+                column += 1;
+                same(column)
+            };
+            columns.iter().filter(next).cloned().collect()
+        });
+        Ok(Counted { rows: count(0), holds: holds.collect(), constant: constant.collect() })
     }
 
-    async fn one(&self, placed: &PlacedAudit, rows: u64) -> Result<Option<Diagnosis>, EngineError> {
+    async fn one(&self, placed: &PlacedAudit, rows: u64, constant: &[String]) -> Result<Option<Diagnosis>, EngineError> {
         let failed = |why: String| {
             let diagnosis = Diagnosis::new("audit", format!("`{}` failed its audit `{}`: {why}", self.table, placed.text))
                 .hint("yesterday's table stays; correct the data or the SQL, or the audit if it asks too much, and build again");
@@ -277,7 +305,7 @@ impl Audited<'_> {
             }
             _ => {}
         }
-        let Some(sql) = placed.audit.offenders(self.table, self.key) else { return Ok(None) };
+        let Some(sql) = placed.audit.offenders(self.table, self.key, constant) else { return Ok(None) };
         let origin = Origin { file: self.place.file, line: placed.line };
         let query = Query { sql: &sql, origin, params: self.params.clone() };
         let rows = self.session.collect(&query).await?;

@@ -28,6 +28,9 @@ pub async fn check(folder: &Folder, clock: SharedClock, offline: bool) -> Vec<Fi
     let (sources, unusable) = Source::load_usable(folder);
     findings.extend(unusable);
     findings.extend(sources.iter().flat_map(|source| source.check(folder.root())));
+    let keys = deployment.as_ref().and_then(|deployment| Keys::open(&deployment.keys.master, folder.root()).ok());
+    let practice = keys.is_some_and(|keys| keys.are_practice());
+    findings.extend(sources.iter().filter_map(|source| source.must_not_be_told(practice)).map(Finding::error));
     let (campaigns, unusable) = Campaign::load_usable(folder);
     findings.extend(unusable);
     check_sql_and_letters(folder, deployment.as_ref(), &sources, &campaigns, &mut findings).await;

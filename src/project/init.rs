@@ -5,8 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::ValueEnum;
-
 use crate::diagnosis::{Diagnosis, Failure};
 
 /// Every file of the repository's `config`, `jobs`, `sql` and presets.
@@ -14,19 +12,20 @@ const FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/project_file
 
 const PRESETS: &str = "src/project/presets/";
 
-/// Where a new project's data comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Preset {
-    /// customers.csv and orders.csv in data-in/
-    Csv,
-}
+/// The name of the preset that reads files from `data-in/`.
+const CSV: &str = "csv";
 
-impl Preset {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
+/// The systems a new project can take its data from, by name, each with the first line of its settings.
+#[must_use]
+pub fn presets() -> Vec<(&'static str, &'static str)> {
+    let mut presets: Vec<(&str, &str)> = Vec::new();
+    for (path, text) in FILES {
+        let Some((name, file)) = path.strip_prefix(PRESETS).and_then(|path| path.split_once('/')) else { continue };
+        if file.starts_with("config/sources/") && presets.last().is_none_or(|(last, _)| *last != name) {
+            presets.push((name, text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])));
         }
     }
+    presets
 }
 
 /// What was written, and what to do next.
@@ -43,9 +42,11 @@ pub struct Begun {
 /// # Errors
 /// Where a file that would be written stands there already (nothing is written then), or the folder cannot be written. A `.gitignore` that
 /// stands there is added to.
-pub fn init(dir: &Path, presets: &[Preset]) -> Result<Begun, Failure> {
-    let (mut files, ignored) =
-        if presets.is_empty() { (practice(), "/data\n") } else { (own(presets)?, "/data\n/data-in\n/config/*.key\n") };
+pub fn init(dir: &Path, presets: &[String]) -> Result<Begun, Failure> {
+    let (mut files, ignored) = match presets {
+        [] => (practice(), "/data\n"),
+        _ => (own(presets)?, "/data\n/data-in\n/config/*.key\n"),
+    };
     for (path, _) in &files {
         if dir.join(path).exists() {
             return Err(Failure::wrong(
@@ -74,14 +75,28 @@ pub fn init(dir: &Path, presets: &[Preset]) -> Result<Begun, Failure> {
     // A container mounts its volume there, also where it may not write to the rest.
     fs::create_dir_all(dir.join("data")).map_err(|error| unwritable(Path::new("data"), &error))?;
     let folder = if dir == Path::new(".") { String::new() } else { format!("  cd {}\n", dir.display()) };
-    let next = if presets.is_empty() {
-        format!("Next:\n{folder}  perennial run nightly")
-    } else {
-        format!(
-            "Next:\n{folder}  1. fill in [brand] in config/perennial.toml\n  2. copy customers.csv and orders.csv into data-in/ (columns: config/sources/csv.toml)\n  3. perennial check\n  4. perennial run nightly, then open the review pages it names"
-        )
-    };
+    let next =
+        if presets.is_empty() { format!("Next:\n{folder}  perennial run nightly") } else { format!("Next:\n{folder}{}", steps(presets)) };
     Ok(Begun { files: files.into_iter().map(|(path, _)| path).collect(), next })
+}
+
+/// What is left to do before the first night.
+fn steps(presets: &[String]) -> String {
+    let mut steps = vec!["fill in [brand] in config/perennial.toml".to_owned()];
+    for preset in presets {
+        steps.push(match preset.as_str() {
+            CSV => "copy customers.csv and orders.csv into data-in/ (columns: config/sources/csv.toml)".to_owned(),
+            _ => {
+                let sources =
+                    FILES.iter().filter_map(|(path, _)| path.strip_prefix(PRESETS)?.strip_prefix(preset.as_str())?.strip_prefix('/'));
+                let sources: Vec<&str> = sources.filter(|path| path.starts_with("config/sources/")).collect();
+                format!("say where your shop's data is, and set the secrets it names: {}", sources.join(", "))
+            }
+        });
+    }
+    steps.extend(["perennial check".to_owned(), "perennial run nightly, then open the review pages it names".to_owned()]);
+    let numbered = steps.iter().enumerate().map(|(nth, step)| format!("  {}. {step}", nth + 1));
+    numbered.collect::<Vec<_>>().join("\n")
 }
 
 fn practice() -> Vec<(PathBuf, String)> {
@@ -89,7 +104,7 @@ fn practice() -> Vec<(PathBuf, String)> {
 }
 
 /// The shared files of the practice project, without its sources, and the presets' own.
-fn own(presets: &[Preset]) -> Result<Vec<(PathBuf, String)>, Failure> {
+fn own(presets: &[String]) -> Result<Vec<(PathBuf, String)>, Failure> {
     // Staging belongs to its source, and so do its tests; their names begin with the source's, as in `shop__orders`.
     let of_a_source = |path: &str| path.starts_with("sql/staging/") || (path.starts_with("sql/tests/") && path.contains("__"));
     let shared = FILES.iter().filter(|(path, _)| path.starts_with("jobs/") || (path.starts_with("sql/") && !of_a_source(path)));
@@ -98,7 +113,7 @@ fn own(presets: &[Preset]) -> Result<Vec<(PathBuf, String)>, Failure> {
         .collect();
     for (path, text) in FILES {
         let Some(path) = path.strip_prefix(PRESETS) else { continue };
-        let of_preset = presets.iter().find_map(|preset| path.strip_prefix(preset.name())?.strip_prefix('/'));
+        let of_preset = presets.iter().find_map(|preset| path.strip_prefix(preset.as_str())?.strip_prefix('/'));
         match (of_preset, path.contains('/')) {
             (Some(path), _) => files.push((PathBuf::from(path), (*text).to_owned())),
             (None, false) => files.push((Path::new("config").join(path), (*text).to_owned())),
@@ -106,10 +121,10 @@ fn own(presets: &[Preset]) -> Result<Vec<(PathBuf, String)>, Failure> {
         }
     }
     files.push((PathBuf::from("config/master.key"), format!("{}\n", new_key()?)));
-    files.push((
-        PathBuf::from("data-in/README.md"),
-        "Put `customers.csv` and `orders.csv` here; `config/sources/csv.toml` says which columns they have.\n".to_owned(),
-    ));
+    if presets.iter().any(|preset| preset == CSV) {
+        let text = "Put `customers.csv` and `orders.csv` here; `config/sources/csv.toml` says which columns they have.\n";
+        files.push((PathBuf::from("data-in/README.md"), text.to_owned()));
+    }
     Ok(files)
 }
 
@@ -153,9 +168,9 @@ mod tests {
     #[test]
     fn what_the_program_writes_and_keys_stay_out_of_git() {
         let root = tempfile::tempdir().unwrap();
-        for (presets, lines) in [(&[][..], "/data\n"), (&[Preset::Csv][..], "/data\n/data-in\n/config/*.key\n")] {
+        for (presets, lines) in [(vec![], "/data\n"), (vec![CSV.to_owned()], "/data\n/data-in\n/config/*.key\n")] {
             let dir = root.path().join(presets.len().to_string());
-            let begun = init(&dir, presets).unwrap();
+            let begun = init(&dir, &presets).unwrap();
             assert!(begun.files.contains(&PathBuf::from(".gitignore")) && dir.join("data").is_dir());
             assert_eq!(fs::read_to_string(dir.join(".gitignore")).unwrap(), lines);
         }
@@ -165,8 +180,21 @@ mod tests {
     fn a_gitignore_that_stands_there_is_added_to() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join(".gitignore"), "node_modules\n/data").unwrap();
-        init(root.path(), &[Preset::Csv]).unwrap();
+        init(root.path(), &[CSV.to_owned()]).unwrap();
         let text = fs::read_to_string(root.path().join(".gitignore")).unwrap();
         assert_eq!(text, "node_modules\n/data\n/data-in\n/config/*.key\n");
+    }
+
+    #[test]
+    fn presets_say_what_they_are_and_combine() {
+        let known = presets();
+        assert!(known.iter().all(|(name, about)| !name.is_empty() && about.ends_with('.')), "{known:?}");
+        let all: Vec<String> = known.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let root = tempfile::tempdir().unwrap();
+        let begun = init(root.path(), &all).unwrap();
+        let mut files = begun.files.clone();
+        files.dedup();
+        assert_eq!(files.len(), begun.files.len());
+        assert!(all.iter().all(|name| begun.next.contains(name.as_str())), "{}", begun.next);
     }
 }

@@ -16,7 +16,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use check::check;
 pub use deployment::{Deployment, KeySettings, ReviewSettings};
-pub use init::{Preset, init};
+pub use init::{init, presets};
 
 use crate::{
     campaign::Campaign,

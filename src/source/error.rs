@@ -188,6 +188,22 @@ pub enum SourceError {
         /// What does not fit, and why.
         misfit: Box<BadValue>,
     },
+    /// A declared field has gone from the source's rows.
+    #[error("{at}: the field `{field}` is gone: every row held it before, and now none does; row {key} holds: {holds}")]
+    Gone {
+        /// The stream.
+        at: StreamName,
+        /// The column that takes it.
+        column: String,
+        /// Its name at the source.
+        field: String,
+        /// The key of the first row without it.
+        key: String,
+        /// The names of the fields that row holds.
+        holds: String,
+        /// The one among them that is called nearly so.
+        instead: Option<String>,
+    },
     /// Nothing came where rows had been.
     #[error("{at}: {what}")]
     Emptied {
@@ -322,9 +338,15 @@ impl Diagnose for SourceError {
             Self::Short { .. } => told("short_count")
                 .hint("rows changed while they were read, the source left some out, or `key` does not tell them apart; run the command again: the cursor has not moved"),
             Self::BadValue { at, .. } => told("bad_row").in_file(settings(at)).hint(format!(
-                "correct it at the source, or the column's type; or set `on_bad_value = \"quarantine\"` so that such rows are set aside in {} and the others go on",
+                "correct it at the source, or the column's type; or set `on_bad_value = \"quarantine\"` so that such rows are set aside in {} and the others go on, or \"widen\" where a wider number or an instant would do",
                 at.quarantine()
             )),
+            Self::Gone { at, column, instead, .. } => {
+                let from = instead.as_deref().unwrap_or("its_new_name");
+                told("field_gone").in_file(settings(at)).hint(format!(
+                    "if it is called otherwise now, say so: {column} = {{ from = \"{from}\", type = … }}; if the source leaves out what is empty, add `optional = true` to the column; nothing of this page was kept, and the cursor has not moved"
+                ))
+            }
             Self::Emptied { at, .. } => told("emptied").in_file(settings(at)).hint(format!(
                 "see whether the source really is empty; if so, remove the folder of the table {} by hand; {SAFE}",
                 at.table()

@@ -56,11 +56,17 @@ pub(super) enum Change {
     Flag { id: u32 },
     /// A record is gone.
     Vanish { id: u32 },
+    /// A record is gone, and an event says so that is stamped so many seconds ago; the listing may lag.
+    Remove { id: u32, late: i64, shown: bool },
 }
 
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) records: BTreeMap<u32, Record>,
+    /// Records that are deleted, and whether the listing still shows them.
+    pub(super) removed: BTreeMap<u32, (Record, bool)>,
+    /// What was deleted: the record and when. Events of other kinds have no record.
+    pub(super) removals: Vec<(Option<u32>, i64)>,
     /// Seconds since 1970.
     pub(super) now: i64,
     /// The most rows a page has, whatever was asked for.
@@ -112,8 +118,10 @@ impl World {
         self.now += 1;
         match change {
             Change::Write { id, value, late } => {
-                let updated_at = (self.now - late).max(self.records.get(id).map_or(0, |record| record.updated_at));
-                let updated_at = updated_at - updated_at % self.grain;
+                let removed = self.removals.iter().filter(|(of, _)| *of == Some(*id)).map(|(_, at)| at + 1).max().unwrap_or(0);
+                let stamped = self.now - late;
+                let updated_at = (stamped - stamped % self.grain).max(self.records.get(id).map_or(removed, |record| record.updated_at));
+                self.removed.remove(id);
                 self.records.insert(*id, Record { value: *value, updated_at, deleted: false });
             }
             Change::Flag { id } => {
@@ -124,6 +132,12 @@ impl World {
             }
             Change::Vanish { id } => {
                 self.records.remove(id);
+            }
+            Change::Remove { id, late, shown } => {
+                if let Some(record) = self.records.remove(id) {
+                    self.removals.push((Some(*id), (self.now - late).max(record.updated_at)));
+                    self.removed.insert(*id, (record, *shown));
+                }
             }
         }
     }
@@ -154,6 +168,8 @@ impl Fake {
     pub(super) async fn start(cap: usize) -> Self {
         let world = World {
             records: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            removals: Vec::new(),
             now: 1_700_000_000,
             cap,
             faults: VecDeque::new(),
@@ -175,6 +191,7 @@ impl Fake {
         let app = Router::new()
             .route("/orders", get(orders))
             .route("/search", post(search))
+            .route("/removals", get(removals))
             .route("/token", post(token))
             .with_state((Arc::clone(&world), Arc::clone(&told)));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -229,7 +246,17 @@ async fn orders(
     uri: axum::http::Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    answer(&shared, &query, uri.query().unwrap_or_default(), &headers)
+    answer(&shared, &query, uri.query().unwrap_or_default(), &headers, page)
+}
+
+/// What happened to orders, in the order it happened.
+async fn removals(
+    State(shared): State<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+    uri: axum::http::Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
+    answer(&shared, &query, uri.query().unwrap_or_default(), &headers, events)
 }
 
 /// The same orders for what is asked in a body. Null is no value.
@@ -237,10 +264,18 @@ async fn search(State(shared): State<Shared>, headers: HeaderMap, body: String) 
     let asked: BTreeMap<String, Value> = serde_json::from_str(&body).unwrap();
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let query = asked.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, text(value))).collect();
-    answer(&shared, &query, &body, &headers)
+    answer(&shared, &query, &body, &headers, page)
 }
 
-fn answer((world, told): &Shared, query: &HashMap<String, String>, asked: &str, headers: &HeaderMap) -> Response<Body> {
+type Asked = HashMap<String, String>;
+
+fn answer(
+    (world, told): &Shared,
+    query: &Asked,
+    asked: &str,
+    headers: &HeaderMap,
+    page: fn(&World, &Asked) -> (Option<String>, Value),
+) -> Response<Body> {
     let mut world = world.lock().unwrap();
     world.asked.push(asked.to_owned());
     if let Some(left) = world.tell_at.as_mut() {
@@ -304,10 +339,29 @@ fn answer((world, told): &Shared, query: &HashMap<String, String>, asked: &str, 
     response.body(text.into()).unwrap()
 }
 
-fn page(world: &World, query: &HashMap<String, String>) -> (Option<String>, Value) {
-    let since = query.get("since").and_then(|since| since.parse::<DateTime<Utc>>().ok()).map_or(i64::MIN, |since| since.timestamp());
+fn since(query: &Asked) -> i64 {
+    query.get("since").and_then(|since| since.parse::<DateTime<Utc>>().ok()).map_or(i64::MIN, |since| since.timestamp())
+}
+
+fn events(world: &World, query: &Asked) -> (Option<String>, Value) {
+    let since = since(query);
+    let mut events: Vec<(i64, usize, Option<u32>)> =
+        world.removals.iter().enumerate().map(|(nth, (of, at))| (*at, nth, *of)).filter(|(at, ..)| *at >= since).collect();
+    events.sort_unstable();
+    let page = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(0);
+    let last = (page + 1) * world.cap >= events.len();
+    let rows = events.into_iter().skip(page * world.cap).take(world.cap).map(|(at, nth, of)| {
+        let verb = if of.is_some() { "destroy" } else { "create" };
+        json!({"id": nth, "verb": verb, "subject_id": of.or(Some(1)), "created_at": instant(at)})
+    });
+    (None, json!({"removals": rows.collect::<Vec<_>>(), "next": (!last).then(|| (page + 1).to_string())}))
+}
+
+fn page(world: &World, query: &Asked) -> (Option<String>, Value) {
+    let since = since(query);
+    let shown = world.removed.iter().filter(|(_, (_, shown))| *shown).map(|(id, (record, _))| (id, record));
     let mut records: Vec<(i64, u32, &Record)> =
-        world.records.iter().map(|(id, record)| (record.updated_at, *id, record)).filter(|(at, ..)| *at >= since).collect();
+        world.records.iter().chain(shown).map(|(id, record)| (record.updated_at, *id, record)).filter(|(at, ..)| *at >= since).collect();
     if query.get("order").is_some_and(|order| order == "id") {
         let above = query.get("above").map_or(0, |id| id.parse().unwrap());
         records.sort_by_key(|(_, id, _)| *id);

@@ -3,10 +3,12 @@
 //! | file | what it answers |
 //! |---|---|
 //! | `settings.rs` | what `config/sources/<source>.toml` may say, and what is checked before the first request |
+//! | `preset.rs` | settings that come with the program |
 //! | `columns.rs`, `values.rs` | declared types, and which values fit them |
+//! | `deletes.rs` | how deleted rows are seen |
 //! | `rows.rs` | a row, whatever shape its source gives it |
 //! | `intake.rs` | rows in, record batches out; keys, versions and the cursor are followed on the way |
-//! | `pull.rs` | the pull law |
+//! | `pull/` | the pull law; how rows are merged, and how a table is replaced |
 //! | `quarantine.rs` | where rows go that do not fit |
 //! | `retry.rs` | how long to wait before asking again |
 //! | `http/`, `file/`, `database/` | one folder a kind of source |
@@ -24,7 +26,7 @@ use url::Url;
 
 use crate::{
     clock::SharedClock,
-    config::{ConfigError, Folder, nearest, parse},
+    config::{ConfigError, Folder, nearest, parse, parse_filled},
     diagnosis::{Diagnose, Diagnosis, Finding},
     lake::Lake,
     ledger::{Ledger, PullRecord},
@@ -33,12 +35,14 @@ use crate::{
 
 mod columns;
 mod database;
+mod deletes;
 mod error;
 #[cfg(test)]
 mod fake;
 mod file;
 mod http;
 mod intake;
+mod preset;
 mod progress;
 mod pull;
 mod quarantine;
@@ -50,6 +54,10 @@ mod tests;
 mod values;
 
 pub use error::{BadValue, PullFailure, SourceError, StreamName};
+pub(crate) use http::{
+    token::Vault,
+    write_back::{Answer, News, Section as WriteBackSection},
+};
 pub use progress::Progress;
 
 use database::{
@@ -62,7 +70,7 @@ use http::{
     pace::{Pace, Rate},
     reader::{HttpReader, HttpSource, Shared},
     settings::HttpSettings,
-    token::Vault,
+    write_back::{Section, Teller},
 };
 use pull::{Reader, Scene};
 use settings::{JustKind, Kind, OnBadValue, Spot, Stream, check_name};
@@ -84,6 +92,7 @@ struct Inner {
     file: PathBuf,
     reach: Reach,
     streams: Vec<Arc<Stream>>,
+    write_back: Vec<Arc<Section>>,
 }
 
 #[derive(Debug)]
@@ -128,15 +137,16 @@ impl Source {
     pub(crate) fn parse(name: &str, file: &Path, text: &str) -> Result<Self, ConfigError> {
         let spot = Spot::top(file, text);
         check_name(&spot, &[], "source", name)?;
-        let JustKind { kind } = parse(text, file)?;
-        let mut streams = Vec::new();
+        let filled = preset::filled(text, file)?;
+        let JustKind { kind } = read(filled.as_ref(), text, file)?;
+        let (mut streams, mut write_back) = (Vec::new(), Vec::new());
         let named = |stream: &str| -> Result<StreamName, ConfigError> {
             check_name(&spot, &["streams", stream], "stream", stream)?;
             Ok(StreamName::new(name, stream))
         };
         let reach = match kind {
             Kind::Http => {
-                let settings: HttpSettings = parse(text, file)?;
+                let settings: HttpSettings = read(filled.as_ref(), text, file)?;
                 let source = HttpSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     if let Some(param) = source.auth.param()
@@ -146,28 +156,34 @@ impl Source {
                         let hint = Some("remove it from `params`".to_owned());
                         return Err(spot.wrong(&["streams", &stream, "params", param], "param_clash", message, hint));
                     }
-                    streams.push(Arc::new(Stream::http(&spot, named(&stream)?, settings)?));
+                    streams.push(Stream::http(&spot, named(&stream)?, settings)?);
+                }
+                for (section, settings) in settings.write_back {
+                    check_name(&spot, &["write_back", &section], "section", &section)?;
+                    write_back.push(Arc::new(Section::new(&spot, StreamName::new(name, section), settings, source.is_practice())?));
                 }
                 Reach::Http(Box::new(source))
             }
             Kind::File => {
-                let settings: FileSettings = parse(text, file)?;
+                let settings: FileSettings = read(filled.as_ref(), text, file)?;
                 let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
-                    streams.push(Arc::new(Stream::file(&spot, named(&stream)?, settings)?));
+                    streams.push(Stream::file(&spot, named(&stream)?, settings)?);
                 }
                 Reach::Files(Box::new(source))
             }
             Kind::Database => {
-                let settings: DatabaseSettings = parse(text, file)?;
+                let settings: DatabaseSettings = read(filled.as_ref(), text, file)?;
                 let source = DatabaseSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
-                    streams.push(Arc::new(Stream::database(&spot, named(&stream)?, settings)?));
+                    streams.push(Stream::database(&spot, named(&stream)?, settings)?);
                 }
                 Reach::Database(Box::new(source))
             }
         };
-        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), file: file.to_owned(), reach, streams }) })
+        deletes::resolve(&spot, &mut streams)?;
+        let streams = streams.into_iter().map(Arc::new).collect();
+        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), file: file.to_owned(), reach, streams, write_back }) })
     }
 
     /// The source's name.
@@ -186,6 +202,18 @@ impl Source {
     #[must_use]
     pub fn streams(&self) -> Vec<StreamName> {
         self.inner.streams.iter().map(|stream| stream.name.clone()).collect()
+    }
+
+    /// Its streams in the order they are pulled: those that list deletions before the others.
+    fn in_order(&self) -> Vec<Arc<Stream>> {
+        let mut streams = self.inner.streams.clone();
+        streams.sort_by_key(|stream| !self.lists(stream));
+        streams
+    }
+
+    /// Whether a stream lists the deletions of another one.
+    fn lists(&self, stream: &Stream) -> bool {
+        self.inner.streams.iter().filter_map(|other| other.events.as_ref()).any(|events| events.stream == stream.name)
     }
 
     /// The tables it fills, quarantine included, and their columns.
@@ -209,6 +237,31 @@ impl Source {
 
     fn http(&self) -> Option<&HttpSource> {
         if let Reach::Http(source) = &self.inner.reach { Some(source) } else { None }
+    }
+
+    /// What it is told of what happens here, by name.
+    pub(crate) fn write_back(&self) -> &[Arc<Section>] {
+        &self.inner.write_back
+    }
+
+    /// Why it may not be told anything: with the practice keys, nothing leaves this machine.
+    pub(crate) fn must_not_be_told(&self, practice_keys: bool) -> Option<Diagnosis> {
+        let Reach::Http(source) = &self.inner.reach else { return None };
+        if !practice_keys || self.inner.write_back.is_empty() || source.is_near() {
+            return None;
+        }
+        let host = source.base_url.host_str().unwrap_or_default();
+        let message = format!("with the practice keys the program tells nobody but this machine anything, not `{host}`");
+        let hint = "set your own `[keys] master` before other systems are called, or remove `[write_back]`";
+        Some(Diagnosis::new("practice", message).in_file(&self.inner.file).hint(hint))
+    }
+
+    /// What makes the calls of a section.
+    pub(crate) fn teller(&self, section: &Arc<Section>, root: &Path, clock: SharedClock, vault: Vault) -> Result<Teller, SourceError> {
+        match &self.inner.reach {
+            Reach::Http(source) => Teller::new(source, Arc::clone(section), root, clock, vault),
+            _ => Err(SourceError::Broken { at: section.name.clone(), reason: "only sources over HTTP are told anything".to_owned() }),
+        }
     }
 
     /// What can be known to be wrong in the project of `root` without asking the source.
@@ -236,7 +289,7 @@ impl Source {
                 }
             }
         }
-        if self.inner.streams.is_empty() {
+        if self.inner.streams.is_empty() && self.inner.write_back.is_empty() {
             let told = Diagnosis::new("no_streams", format!("the source `{}` has no streams", self.name()));
             findings.push(Finding::warning(told.in_file(&self.inner.file).hint("add a section `[streams.<name>]`, or remove the file")));
         }
@@ -303,6 +356,14 @@ impl Source {
             Reach::Files(source) => Box::new(FileReader::new(source, Arc::clone(stream), root)?),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
+    }
+}
+
+/// Reads settings, those of a preset included.
+fn read<T: serde::de::DeserializeOwned>(filled: Option<&toml::Table>, text: &str, file: &Path) -> Result<T, ConfigError> {
+    match filled {
+        Some(filled) => parse_filled(filled, text, file),
+        None => parse(text, file),
     }
 }
 
@@ -414,8 +475,8 @@ pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> 
     let paces = paces(request.sources);
     let mut tasks = JoinSet::new();
     for source in request.sources {
-        let wanted = |stream: &&Arc<Stream>| request.only.is_empty() || request.only.contains(&stream.name);
-        let streams: Vec<Arc<Stream>> = source.inner.streams.iter().filter(wanted).cloned().collect();
+        let mut streams = source.in_order();
+        streams.retain(|stream| request.only.is_empty() || request.only.contains(&stream.name));
         let one = OneSource {
             source: source.clone(),
             streams,
@@ -483,23 +544,26 @@ impl OneSource {
     async fn pull(self) -> Vec<Result<Pulled, SourceError>> {
         let room = Arc::new(Semaphore::new(self.source.http().map_or(1, |source| source.at_once)));
         let this = Arc::new(self);
-        let mut tasks = JoinSet::new();
-        for stream in this.streams.clone() {
-            // The semaphore is never closed.
-            let place = Arc::clone(&room).acquire_owned().await.ok();
-            let this = Arc::clone(&this);
-            tasks.spawn(async move {
-                let _place = place;
-                this.stream(&stream).await
-            });
-        }
         let mut done = Vec::new();
-        while let Some(stream) = tasks.join_next().await {
-            let broken = |error: tokio::task::JoinError| {
-                let at = StreamName::new(this.source.name(), "?");
-                Err(SourceError::Broken { at, reason: error.to_string() })
-            };
-            done.push(stream.unwrap_or_else(broken));
+        // What lists deletions has to be there before the rows it marks come.
+        for lists in [true, false] {
+            let mut tasks = JoinSet::new();
+            for stream in this.streams.iter().filter(|stream| this.source.lists(stream) == lists).cloned() {
+                // The semaphore is never closed.
+                let place = Arc::clone(&room).acquire_owned().await.ok();
+                let this = Arc::clone(&this);
+                tasks.spawn(async move {
+                    let _place = place;
+                    this.stream(&stream).await
+                });
+            }
+            while let Some(stream) = tasks.join_next().await {
+                let broken = |error: tokio::task::JoinError| {
+                    let at = StreamName::new(this.source.name(), "?");
+                    Err(SourceError::Broken { at, reason: error.to_string() })
+                };
+                done.push(stream.unwrap_or_else(broken));
+            }
         }
         done
     }
@@ -509,7 +573,7 @@ impl OneSource {
         let mut progress = self.progress.stream(&stream.name);
         let started_at = self.clock.now();
         let mut record = PullRecord::begin(&self.run, &source, &name, started_at);
-        record.deletes = Some(stream.deletes.name().to_owned());
+        record.deletes = Some(stream.sees_deletes().to_owned());
         self.record(&record).await;
         let scene = Scene {
             lake: self.lake.clone(),

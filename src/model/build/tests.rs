@@ -430,6 +430,9 @@ async fn each_audit_is_kept() {
     for (audit, holds) in [
         ("unique(first_name)", true),
         ("unique(locale)", false),
+        ("unique(first_name, currency)", true),
+        ("unique(locale, currency)", false),
+        ("unique(line, currency)", false),
         ("not_null(customer_id, locale)", true),
         ("not_null(phone)", false),
         ("accepted(locale, 'en-GB', 'fr-FR')", true),
@@ -443,7 +446,8 @@ async fn each_audit_is_kept() {
         ("select customer_id from audited where created_at > $as_of", true),
         ("select customer_id from audited where phone is null", false),
     ] {
-        let sql = format!("/* ---\nkey = 'customer_id'\naudits = [\"{audit}\"]\n--- */\nselect * from customers");
+        let sql =
+            format!("/* ---\nkey = 'customer_id'\naudits = [\"{audit}\"]\n--- */\nselect *, 'EUR' as currency, 1 as line from customers");
         project.write("models/audited", &sql);
         let built = project.build_with(0, None, &["audited".to_owned()]).await;
         assert_eq!(built.failures.is_empty(), holds, "{audit}: {:?}", built.failures);

@@ -9,6 +9,7 @@
 //! | `placeholders.rs` | where bounds and tokens stand in a request |
 //! | `pace.rs`, `budget.rs` | how often a source may be asked, and how much in one run |
 //! | `reader.rs` | the requests themselves |
+//! | `write_back.rs` | calls that tell a system what happened here |
 
 pub(crate) mod assertion;
 pub(crate) mod auth;
@@ -22,3 +23,4 @@ pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
 pub(crate) mod token;
+pub(crate) mod write_back;

@@ -1,4 +1,5 @@
-//! `{since}`, `{until}`, `{token}`, `{after}` and `{tie}` in a stream's `path`, `params` and `body`. Other braces, such as those of GraphQL, stay as they are.
+//! `{since}`, `{until}`, `{token}`, `{after}` and `{tie}` in a stream's `path`, `params` and `body`, and the like elsewhere. Other braces,
+//! such as those of GraphQL, stay as they are.
 
 use serde_json::Value;
 
@@ -51,19 +52,24 @@ impl Filling<'_> {
     }
 
     fn within(&self, text: &str, write: impl Fn(&str) -> String) -> String {
-        let mut filled = String::with_capacity(text.len());
-        let mut rest = text;
-        // What is put in is not looked at again.
-        while let Some((start, name)) = NAMES.iter().filter_map(|name| Some((rest.find(name)?, *name))).min() {
-            filled.push_str(&rest[..start]);
-            filled.push_str(&write(self.of(name).unwrap_or_default()));
-            rest = &rest[start + name.len()..];
-        }
-        filled + rest
+        filled(text, &NAMES, |name| write(self.of(name).unwrap_or_default()))
     }
 }
 
-fn escaped(text: &str) -> String {
+/// The text with each of `names` replaced by what `write` makes of it. What is put in is not looked at again.
+pub(super) fn filled(text: &str, names: &[&str], write: impl Fn(&str) -> String) -> String {
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((start, name)) = names.iter().filter_map(|name| Some((rest.find(name)?, *name))).min() {
+        filled.push_str(&rest[..start]);
+        filled.push_str(&write(name));
+        rest = &rest[start + name.len()..];
+    }
+    filled + rest
+}
+
+/// What a part of a path may hold: everything but letters, digits and `-._~` in percents.
+pub(super) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -52,9 +52,11 @@ pub(crate) struct HttpSource {
     pub(crate) rate: Option<Rate>,
     pub(crate) budget: Option<Budget>,
     pub(crate) at_once: usize,
-    error: Option<ErrorInside>,
+    pub(super) error: Option<ErrorInside>,
+    /// For what is sent outside of a pull; its streams share that of their host.
+    pub(super) pace: Option<Arc<Pace>>,
     /// Its tokens, shared by its streams.
-    held: Arc<tokio::sync::Mutex<Held>>,
+    pub(super) held: Arc<tokio::sync::Mutex<Held>>,
 }
 
 impl HttpSource {
@@ -92,6 +94,7 @@ impl HttpSource {
             max_page_mib: settings.max_page_mib,
             error: settings.error.clone(),
             rate: settings.rate.clone(),
+            pace: settings.rate.clone().map(|rate| Arc::new(Pace::new([rate]))),
             budget: settings.budget.clone(),
             at_once: settings.at_once,
             held: Arc::default(),
@@ -110,11 +113,26 @@ impl HttpSource {
         self.base_url.scheme() == PRACTICE
     }
 
+    /// Whether it is this machine itself.
+    pub(crate) fn is_near(&self) -> bool {
+        is_near(&self.base_url)
+    }
+
     /// Whether secrets would travel readable for everyone on the way.
     pub(crate) fn is_exposed(&self) -> bool {
-        let host = self.base_url.host_str().unwrap_or_default();
-        let near = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-        self.base_url.scheme() == "http" && !near && !self.auth.secrets().is_empty()
+        self.base_url.scheme() == "http" && !self.is_near() && !self.auth.secrets().is_empty()
+    }
+
+    /// Reads the secrets of the project in `root`.
+    pub(super) fn credentials(&self, name: &StreamName, root: &Path) -> Result<Credentials, SourceError> {
+        self.auth.credentials(root).map_err(|error| match error {
+            AuthError::Secret(error) => SourceError::Secret { at: name.clone(), error },
+            AuthError::Key(reason) => SourceError::Key { at: name.clone(), reason },
+            AuthError::Unsendable => {
+                let error = std::io::Error::other("it holds characters that no header can carry");
+                SourceError::Secret { at: name.clone(), error: SecretError::File("auth".into(), error) }
+            }
+        })
     }
 
     fn base(&self, name: &StreamName, practice: Option<&Url>) -> Result<String, SourceError> {
@@ -228,15 +246,7 @@ impl HttpReader {
         if posts {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let credentials = source.auth.credentials(root).map_err(|error| match error {
-            AuthError::Secret(error) => SourceError::Secret { at: name.clone(), error },
-            AuthError::Key(reason) => SourceError::Key { at: name.clone(), reason },
-            AuthError::Unsendable => {
-                let error = std::io::Error::other("it holds characters that no header can carry");
-                SourceError::Secret { at: name.clone(), error: SecretError::File("auth".into(), error) }
-            }
-        })?;
-        let Credentials { headers: secret, query, grant, secrets } = credentials;
+        let Credentials { headers: secret, query, grant, secrets } = source.credentials(&name, root)?;
         headers.extend(secret);
         let timeout = source.timeout.duration().max(Duration::from_secs(1));
         let client = Client::builder()
@@ -452,8 +462,13 @@ fn parsed(name: &StreamName, base: &str, path: &str) -> Result<Url, SourceError>
     })
 }
 
+/// Whether an address is on this machine itself.
+pub(super) fn is_near(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
 /// The address as it is below another scheme, host, port and path.
-fn below(base: &Url, url: &Url) -> Url {
+pub(super) fn below(base: &Url, url: &Url) -> Url {
     let mut moved = base.clone();
     moved.set_path(&format!("{}{}", base.path().trim_end_matches('/'), url.path()));
     moved.set_query(url.query());
@@ -654,7 +669,7 @@ impl Line {
 
 impl ErrorInside {
     /// The error in an answer, and whether it passes.
-    fn find<'a>(&self, body: &'a Value) -> Option<(&'a Value, bool)> {
+    pub(super) fn find<'a>(&self, body: &'a Value) -> Option<(&'a Value, bool)> {
         let error = values::at(body, &path(self.path.as_ref()?)).filter(|error| match error {
             Value::Null | Value::Bool(false) => false,
             Value::String(text) => !text.is_empty(),
@@ -741,7 +756,10 @@ mod tests {
         assert_eq!(said(&json!({"message": "the key s3cret is wrong"}), secrets.iter()), ": the key •••• is wrong");
         let none: [Secret; 0] = [];
         for (body, word) in [
-            (json!({"errors": [{"id": "4c1f", "code": "invalid", "title": "Invalid input", "detail": "no such field"}]}), ": no such field"),
+            (
+                json!({"errors": [{"id": "4c1f", "code": "invalid", "title": "Invalid input", "detail": "no such field"}]}),
+                ": no such field",
+            ),
             (json!({"error": {"type": "invalid_request_error", "message": "no such id"}}), ": no such id"),
             (json!({"errors": {"name": ["is too long"]}}), ": {\"name\":[\"is too long\"]}"),
             (json!({"message": null, "title": "gone"}), ": gone"),

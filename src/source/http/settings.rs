@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{auth::Auth, budget::Budget, pace::Rate, pages::Pagination, placeholders};
+use super::{auth::Auth, budget::Budget, pace::Rate, pages::Pagination, placeholders, write_back::WriteBackSettings};
 use crate::{
     config::Period,
     source::{
         columns::DeclaredColumns,
+        deletes::Deletes,
         retry::Retry,
-        settings::{Deletes, Kind, OnBadValue},
+        settings::{Kind, OnBadValue},
     },
 };
 
@@ -47,8 +48,12 @@ pub(crate) struct HttpSettings {
     /// How large one page may be, unpacked, in MiB.
     #[serde(default = "sixty_four")]
     pub(crate) max_page_mib: u32,
-    /// What is read from it.
+    /// What is read from it; nothing, where it is only told things.
+    #[serde(default)]
     pub(crate) streams: BTreeMap<String, HttpStream>,
+    /// What it is told.
+    #[serde(default)]
+    pub(crate) write_back: BTreeMap<String, WriteBackSettings>,
 }
 
 fn half_a_minute() -> Period {
@@ -118,6 +123,9 @@ pub(crate) struct HttpStream {
     /// What happens to a row that does not fit.
     #[serde(default)]
     pub(crate) on_bad_value: OnBadValue,
+    /// Whether fields that are not declared are kept, in `_extra`.
+    #[serde(default)]
+    pub(crate) extra: bool,
     /// More pages than this are a mistake.
     #[serde(default = "a_hundred_thousand")]
     pub(crate) max_pages: u32,
@@ -171,6 +179,8 @@ pub(crate) enum CursorFormat {
     /// `2026-01-31T09:30:00Z`
     #[default]
     Rfc3339,
+    /// `2026-01-31T09:30:00`: UTC, without saying so.
+    Naive,
     /// Seconds since 1970.
     Unix,
     /// Milliseconds since 1970.

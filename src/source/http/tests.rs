@@ -229,7 +229,7 @@ async fn what_cannot_be_gone_on_from_in_order_is_an_error() {
     ] {
         let fake = fake(3, 0).await;
         fake.world.lock().unwrap().rows = Some(rows);
-        let project = Project::new("shop", &asked(&fake.base, way)).await;
+        let project = Project::new("shop", &asked(&fake.base, way, CURSOR)).await;
         let error = project.pull().await.unwrap_err();
         assert_eq!(error.to_string(), words);
         assert!(project.orders().await.is_empty());
@@ -241,7 +241,7 @@ async fn a_keyset_brings_more_rows_of_one_instant_than_fit_on_a_page() {
     let fake = Fake::start(3).await;
     fake.world.lock().unwrap().grain = 1000;
     (1..=40).for_each(|id| fake.world.lock().unwrap().change(&write(id, i64::from(id))));
-    let project = Project::new("shop", &asked(&fake.base, KEYSET)).await;
+    let project = Project::new("shop", &asked(&fake.base, KEYSET, CURSOR)).await;
     let pulled = project.pull().await.unwrap();
     assert_eq!((pulled.rows, pulled.requests), (40, 15));
     assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
@@ -264,7 +264,7 @@ async fn a_keyset_brings_more_rows_of_one_instant_than_fit_on_a_page() {
 async fn a_budget_ends_a_run_in_good_order_and_the_next_one_goes_on() {
     for way in [TOKEN, LINK, KEYSET] {
         let fake = fake(5, 60).await;
-        let project = Project::new("shop", &format!("budget = {{ requests = 5 }}\n{}", asked(&fake.base, way))).await;
+        let project = Project::new("shop", &format!("budget = {{ requests = 5 }}\n{}", asked(&fake.base, way, CURSOR))).await;
         for rows in [25, 50] {
             let error = project.pull().await.unwrap_err();
             assert_eq!(error.to_string(), "shop.orders: the budget of 5 requests is used up");
