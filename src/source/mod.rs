@@ -150,7 +150,7 @@ impl Source {
             }
             Kind::File => {
                 let settings: FileSettings = parse(text, file)?;
-                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
+                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(&place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Arc::new(Stream::file(&spot, named(&stream)?, settings)?));
                 }
