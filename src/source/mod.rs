@@ -166,7 +166,7 @@ impl Source {
             }
             Kind::File => {
                 let settings: FileSettings = read(filled.as_ref(), text, file)?;
-                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
+                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(&place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Stream::file(&spot, named(&stream)?, settings)?);
                 }
