@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,8 @@ use crate::support::{Folder, repository, skip};
 struct Fake {
     child: Child,
     address: String,
+    /// What it says of itself; where nobody listens, it could not go on.
+    _says: BufReader<ChildStdout>,
 }
 
 impl Drop for Fake {
@@ -34,8 +36,9 @@ impl Fake {
         command.arg("-B").arg(file).args(options).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut address = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        Self { child, address: address.trim().to_owned() }
+        let mut says = BufReader::new(child.stdout.take().unwrap());
+        says.read_line(&mut address).unwrap();
+        Self { child, address: address.trim().to_owned(), _says: says }
     }
 
     /// Acts as somebody who works in the system, or as the system itself.
