@@ -38,7 +38,7 @@ class Klaviyo(server.Api):
 
     def __init__(self, arguments):
         super().__init__(arguments)
-        self.known, self.key_valid, self.windows, self.next_id = {}, True, {}, 0
+        self.known, self.gone, self.key_valid, self.windows, self.next_id = {}, {}, True, {}, 0
         for number in range(1, arguments.customers + 1):
             self.newcomer(number, now() - timedelta(days=self.dice.randint(2, 50), seconds=self.dice.randint(0, 9)))
 
@@ -78,7 +78,7 @@ class Klaviyo(server.Api):
         ids = self.dice.sample(sorted(self.known), count)
         for id in ids:
             if action == "delete":  # by the data privacy API: there is no trace of it
-                del self.known[id]
+                self.gone[id] = self.known.pop(id)
                 continue
             self.known[id]["attributes"]["last_name"] = self.dice.choice(server.LAST) + "-Neu"
             self.known[id]["updated"] = now()
@@ -218,10 +218,11 @@ class Klaviyo(server.Api):
                 return "denied"
             return "granted" if profile["consent"] == "SUBSCRIBED" else None
 
-        return {
-            "customers": {id: {name: profile["attributes"][name] for name in ("email", "first_name", "last_name")} for id, profile in self.known.items()},
-            "consents": {id: {"status": status(profile)} for id, profile in self.known.items() if status(profile)},
-        }
+        answers = {id: {"status": status(profile)} for id, profile in self.known.items() if status(profile)}
+        # A no outlives its profile for whoever read it before.
+        answers.update({id: {"status": "denied"} for id, profile in self.gone.items() if status(profile) == "denied"})
+        names = ("email", "first_name", "last_name")
+        return {"customers": {id: {name: profile["attributes"][name] for name in names} for id, profile in self.known.items()}, "consents": answers}
 
 
 if __name__ == "__main__":

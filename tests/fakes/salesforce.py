@@ -7,6 +7,7 @@ batch holds at most 2,000 records, here far fewer, as Salesforce may choose; a s
 """
 
 import base64
+import hashlib
 import json
 import re
 from datetime import timedelta
@@ -56,7 +57,7 @@ class Salesforce(server.Api):
 
     def __init__(self, arguments):
         super().__init__(arguments)
-        self.sessions, self.refresh, self.given, self.used = set(), "5Aep-refresh-0", 0, 0
+        self.sessions, self.refresh, self.given, self.used, self.erased = set(), "5Aep-refresh-0", 0, 0, {}
         self.records, self.next_id, self.locators = {name: {} for name in FIELDS}, 1000, {}
         self.waiting, self.seen = [], {name: {} for name in FIELDS}
         for name, family, price in PRODUCTS:
@@ -106,6 +107,10 @@ class Salesforce(server.Api):
             self.order(contact, changed)
         if dice.random() < 0.3:
             self.case(contact, changed)
+        if number % 25 == 0:
+            self.put("Opportunity", created, changed, AccountId=f"0015g{number:010d}AAA", ContactId=contact, Name=f"Deal {number}",
+                     StageName="Closed Won" if number % 2 else "Prospecting", Amount=1200.5, CloseDate=changed.strftime("%Y-%m-%d"),
+                     IsClosed=bool(number % 2), IsWon=bool(number % 2))
         if number % 40 == 0:
             self.order(None, changed)
             self.case(None, changed, email=f"guest{number}@example.org")
@@ -120,7 +125,7 @@ class Salesforce(server.Api):
         items = [(product, 1.0 if not back else -1.0) for product in dice.sample(sorted(self.records["Product2"]), dice.randint(1, 3))]
         prices = {record["Id"]: float(price) for record, (_, _, price) in zip(self.records["Product2"].values(), PRODUCTS)}
         order = self.put(
-            "Order", at, at, AccountId="0015g00000SHOPAAAX", EffectiveDate=placed.strftime("%Y-%m-%d"), Status=status, StatusCode=code,
+            "Order", at - timedelta(minutes=3), at, AccountId="0015g00000SHOPAAAX", EffectiveDate=placed.strftime("%Y-%m-%d"), Status=status, StatusCode=code,
             BillToContactId=contact, ActivatedDate=None if code == "Draft" else at, OrderNumber=f"{self.next_id:08d}",
             TotalAmount=round(sum(prices[product] * quantity for product, quantity in items), 2), CurrencyIsoCode=dice.choice(["EUR", "GBP"]))
         for line, (product, quantity) in enumerate(items, 1):
@@ -162,7 +167,7 @@ class Salesforce(server.Api):
             if action == "delete":
                 self.edit("Contact", id, IsDeleted=True)
             else:
-                del self.records["Contact"][id]
+                self.erased[id] = self.records["Contact"].pop(id)
                 self.touched("Contact", id)
         return ids
 
@@ -302,24 +307,29 @@ class Salesforce(server.Api):
                 "env": {"SALESFORCE_CLIENT_ID": "3MVG9.consumer.key", "SALESFORCE_CLIENT_SECRET": "secret"}}
 
     def truth(self):
-        living, status = set(self.living()), {"Draft": "pending", "Activated": "paid"}
-        by_email = {(self.records["Contact"][id]["Email"] or "").lower(): id for id in sorted(self.records["Contact"], reverse=True)}
-
-        def whose(case):
-            return case["ContactId"] or by_email.get((case["SuppliedEmail"] or "").lower())
-
+        """What somebody knows who has read it all along: deleted and erased contacts are remembered, and their noes with them."""
+        living, contacts, status = self.living(), {**self.erased, **self.records["Contact"]}, {"Draft": "pending", "Activated": "paid"}
+        by_email = {(contacts[id]["Email"] or "").lower(): id for id in sorted(contacts, key=lambda id: id in living)}
+        customers = {id: {"email": c["Email"], "first_name": c["FirstName"], "last_name": c["LastName"]} for id in living for c in [contacts[id]]}
+        orders, tickets = {}, {}
+        for id, o in self.records["Order"].items():
+            customer = o["BillToContactId"] or f"guest:order-{id}"
+            orders[f"salesforce:{id}"] = {"customer": customer, "total": f"{o['TotalAmount']:.4f}", "currency": "EUR",
+                                          "status": "cancelled" if o["Status"] == "Cancelled" else status[o["StatusCode"]]}
+            if not o["BillToContactId"]:
+                customers[customer] = {"email": None, "first_name": None, "last_name": None}
+        for id, c in self.records["Case"].items():
+            address = (c["SuppliedEmail"] or "").lower()
+            customer = c["ContactId"] or by_email.get(address) or "guest:" + hashlib.sha256(address.encode()).hexdigest()[:24]
+            tickets[f"salesforce:{id}"] = {"customer": customer, "kind": "complaint" if c["Type"] == "Problem" else "question",
+                                           "status": "closed" if c["IsClosed"] else "pending" if c["Status"] == "On Hold" else "open"}
+            if customer.startswith("guest:"):
+                customers[customer] = {"email": c["SuppliedEmail"], "first_name": None, "last_name": None}
         return {
-            "customers": {id: {"email": c["Email"], "first_name": c["FirstName"], "last_name": c["LastName"]}
-                          for id in living for c in [self.records["Contact"][id]]},
-            "orders": {f"salesforce:{id}": {"customer": o["BillToContactId"], "total": f"{o['TotalAmount']:.4f}", "currency": "EUR",
-                                            "status": "cancelled" if o["Status"] == "Cancelled" else status[o["StatusCode"]]}
-                       for id, o in self.records["Order"].items()},
-            "tickets": {f"salesforce:{id}": {"customer": whose(c), "status": "closed" if c["IsClosed"] else "pending" if c["Status"] == "On Hold" else "open",
-                                             "kind": "complaint" if c["Type"] == "Problem" else "question"}
-                        for id, c in self.records["Case"].items()},
+            "customers": customers, "orders": orders, "tickets": tickets,
             "products": {f"salesforce:{id}": {"name": p["Name"], "category": p["Family"].lower(), "in_stock": p["IsActive"]}
                          for id, p in self.records["Product2"].items()},
-            "consents": {id: {"status": "denied"} for id in living if self.records["Contact"][id]["HasOptedOutOfEmail"]},
+            "consents": {id: {"status": "denied"} for id, c in contacts.items() if c["HasOptedOutOfEmail"]},
         }
 
 
