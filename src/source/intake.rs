@@ -19,7 +19,8 @@ use super::{
     columns::{Column, Origin, Rows, Type},
     deletes::Seeing,
     error::SourceError,
-    pull::Deletions,
+    http::settings::CursorFormat,
+    pull::{Deletions, written},
     quarantine::Aside,
     rows::{ArrayColumn, Page, PageRows, Row},
     settings::{OnBadValue, Stream, Write},
@@ -83,7 +84,7 @@ pub(crate) struct Intake {
     stream: Arc<Stream>,
     pulled_at: i64,
     /// The cursor never passes this instant.
-    bound: i64,
+    pub(crate) bound: i64,
     rows: Rows,
     /// Closed batches, and how many rows they hold.
     batches: Vec<RecordBatch>,
@@ -97,8 +98,10 @@ pub(crate) struct Intake {
     pub(crate) each_once: bool,
     /// What another stream lists as deleted.
     pub(crate) deletions: Option<Arc<Deletions>>,
-    told_unknown: bool,
-    told_missing: HashSet<usize>,
+    /// Fields nobody declared; none until a page holds some.
+    undeclared: BTreeSet<String>,
+    /// Columns whose field was in no row of a page.
+    absent: BTreeSet<String>,
     /// What is known of the fields that rows may leave out, by column.
     pub(crate) held: BTreeMap<String, Held>,
     /// Types that hold what the columns at these positions cannot.
@@ -118,8 +121,9 @@ pub(crate) struct Intake {
     pub(crate) announced: Option<(u64, u64)>,
     /// The greatest cursor value that the next pull may begin from.
     pub(crate) reached: Option<Reached>,
-    /// Whether a row came again because it had changed meanwhile, and may have pushed another one past the reader.
-    pub(crate) moved: bool,
+    /// Whether rows came again because they had changed meanwhile, and may have pushed others past the reader: the least cursor value
+    /// that such a row had before.
+    pub(crate) moved: Option<i64>,
     /// Rows set aside since the last chunk.
     pub(crate) aside: Vec<Aside>,
     /// Rows set aside in all.
@@ -148,8 +152,8 @@ impl Intake {
             versions: HashMap::new(),
             remember_all,
             deletions: None,
-            told_unknown: false,
-            told_missing: HashSet::new(),
+            undeclared: BTreeSet::new(),
+            absent: BTreeSet::new(),
             held: BTreeMap::new(),
             wider: BTreeMap::new(),
             received: 0,
@@ -159,10 +163,21 @@ impl Intake {
             pages: 0,
             announced: None,
             reached: None,
-            moved: false,
+            moved: None,
             aside: Vec::new(),
             quarantined: 0,
         }
+    }
+
+    /// What of the source differs from what is declared; `None` where nothing does.
+    pub(crate) fn drift(&self) -> Option<String> {
+        let listed = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let wide = self.stream.columns.list.iter().filter(|column| column.declared.is_some());
+        let wide: BTreeSet<String> = wide.map(|column| format!("{} is {}", column.name, column.kind)).collect();
+        let told = [("not declared", &self.undeclared), ("in no row of a page", &self.absent), ("widened", &wide)];
+        let told: Vec<String> =
+            told.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what}: {}", listed(names))).collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     /// How many different rows came, by key; those whose key cannot be read count each.
@@ -178,6 +193,15 @@ impl Intake {
     /// Whether any key has come.
     pub(crate) fn is_empty(&self) -> bool {
         self.versions.is_empty()
+    }
+
+    /// The cursor value below which every row has come, although some changed while numbered pages were read: in ascending order, a row
+    /// that moves to the end can only have pulled along those behind it.
+    pub(crate) fn whole_below(&self) -> Option<Reached> {
+        let at = self.moved.filter(|at| *at > i64::MIN + 1 && *at <= self.bound)?;
+        let timed = self.stream.cursor.as_ref()?.timed;
+        let literal = if timed { written(at, CursorFormat::Rfc3339, None) } else { at.to_string() };
+        Some(Reached { at, literal })
     }
 
     /// Whether the chunk is large enough to be merged.
@@ -379,7 +403,9 @@ impl Intake {
             }
         }
         if let Some((digest, earlier)) = seen {
-            self.moved |= earlier.is_some_and(|earlier| version > earlier || stream.cursor.is_none());
+            if let Some(earlier) = earlier.filter(|earlier| version > *earlier || stream.cursor.is_none()) {
+                self.moved = Some(self.moved.map_or(earlier, |moved| moved.min(earlier)));
+            }
             match earlier {
                 // An older version of a row that has already come: pages are no snapshot.
                 Some(earlier) if earlier > version => {
@@ -424,22 +450,23 @@ impl Intake {
         if rows.len() == 0 {
             return Ok(());
         }
-        if !self.told_unknown {
+        if self.undeclared.is_empty() {
             let looked = if self.pages == 1 { rows.len() } else { 1 };
             let unknown: BTreeSet<&str> =
                 (0..looked).flat_map(|position| rows.row(position).names()).filter(|name| !self.declared.contains(*name)).collect();
             if !unknown.is_empty() {
-                self.told_unknown = true;
                 let kept = self.stream.columns.list.iter().any(|column| matches!(column.origin, Origin::Extra(_)));
                 let what = if kept { "kept in `_extra`" } else { "left out" };
                 let fields = unknown.iter().copied().collect::<Vec<_>>().join(", ");
                 tracing::info!(stream = %self.stream.name, count = unknown.len(), fields, "the source holds fields that are not declared; they are {what}");
             }
+            self.undeclared = unknown.into_iter().map(str::to_owned).collect();
         }
         let stream = Arc::clone(&self.stream);
         for (position, Counted { with, without }) in fields.iter().enumerate().filter(|(_, counted)| counted.with + counted.without > 0) {
             let column = &stream.columns.list[position];
-            if column.optional || !matches!(column.origin, Origin::Field(..)) || !rows.row(0).is_json() {
+            let counts = matches!(column.origin, Origin::Field(..)) && !column.optional && !stream.compares(position);
+            if !counts || !rows.row(0).is_json() {
                 continue;
             }
             let held = self.held.entry(column.name.clone()).or_insert(Held::Always { rows: 0, without: 0 });
@@ -447,7 +474,7 @@ impl Intake {
             if held.is_gone() {
                 return Err(gone(&stream, column, rows.row(0), self.received + 1 - rows.len() as u64));
             }
-            if *with == 0 && self.told_missing.insert(position) {
+            if *with == 0 && self.absent.insert(column.name.clone()) {
                 tracing::warn!(stream = %stream.name, column = column.name, "a declared field is in no row of this page; it stays empty");
             }
         }
@@ -529,6 +556,14 @@ pub(crate) fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u
         u128::from(hasher.finish())
     };
     half(1) << 64 | half(2)
+}
+
+/// The cursor value of a JSON row, where it has one.
+pub(crate) fn reached(stream: &Stream, value: &serde_json::Value) -> Option<Reached> {
+    let position = stream.cursor.as_ref()?.column;
+    let (row, column) = (Row::Json { value, place: None }, &stream.columns.list[position]);
+    let at = instant_of(&row.cell(position, column).ok()??)?;
+    Some(Reached { at, literal: row.literal(position, column)? })
 }
 
 /// The key of a JSON row as its source writes it.
