@@ -27,7 +27,8 @@ PIPELINES = {
         (DELIVERED, "Delivered", {"state": "CLOSED"}), (CANCELLED, "Cancelled", {"state": "CLOSED"})])],
     "tickets": [("0", "Support pipeline", [
         ("1", "New", {"ticketState": "OPEN", "isClosed": "false"}), ("2", "Waiting on contact", {"ticketState": "OPEN", "isClosed": "false"}),
-        ("3", "Waiting on us", {"ticketState": "OPEN", "isClosed": "false"}), ("4", "Closed", {"ticketState": "CLOSED", "isClosed": "true"})])],
+        ("3", "Waiting on us", {"ticketState": "OPEN", "isClosed": "false"}),
+        ("4", "Closed", {"ticketState": "CLOSED", "isClosed": "true"})])],
 }
 # What a row carries where nobody names properties.
 DEFAULTS = {
@@ -123,12 +124,15 @@ class HubSpot(server.Api):
         status = dice.choice(["paid", "paid", "paid", "pending", "refunded", None])
         stage = dice.choice([OPEN, PROCESSED, SHIPPED, DELIVERED, DELIVERED, CANCELLED])
         self.put("orders", id, at, placed, {
-            "hs_order_name": f"#{1000 + int(id)}", "hs_external_order_id": f"gid-{id}", "hs_source_store": "shop.example", "hs_pipeline": PIPELINES["orders"][0][0],
-            "hs_pipeline_stage": stage, "hs_total_price": total, "hs_subtotal_price": total, "hs_order_discount": dice.choice([None, "", "5.00"]),
+            "hs_order_name": f"#{1000 + int(id)}", "hs_external_order_id": f"gid-{id}", "hs_source_store": "shop.example",
+            "hs_pipeline": PIPELINES["orders"][0][0],
+            "hs_pipeline_stage": stage, "hs_total_price": total, "hs_subtotal_price": total,
+            "hs_order_discount": dice.choice([None, "", "5.00"]),
             "hs_tax": "0", "hs_currency_code": currency, "hs_billing_address_email": email, "hs_shipping_address_city": "Köln",
             "hs_external_order_status": status, "hs_external_created_date": dice.choice([iso(placed, True), iso(placed, True), None]),
             "hs_external_canceled_date": iso(at, True) if stage == CANCELLED else dice.choice([None, ""]),
-            "hs_refund_amount": total if status == "refunded" else dice.choice([None, "0", "1.50"]), "hs_discount_codes": dice.choice([None, "SPRING"]),
+            "hs_refund_amount": total if status == "refunded" else dice.choice([None, "0", "1.50"]),
+            "hs_discount_codes": dice.choice([None, "SPRING"]),
         }, contacts=[contact] if contact else [], created_name="hs_createdate")
         return id
 
@@ -138,7 +142,8 @@ class HubSpot(server.Api):
         stage = dice.choice(["1", "2", "3", "4", "4"])
         self.put("tickets", id, at, opened, {
             "subject": dice.choice(["It came broken", "Wo bleibt mein Stuhl?", "It's the wrong size", "返品したいです", ""]), "content": "…",
-            "hs_pipeline": "0", "hs_pipeline_stage": stage, "hs_ticket_category": dice.choice([None, "PRODUCT_ISSUE", "BILLING_ISSUE", "GENERAL_INQUIRY"]),
+            "hs_pipeline": "0", "hs_pipeline_stage": stage,
+            "hs_ticket_category": dice.choice([None, "PRODUCT_ISSUE", "BILLING_ISSUE", "GENERAL_INQUIRY"]),
             "hs_ticket_priority": None, "first_agent_reply_date": dice.choice([None, iso(opened + timedelta(hours=5), True)]),
             "closed_date": iso(at, True) if stage == "4" else dice.choice([None, ""]), "source_type": "EMAIL",
             "hs_all_associated_contact_emails": f"{email};second@example.org" if email and int(id) % 3 == 0 else email,
@@ -152,7 +157,8 @@ class HubSpot(server.Api):
     def put(self, kind, id, changed, created, properties, contacts=(), created_name="createdate"):
         modified = "lastmodifieddate" if kind == "contacts" else "hs_lastmodifieddate"
         properties = {**properties, created_name: iso(created, True), modified: iso(changed, True), "hs_object_id": id}
-        self.objects[kind][id] = {"properties": properties, "created": created, "changed": changed, "archived": None, "contacts": list(contacts)}
+        self.objects[kind][id] = {"properties": properties, "created": created, "changed": changed, "archived": None,
+                                  "contacts": list(contacts)}
         self.touched(kind, id)
 
     def edit(self, kind, id, **properties):
@@ -338,7 +344,8 @@ class HubSpot(server.Api):
         if "contacts" in request.params.get("associations", ""):
             for shown, (_, row) in zip(results, found):
                 if row["contacts"]:
-                    shown["associations"] = {"contacts": {"results": [{"id": id, "type": f"{kind[:-1]}_to_contact"} for id in row["contacts"]]}}
+                    linked = [{"id": id, "type": f"{kind[:-1]}_to_contact"} for id in row["contacts"]]
+                    shown["associations"] = {"contacts": {"results": linked}}
         answer = {"results": results}
         if len(found) > limit:
             answer["paging"] = {"next": {"after": str(found[limit][0]), "link": f"{self.address}{request.path}?after={found[limit][0]}"}}
@@ -349,14 +356,16 @@ class HubSpot(server.Api):
         common = {"createdAt": at, "updatedAt": at, "archived": False}
         return Answer(200, {"results": [
             {"id": id, "label": label, "displayOrder": 0, **common, "stages": [
-                {"id": stage, "label": name, "displayOrder": place, "metadata": metadata, "writePermissions": "CRM_PERMISSIONS_ENFORCEMENT", **common}
+                {"id": stage, "label": name, "displayOrder": place, "metadata": metadata,
+                 "writePermissions": "CRM_PERMISSIONS_ENFORCEMENT", **common}
                 for place, (stage, name, metadata) in enumerate(stages)]}
             for id, label, stages in PIPELINES.get(kind, [])]})
 
     def timeline(self, request):
         """The newest first; `offset` names the item to go on after."""
         limit, since = request.number("limit", 10, 1000), request.number("startTimestamp", 0)
-        found = sorted((item for item in self.changes if item["timestamp"] >= since), key=lambda item: (-item["timestamp"], item["recipient"]))
+        found = sorted((item for item in self.changes if item["timestamp"] >= since),
+                       key=lambda item: (-item["timestamp"], item["recipient"]))
         start = 0
         if offset := request.params.get("offset"):
             at, recipient = offset.split("|")
@@ -406,7 +415,8 @@ class HubSpot(server.Api):
         for id, row in self.objects["orders"].items():
             p = row["properties"]
             customer = whose(p["hs_billing_address_email"], f"guest:order-{id}")
-            orders[f"hubspot:{id}"] = {"customer": customer, "total": p["hs_total_price"], "currency": p["hs_currency_code"], "status": status(p)}
+            orders[f"hubspot:{id}"] = {"customer": customer, "total": p["hs_total_price"], "currency": p["hs_currency_code"],
+                                       "status": status(p)}
             if customer.startswith("guest:"):
                 customers[customer] = {**nobody, "email": text(p["hs_billing_address_email"])}
         stages = {"4": "closed", "2": "pending"}
