@@ -113,7 +113,14 @@ fn held(folder: &Folder, source: &str, table: &str, columns: &[String]) -> BTree
              where i.source = '{source}' and t.deleted_at is null",
             list("t")
         ),
-        "consents" | "feedback" => format!("select i.source_id as id{} from {table} t join identities i on {of}", list("t")),
+        "feedback" => format!("select i.source_id as id{} from feedback t join identities i on {of}", list("t")),
+        // Of several answers the newest.
+        "consents" => format!(
+            "select i.source_id as id{} from (
+               select *, row_number() over (partition by customer_id, channel, purpose order by at desc) as nth from consents
+             ) t join identities i on {of} where t.nth = 1",
+            list("t")
+        ),
         "order_items" => format!("select t.order_id || '/' || cast(t.line as varchar) as id{} from order_items t", list("t")),
         _ => {
             let customer = if columns.iter().any(|column| column == "customer") { ", i.source_id as customer" } else { "" };
