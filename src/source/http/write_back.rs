@@ -191,6 +191,12 @@ fn texts<'a>(body: Option<&'a Value>, place: &mut Vec<&'a str>, found: &mut Vec<
     }
 }
 
+/// Whether an answer is a web page. Other words, and XML, are an answer like any other: only the status counts.
+fn is_page(bytes: &[u8]) -> bool {
+    let begins = |with: &str| bytes.trim_ascii_start().get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with.as_bytes()));
+    begins("<!doctype html") || begins("<html")
+}
+
 /// What looks like a placeholder: a word of small letters in braces.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices('{').filter_map(|(start, _)| {
@@ -492,7 +498,7 @@ impl Teller {
         let settings = &self.section.settings;
         Attempt::Done(match status.as_u16() {
             200..=299 => {
-                if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<') {
+                if is_page(&bytes) {
                     let reason = format!("{answered} with a web page; it is often a login page or one about maintenance");
                     return Attempt::Done(closed(reason, PLACE));
                 }
@@ -606,6 +612,15 @@ body = { email = "{email}", unsubscribed = true, at = "{at}", when = ["{reason}"
         assert_eq!(url("{at}/a b?#ü").unwrap().as_str(), "https://crm.example/api/contacts/%7Bat%7D%2Fa%20b%3F%23%C3%BC");
         for dots in [".", ".."] {
             assert!(url(dots).unwrap_err().contains("dots"), "it would be the address of all contacts");
+        }
+    }
+
+    #[test]
+    fn a_page_to_log_in_is_no_answer_and_xml_is_one() {
+        for (text, page) in
+            [("\n<!DOCTYPE HTML><title>", true), ("<html>", true), ("<?xml version=\"1.0\"?>", false), ("ok", false), ("", false)]
+        {
+            assert_eq!(is_page(text.as_bytes()), page, "{text}");
         }
     }
 
