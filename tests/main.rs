@@ -7,6 +7,8 @@ mod command_line;
 mod first_night;
 mod kill;
 mod own_data;
+mod presets;
+mod pull_kill;
 mod real_input;
 mod serve;
 mod smtp;

@@ -43,7 +43,8 @@ impl Fake {
         let body = body.to_string();
         let host = self.address.trim_start_matches("http://");
         let mut asked = TcpStream::connect(host).unwrap();
-        let head = format!("POST /_control/{action} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head =
+            format!("POST /_control/{action} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
         asked.write_all(head.as_bytes()).and_then(|()| asked.write_all(body.as_bytes())).unwrap();
         let mut answer = String::new();
         asked.read_to_string(&mut answer).unwrap();
@@ -109,7 +110,7 @@ fn held(folder: &Folder, source: &str, table: &str, columns: &[String]) -> BTree
              where i.source = '{source}' and t.deleted_at is null",
             list("t")
         ),
-        "consents" => format!("select i.source_id as id{} from consents t join identities i on {of}", list("t")),
+        "consents" | "feedback" => format!("select i.source_id as id{} from {table} t join identities i on {of}", list("t")),
         "order_items" => format!("select t.order_id || '/' || cast(t.line as varchar) as id{} from order_items t", list("t")),
         _ => {
             let customer = if columns.iter().any(|column| column == "customer") { ", i.source_id as customer" } else { "" };
@@ -240,4 +241,49 @@ fn other_columns(preset: &Preset) {
     folder.run(&["build"]).ended(0);
     let customers = truth["customers"].as_object().unwrap();
     assert_eq!(held(&folder, name, "customers", &[]).len(), customers.len(), "{name}: nothing is lost");
+}
+
+#[test]
+fn freshdesk() {
+    lives(&Preset { name: "freshdesk", ..USUAL });
+}
+
+#[test]
+fn hubspot() {
+    lives(&Preset { name: "hubspot", sweeps: true, ..USUAL });
+}
+
+#[test]
+fn klaviyo() {
+    lives(&Preset { name: "klaviyo", sweeps: true, ..USUAL });
+}
+
+#[test]
+fn salesforce() {
+    lives(&Preset { name: "salesforce", fetches_tokens: true, ..USUAL });
+}
+
+#[test]
+fn shopify() {
+    lives(&Preset { name: "shopify", fetches_tokens: true, sweeps: true, ..USUAL });
+}
+
+#[test]
+fn shopify_rest() {
+    lives(&Preset { name: "shopify_rest", fetches_tokens: true, sweeps: true, ..USUAL });
+}
+
+#[test]
+fn stripe() {
+    lives(&Preset { name: "stripe", ..USUAL });
+}
+
+#[test]
+fn woocommerce() {
+    lives(&Preset { name: "woocommerce", sweeps: true, ..USUAL });
+}
+
+#[test]
+fn zendesk() {
+    lives(&Preset { name: "zendesk", options: &["--exports-per-minute", "1000"], ..USUAL });
 }

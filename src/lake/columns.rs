@@ -83,6 +83,12 @@ pub(super) fn evolve(table: &str, present: &SchemaRef, given: &Schema) -> Result
     storable(table, &Schema::new(fields))
 }
 
+/// The columns of a table that are named.
+pub(super) fn some(present: &Schema, names: &[String]) -> SchemaRef {
+    let fields: Vec<FieldRef> = present.fields().iter().filter(|field| names.contains(field.name())).cloned().collect();
+    Arc::new(Schema::new(fields))
+}
+
 /// The rows of `batch` in the shape of `schema`: columns in its order and types, absent ones null.
 pub(super) fn conform(table: &str, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, LakeError> {
     if batch.schema_ref() == schema {

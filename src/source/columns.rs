@@ -1,6 +1,10 @@
 //! Declared columns: the types people write in `[streams.<name>.columns]`, the Arrow schema they mean, and the builders that fill it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use arrow::{
     array::{
@@ -16,15 +20,18 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
+use serde_json::{Map, Value};
 use toml::Spanned;
 
-use super::values::Cell;
+use super::values::{Cell, DAY, Misfit};
 use crate::config::nearest;
 
 /// The column that says when a row was pulled.
 pub(crate) const PULLED_AT: &str = "_pulled_at";
 /// The column that says since when a row is gone at its source.
 pub(crate) const DELETED_AT: &str = "_deleted_at";
+/// The column that takes the fields nobody declared.
+pub(crate) const EXTRA: &str = "_extra";
 
 /// The type of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +97,38 @@ impl Type {
                 None => format!("`{text}` is not a column type; there are {}, decimal(18,4)", SIMPLE.join(", ")),
             }),
         }
+    }
+
+    /// The narrowest type that holds both without loss; `None` where there is none, and where a loss would be possible.
+    ///
+    /// As Delta's own widening: whole numbers become decimals, decimals get more digits on either side of the point, dates become instants.
+    pub(crate) fn join(&self, other: &Self) -> Option<Self> {
+        let digits = |kind: &Self| match kind {
+            // An integer of 64 bits has up to 19.
+            Self::Integer => Some((19, 0)),
+            Self::Decimal(precision, scale) => Some((precision - scale, *scale)),
+            _ => None,
+        };
+        match (self, other) {
+            (one, other) if one == other => Some(one.clone()),
+            (Self::Date, Self::Timestamp) | (Self::Timestamp, Self::Date) => Some(Self::Timestamp),
+            _ => {
+                let ((whole, places), (other_whole, other_places)) = (digits(self)?, digits(other)?);
+                let (whole, places) = (whole.max(other_whole), places.max(other_places));
+                (whole + places <= 38).then_some(Self::Decimal(whole + places, places))
+            }
+        }
+    }
+
+    /// The type of a table's column, where it is one that types can widen to.
+    pub(crate) fn of(kind: &DataType) -> Option<Self> {
+        Some(match kind {
+            DataType::Int64 => Self::Integer,
+            DataType::Decimal128(precision, scale) => Self::Decimal(*precision, u8::try_from(*scale).ok()?),
+            DataType::Date32 => Self::Date,
+            DataType::Timestamp(..) => Self::Timestamp,
+            _ => return None,
+        })
     }
 
     /// The Arrow type it is kept as.
@@ -234,6 +273,8 @@ pub(crate) struct Declared {
     pub(crate) kind: Type,
     /// How its values are read.
     pub(crate) rules: Rules,
+    /// Whether the source may know no such field.
+    pub(crate) optional: bool,
 }
 
 #[derive(Deserialize)]
@@ -248,6 +289,8 @@ struct Options {
     zone: Option<Tz>,
     #[serde(default)]
     round: bool,
+    #[serde(default)]
+    optional: bool,
 }
 
 fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D::Error> {
@@ -278,12 +321,13 @@ impl<'de> Deserialize<'de> for Declared {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Declared, A::Error> {
-                let Options { kind, from, timestamp_format, zone, round } = Options::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Declared { from, kind, rules: Rules { format: timestamp_format, zone, round } })
+                let Options { kind, from, timestamp_format, zone, round, optional } =
+                    Options::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Declared { from, kind, rules: Rules { format: timestamp_format, zone, round }, optional })
             }
         }
         fn plain(kind: Type) -> Declared {
-            Declared { from: None, kind, rules: Rules::default() }
+            Declared { from: None, kind, rules: Rules::default(), optional: false }
         }
         deserializer.deserialize_any(Reads)
     }
@@ -320,6 +364,71 @@ pub(crate) enum Origin {
     Line,
     /// The name of the file.
     File,
+    /// What of the row no other column takes, as JSON.
+    Extra(Taken),
+}
+
+/// The fields that columns take, to know which are left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Their names, as a header names them.
+    names: BTreeSet<String>,
+    /// Their paths in JSON.
+    paths: Paths,
+}
+
+/// Steps and what is taken below each; nothing below means all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Paths(BTreeMap<String, Paths>);
+
+impl Taken {
+    /// What `columns` take.
+    pub(crate) fn by(columns: &[Column]) -> Self {
+        let mut taken = Self::default();
+        for column in columns {
+            if let Origin::Field(name, path) = &column.origin {
+                taken.names.insert(name.clone());
+                taken.paths.take(path);
+            }
+        }
+        taken
+    }
+
+    /// Whether a column takes the field that a header names so.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// What of an object is left.
+    pub(crate) fn left(&self, object: &Map<String, Value>) -> Map<String, Value> {
+        self.paths.left(object)
+    }
+}
+
+impl Paths {
+    fn take(&mut self, path: &[String]) {
+        let [step, rest @ ..] = path else { return };
+        match self.0.get_mut(step) {
+            Some(below) if below.0.is_empty() => {}
+            Some(below) if rest.is_empty() => below.0.clear(),
+            Some(below) => below.take(rest),
+            None => self.0.entry(step.clone()).or_default().take(rest),
+        }
+    }
+
+    fn left(&self, object: &Map<String, Value>) -> Map<String, Value> {
+        let left = object.iter().filter_map(|(name, value)| {
+            let rest = match (self.0.get(name), value) {
+                (None, value) => Some(value.clone()),
+                (Some(below), _) if below.0.is_empty() => None,
+                (Some(_), Value::Null) => None,
+                (Some(below), Value::Object(inner)) => Some(below.left(inner)).filter(|left| !left.is_empty()).map(Value::Object),
+                (Some(_), value) => Some(value.clone()),
+            };
+            rest.map(|rest| (name.clone(), rest))
+        });
+        left.collect()
+    }
 }
 
 /// One column, ready to be filled.
@@ -333,6 +442,29 @@ pub(crate) struct Column {
     pub(crate) kind: Type,
     /// How its values are read.
     pub(crate) rules: Rules,
+    /// Whether the source may know no such field.
+    pub(crate) optional: bool,
+    /// The type it is declared with, where the table has come to hold a wider one.
+    pub(crate) declared: Option<Type>,
+}
+
+impl Column {
+    /// A column that is read by its type alone.
+    pub(crate) fn new(name: impl Into<String>, origin: Origin, kind: Type) -> Self {
+        Self { name: name.into(), origin, kind, rules: Rules::default(), optional: false, declared: None }
+    }
+
+    /// A value, read by the column's type. What was declared as a date is still read as one; as an instant it is the day's first, in UTC.
+    pub(crate) fn read<'a>(&self, by: impl Fn(&Type, &Rules) -> Result<Cell<'a>, Misfit>) -> Result<Cell<'a>, Misfit> {
+        if self.declared != Some(Type::Date) {
+            return by(&self.kind, &self.rules);
+        }
+        match by(&Type::Date, &self.rules) {
+            Ok(Cell::Date(days)) => Ok(Cell::Timestamp(i64::from(days) * DAY)),
+            Ok(cell) => Ok(cell),
+            Err(_) => by(&self.kind, &Rules::default()),
+        }
+    }
 }
 
 /// The columns of one stream's table.
@@ -543,7 +675,7 @@ mod tests {
     #[test]
     fn nested_rows_become_lists_of_structs() {
         let kind = Type::List(Box::new(Type::Struct(vec![("line".to_owned(), Type::Integer), ("sku".to_owned(), Type::Text)])));
-        let column = Column { name: "items".to_owned(), origin: Origin::Line, kind, rules: Rules::default() };
+        let column = Column::new("items", Origin::Line, kind);
         let columns = Columns::new(vec![column], false);
         let mut rows = Rows::new(&columns);
         let item = |line| Cell::Nested(vec![Cell::Integer(line), Cell::Text("x".into())]);

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use super::values::Misfit;
 use crate::{
-    config::ConfigError,
+    config::{ConfigError, Period},
     diagnosis::{Diagnose, Diagnosis, Exit},
     lake::LakeError,
     secret::SecretError,
@@ -148,6 +148,26 @@ pub enum SourceError {
         /// The dotted path of the flag that says so.
         path: String,
     },
+    /// The source's budget of this run is used up.
+    #[error("{at}: the budget of {spent} is used up")]
+    Budget {
+        /// The stream.
+        at: StreamName,
+        /// What was allowed.
+        spent: String,
+        /// Whether the next run goes on from here.
+        goes_on: bool,
+    },
+    /// The source has forgotten changes that were never pulled.
+    #[error("{at}: everything up to {seen} has been pulled, and the source keeps its changes for {kept} only: those in between are gone")]
+    Gap {
+        /// The stream.
+        at: StreamName,
+        /// Up to when nothing is missing.
+        seen: String,
+        /// How long the source keeps them.
+        kept: Period,
+    },
     /// Fewer rows came than the source announced.
     #[error("{at}: the source announced {announced} rows and gave {received}")]
     Short {
@@ -167,6 +187,22 @@ pub enum SourceError {
         key: String,
         /// What does not fit, and why.
         misfit: Box<BadValue>,
+    },
+    /// A declared field has gone from the source's rows.
+    #[error("{at}: the field `{field}` is gone: every row held it before, and now none does; row {key} holds: {holds}")]
+    Gone {
+        /// The stream.
+        at: StreamName,
+        /// The column that takes it.
+        column: String,
+        /// Its name at the source.
+        field: String,
+        /// The key of the first row without it.
+        key: String,
+        /// The names of the fields that row holds.
+        holds: String,
+        /// The one among them that is called nearly so.
+        instead: Option<String>,
     },
     /// Nothing came where rows had been.
     #[error("{at}: {what}")]
@@ -281,6 +317,14 @@ impl Diagnose for SourceError {
             Self::Key { at, .. } => told("bad_key")
                 .in_file(settings(at))
                 .hint("put the PEM file that belongs to the client or the service account there as it is"),
+            Self::Budget { goes_on: true, .. } => told("budget").hint("run the command again: it goes on where it stopped; nothing was lost"),
+            Self::Budget { at, .. } => told("budget").in_file(settings(at)).hint(
+                "run the command again; nothing was lost, but this stream begins anew, so that its `budget` has to be enough for all of it",
+            ),
+            Self::Gap { at, .. } => told("gap").hint(format!(
+                "run `perennial pull {} --full`: it reads everything that is there, and the next pulls go on from it; rows that this stream alone brings stay lost where they are gone at the source",
+                at.source
+            )),
             Self::CutOff { at, .. } => told("cut_off").in_file(settings(at)).hint(format!(
                 "ask for more of it at once, or pull it as a stream of its own that pages through it; {SAFE}"
             )),
@@ -294,9 +338,15 @@ impl Diagnose for SourceError {
             Self::Short { .. } => told("short_count")
                 .hint("rows changed while they were read, the source left some out, or `key` does not tell them apart; run the command again: the cursor has not moved"),
             Self::BadValue { at, .. } => told("bad_row").in_file(settings(at)).hint(format!(
-                "correct it at the source, or the column's type; or set `on_bad_value = \"quarantine\"` so that such rows are set aside in {} and the others go on",
+                "correct it at the source, or the column's type; or set `on_bad_value = \"quarantine\"` so that such rows are set aside in {} and the others go on, or \"widen\" where a wider number or an instant would do",
                 at.quarantine()
             )),
+            Self::Gone { at, column, instead, .. } => {
+                let from = instead.as_deref().unwrap_or("its_new_name");
+                told("field_gone").in_file(settings(at)).hint(format!(
+                    "if it is called otherwise now, say so: {column} = {{ from = \"{from}\", type = … }}; if the source leaves out what is empty, add `optional = true` to the column; nothing of this page was kept, and the cursor has not moved"
+                ))
+            }
             Self::Emptied { at, .. } => told("emptied").in_file(settings(at)).hint(format!(
                 "see whether the source really is empty; if so, remove the folder of the table {} by hand; {SAFE}",
                 at.table()

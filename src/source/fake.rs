@@ -29,6 +29,12 @@ pub(super) enum Fault {
     Html,
     /// Whatever body.
     Body(String),
+    /// A status and a body.
+    Said(u16, Value),
+    /// Whatever bytes, of a type.
+    Bytes(&'static str, Vec<u8>),
+    /// A body that never ends.
+    Endless,
     /// A redirect.
     Redirect(String),
 }
@@ -50,11 +56,17 @@ pub(super) enum Change {
     Flag { id: u32 },
     /// A record is gone.
     Vanish { id: u32 },
+    /// A record is gone, and an event says so that is stamped so many seconds ago; the listing may lag.
+    Remove { id: u32, late: i64, shown: bool },
 }
 
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) records: BTreeMap<u32, Record>,
+    /// Records that are deleted, and whether the listing still shows them.
+    pub(super) removed: BTreeMap<u32, (Record, bool)>,
+    /// What was deleted: the record and when. Events of other kinds have no record.
+    pub(super) removals: Vec<(Option<u32>, i64)>,
     /// Seconds since 1970.
     pub(super) now: i64,
     /// The most rows a page has, whatever was asked for.
@@ -66,6 +78,10 @@ pub(super) struct World {
     pub(super) between: VecDeque<Vec<Change>>,
     /// Every request that came, as its query or its body.
     pub(super) asked: Vec<String>,
+    /// Every token that came.
+    pub(super) sent: Vec<String>,
+    /// Stamps are multiples of so many seconds.
+    pub(super) grain: i64,
     /// Whether tokens repeat for ever.
     pub(super) stuck: bool,
     pub(super) token: Option<(&'static str, String)>,
@@ -91,6 +107,8 @@ pub(super) struct Login {
     /// The public key of a client that signs for its tokens, and what it claimed last.
     pub(super) public: Option<Vec<u8>>,
     pub(super) claims: Value,
+    /// The header that a token has to come in, where it is one of its own.
+    pub(super) header: Option<&'static str>,
     /// Where the API lies, as a token's answer says it.
     pub(super) base: Option<String>,
 }
@@ -100,17 +118,26 @@ impl World {
         self.now += 1;
         match change {
             Change::Write { id, value, late } => {
-                let updated_at = (self.now - late).max(self.records.get(id).map_or(0, |record| record.updated_at));
+                let removed = self.removals.iter().filter(|(of, _)| *of == Some(*id)).map(|(_, at)| at + 1).max().unwrap_or(0);
+                let stamped = self.now - late;
+                let updated_at = (stamped - stamped % self.grain).max(self.records.get(id).map_or(removed, |record| record.updated_at));
+                self.removed.remove(id);
                 self.records.insert(*id, Record { value: *value, updated_at, deleted: false });
             }
             Change::Flag { id } => {
-                let now = self.now;
+                let now = self.now - self.now % self.grain;
                 if let Some(record) = self.records.get_mut(id) {
                     *record = Record { deleted: true, updated_at: now, ..record.clone() };
                 }
             }
             Change::Vanish { id } => {
                 self.records.remove(id);
+            }
+            Change::Remove { id, late, shown } => {
+                if let Some(record) = self.records.remove(id) {
+                    self.removals.push((Some(*id), (self.now - late).max(record.updated_at)));
+                    self.removed.insert(*id, (record, *shown));
+                }
             }
         }
     }
@@ -141,12 +168,16 @@ impl Fake {
     pub(super) async fn start(cap: usize) -> Self {
         let world = World {
             records: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            removals: Vec::new(),
             now: 1_700_000_000,
             cap,
             faults: VecDeque::new(),
             for_ever: false,
             between: VecDeque::new(),
             asked: Vec::new(),
+            sent: Vec::new(),
+            grain: 1,
             stuck: false,
             token: None,
             tell_at: None,
@@ -160,6 +191,7 @@ impl Fake {
         let app = Router::new()
             .route("/orders", get(orders))
             .route("/search", post(search))
+            .route("/removals", get(removals))
             .route("/token", post(token))
             .with_state((Arc::clone(&world), Arc::clone(&told)));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -195,7 +227,10 @@ async fn token(State((world, _)): State<Shared>, Form(form): Form<HashMap<String
     if world.login.rotates {
         world.login.refresh = Some(format!("refresh-{given}"));
     }
-    world.token = Some(("authorization", format!("Bearer access-{given}")));
+    world.token = Some(match world.login.header {
+        Some(name) => (name, format!("access-{given}")),
+        None => ("authorization", format!("Bearer access-{given}")),
+    });
     answer(
         200,
         json!({
@@ -211,7 +246,17 @@ async fn orders(
     uri: axum::http::Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    answer(&shared, &query, uri.query().unwrap_or_default(), &headers)
+    answer(&shared, &query, uri.query().unwrap_or_default(), &headers, page)
+}
+
+/// What happened to orders, in the order it happened.
+async fn removals(
+    State(shared): State<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+    uri: axum::http::Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
+    answer(&shared, &query, uri.query().unwrap_or_default(), &headers, events)
 }
 
 /// The same orders for what is asked in a body. Null is no value.
@@ -219,10 +264,18 @@ async fn search(State(shared): State<Shared>, headers: HeaderMap, body: String) 
     let asked: BTreeMap<String, Value> = serde_json::from_str(&body).unwrap();
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let query = asked.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, text(value))).collect();
-    answer(&shared, &query, &body, &headers)
+    answer(&shared, &query, &body, &headers, page)
 }
 
-fn answer((world, told): &Shared, query: &HashMap<String, String>, asked: &str, headers: &HeaderMap) -> Response<Body> {
+type Asked = HashMap<String, String>;
+
+fn answer(
+    (world, told): &Shared,
+    query: &Asked,
+    asked: &str,
+    headers: &HeaderMap,
+    page: fn(&World, &Asked) -> (Option<String>, Value),
+) -> Response<Body> {
     let mut world = world.lock().unwrap();
     world.asked.push(asked.to_owned());
     if let Some(left) = world.tell_at.as_mut() {
@@ -232,8 +285,10 @@ fn answer((world, told): &Shared, query: &HashMap<String, String>, asked: &str, 
             told.notify_one();
         }
     }
+    let sent = |name: &str| headers.get(name).and_then(|sent| sent.to_str().ok().map(str::to_owned));
+    world.sent.extend(["authorization", "x-shop-token"].into_iter().filter_map(sent));
     if let Some((name, value)) = &world.token
-        && headers.get(*name).and_then(|sent| sent.to_str().ok()) != Some(value)
+        && sent(name).as_ref() != Some(value)
     {
         let said = json!({"message": "who are you?"}).to_string();
         return Response::builder().status(StatusCode::UNAUTHORIZED).body(said.into()).unwrap();
@@ -250,9 +305,20 @@ fn answer((world, told): &Shared, query: &HashMap<String, String>, asked: &str, 
         Some(Fault::Html) => {
             return Response::builder().header(header::CONTENT_TYPE, "text/html").body("<html>log in</html>".into()).unwrap();
         }
+        Some(Fault::Said(status, body)) => return Response::builder().status(status).body(body.to_string().into()).unwrap(),
+        Some(Fault::Bytes(kind, bytes)) => return Response::builder().header(header::CONTENT_TYPE, kind).body(bytes.into()).unwrap(),
+        Some(Fault::Endless) => {
+            let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'7'; 1 << 14]));
+            return Response::builder().body(Body::from_stream(chunks)).unwrap();
+        }
         Some(Fault::Body(body)) => return Response::builder().body(body.into()).unwrap(),
         Some(Fault::Redirect(to)) => return Response::builder().status(302).header(header::LOCATION, to).body(Body::empty()).unwrap(),
         Some(Fault::Truncated) | None => {}
+    }
+    let number = |name: &str| query.get(name).and_then(|number| number.parse::<usize>().ok());
+    if number("at_most").zip(number("page")).is_some_and(|(most, page)| page > most) {
+        let said = json!({"message": "pages above that are not given"}).to_string();
+        return Response::builder().status(StatusCode::BAD_REQUEST).body(said.into()).unwrap();
     }
     let (link, body) = page(&world, query);
     let mut text = body.to_string();
@@ -273,16 +339,40 @@ fn answer((world, told): &Shared, query: &HashMap<String, String>, asked: &str, 
     response.body(text.into()).unwrap()
 }
 
-fn page(world: &World, query: &HashMap<String, String>) -> (Option<String>, Value) {
-    let since = query.get("since").and_then(|since| since.parse::<DateTime<Utc>>().ok()).map_or(i64::MIN, |since| since.timestamp());
+fn since(query: &Asked) -> i64 {
+    query.get("since").and_then(|since| since.parse::<DateTime<Utc>>().ok()).map_or(i64::MIN, |since| since.timestamp())
+}
+
+fn events(world: &World, query: &Asked) -> (Option<String>, Value) {
+    let since = since(query);
+    let mut events: Vec<(i64, usize, Option<u32>)> =
+        world.removals.iter().enumerate().map(|(nth, (of, at))| (*at, nth, *of)).filter(|(at, ..)| *at >= since).collect();
+    events.sort_unstable();
+    let page = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(0);
+    let last = (page + 1) * world.cap >= events.len();
+    let rows = events.into_iter().skip(page * world.cap).take(world.cap).map(|(at, nth, of)| {
+        let verb = if of.is_some() { "destroy" } else { "create" };
+        json!({"id": nth, "verb": verb, "subject_id": of.or(Some(1)), "created_at": instant(at)})
+    });
+    (None, json!({"removals": rows.collect::<Vec<_>>(), "next": (!last).then(|| (page + 1).to_string())}))
+}
+
+fn page(world: &World, query: &Asked) -> (Option<String>, Value) {
+    let since = since(query);
+    let shown = world.removed.iter().filter(|(_, (_, shown))| *shown).map(|(id, (record, _))| (id, record));
     let mut records: Vec<(i64, u32, &Record)> =
-        world.records.iter().map(|(id, record)| (record.updated_at, *id, record)).filter(|(at, ..)| *at >= since).collect();
+        world.records.iter().chain(shown).map(|(id, record)| (record.updated_at, *id, record)).filter(|(at, ..)| *at >= since).collect();
     if query.get("order").is_some_and(|order| order == "id") {
         let above = query.get("above").map_or(0, |id| id.parse().unwrap());
         records.sort_by_key(|(_, id, _)| *id);
         records.retain(|(_, id, _)| *id > above);
     } else {
         records.sort_by_key(|(at, id, _)| (*at, *id));
+    }
+    // `(updated_at = {from} AND id > {tie}) OR updated_at > {from}`, or without a tie `updated_at >= {from}`
+    if let Some(from) = query.get("from").map(|from| from.parse::<DateTime<Utc>>().unwrap().timestamp()) {
+        let tie = query.get("tie").map_or(-1, |id| id.parse::<i64>().unwrap());
+        records.retain(|(at, id, _)| *at > from || (*at == from && i64::from(*id) > tie));
     }
     let total = records.len();
     let asked = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(world.cap);

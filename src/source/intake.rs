@@ -2,7 +2,7 @@
 //! before, and the cursor is followed on the way.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
@@ -16,13 +16,17 @@ use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    columns::{Origin, Rows, Type},
+    columns::{Column, Origin, Rows, Type},
+    deletes::Seeing,
     error::SourceError,
+    http::settings::CursorFormat,
+    pull::{Deletions, written},
     quarantine::Aside,
     rows::{ArrayColumn, Page, PageRows, Row},
-    settings::{OnBadValue, Seeing, Stream, Write},
-    values::{Cell, Misfit},
+    settings::{OnBadValue, Stream, Write},
+    values::{Cell, DAY, Misfit},
 };
+use crate::config::nearest;
 
 /// A chunk is merged when it has this many rows …
 pub(crate) const CHUNK_ROWS: usize = 100_000;
@@ -30,8 +34,10 @@ pub(crate) const CHUNK_ROWS: usize = 100_000;
 const CHUNK_BYTES: usize = 64 << 20;
 /// How many keys are remembered where nothing depends on remembering all of them.
 const REMEMBERED: usize = 1_000_000;
-/// A day in microseconds.
-const DAY: i64 = 86_400_000_000;
+/// A field that stood in so many rows and was missing from none is one the source always writes …
+const ALWAYS: u64 = 100;
+/// … and gone once it is missing from so many in a row.
+const GONE: u64 = 5;
 
 /// The greatest cursor value so far, and the source's own writing of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,13 +46,45 @@ pub(crate) struct Reached {
     pub(crate) literal: String,
 }
 
+/// What is known of a declared field of rows that may leave it out. It is counted over all pulls, so that a source which leaves out what is
+/// empty is told from one that no longer knows the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Held {
+    /// No row has left it out before the last ones did.
+    Always {
+        /// Rows that held it; counted up to [`ALWAYS`].
+        rows: u64,
+        /// Rows since, none of which did.
+        without: u64,
+    },
+    /// Some rows hold it, some do not.
+    Sometimes,
+}
+
+impl Held {
+    /// What is known after a page of which `with` rows hold the field and `without` do not.
+    fn after(self, with: u64, without: u64) -> Self {
+        match self {
+            Self::Always { rows, without: before } if with == 0 => Self::Always { rows, without: before + without },
+            Self::Always { rows, without: 0 } if without == 0 => Self::Always { rows: ALWAYS.min(rows + with), without: 0 },
+            // In a stream's first rows it may stand in some.
+            _ => Self::Sometimes,
+        }
+    }
+
+    fn is_gone(self) -> bool {
+        matches!(self, Self::Always { rows: ALWAYS, without: GONE.. })
+    }
+}
+
 /// What has come in during one pass over the pages.
 #[derive(Debug)]
 pub(crate) struct Intake {
     stream: Arc<Stream>,
     pulled_at: i64,
     /// The cursor never passes this instant.
-    bound: i64,
+    pub(crate) bound: i64,
     rows: Rows,
     /// Closed batches, and how many rows they hold.
     batches: Vec<RecordBatch>,
@@ -58,8 +96,16 @@ pub(crate) struct Intake {
     remember_all: bool,
     /// Whether no key can come twice.
     pub(crate) each_once: bool,
-    told_unknown: bool,
-    told_missing: HashSet<usize>,
+    /// What another stream lists as deleted.
+    pub(crate) deletions: Option<Arc<Deletions>>,
+    /// Fields nobody declared; none until a page holds some.
+    undeclared: BTreeSet<String>,
+    /// Columns whose field was in no row of a page.
+    absent: BTreeSet<String>,
+    /// What is known of the fields that rows may leave out, by column.
+    pub(crate) held: BTreeMap<String, Held>,
+    /// Types that hold what the columns at these positions cannot.
+    pub(crate) wider: BTreeMap<usize, Type>,
     declared: HashSet<String>,
     /// Rows that came.
     pub(crate) received: u64,
@@ -75,8 +121,9 @@ pub(crate) struct Intake {
     pub(crate) announced: Option<(u64, u64)>,
     /// The greatest cursor value that the next pull may begin from.
     pub(crate) reached: Option<Reached>,
-    /// Whether a row came again because it had changed meanwhile, and may have pushed another one past the reader.
-    pub(crate) moved: bool,
+    /// Whether rows came again because they had changed meanwhile, and may have pushed others past the reader: the least cursor value
+    /// that such a row had before.
+    pub(crate) moved: Option<i64>,
     /// Rows set aside since the last chunk.
     pub(crate) aside: Vec<Aside>,
     /// Rows set aside in all.
@@ -87,12 +134,12 @@ impl Intake {
     /// An empty intake. `remember_all`: every key is kept in mind, because missing ones will be counted or marked.
     pub(crate) fn new(stream: Arc<Stream>, pulled_at: i64, bound: i64, chunk_rows: usize, remember_all: bool) -> Self {
         let stream_key_empty = stream.key.is_empty();
-        let declared = stream.columns.list.iter().filter_map(|column| match &column.origin {
-            Origin::Field(_, path) => path.first().cloned(),
-            _ => None,
+        let declared = stream.columns.list.iter().flat_map(|column| match &column.origin {
+            Origin::Field(name, path) => [Some(name.clone()), path.first().cloned()],
+            _ => [None, None],
         });
         Self {
-            declared: declared.collect(),
+            declared: declared.flatten().collect(),
             rows: Rows::new(&stream.columns),
             batches: Vec::new(),
             batched: 0,
@@ -104,8 +151,11 @@ impl Intake {
             each_once: stream_key_empty,
             versions: HashMap::new(),
             remember_all,
-            told_unknown: false,
-            told_missing: HashSet::new(),
+            deletions: None,
+            undeclared: BTreeSet::new(),
+            absent: BTreeSet::new(),
+            held: BTreeMap::new(),
+            wider: BTreeMap::new(),
             received: 0,
             volume: 0,
             kept: 0,
@@ -113,10 +163,21 @@ impl Intake {
             pages: 0,
             announced: None,
             reached: None,
-            moved: false,
+            moved: None,
             aside: Vec::new(),
             quarantined: 0,
         }
+    }
+
+    /// What of the source differs from what is declared; `None` where nothing does.
+    pub(crate) fn drift(&self) -> Option<String> {
+        let listed = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let wide = self.stream.columns.list.iter().filter(|column| column.declared.is_some());
+        let wide: BTreeSet<String> = wide.map(|column| format!("{} is {}", column.name, column.kind)).collect();
+        let told = [("not declared", &self.undeclared), ("in no row of a page", &self.absent), ("widened", &wide)];
+        let told: Vec<String> =
+            told.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what}: {}", listed(names))).collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     /// How many different rows came, by key; those whose key cannot be read count each.
@@ -124,14 +185,23 @@ impl Intake {
         self.versions.len() as u64 + self.unkeyed
     }
 
-    /// Whether a row with this key has come.
-    pub(crate) fn has(&self, key: &[Cell<'_>]) -> bool {
-        self.versions.contains_key(&digest(key.iter()))
+    /// Whether a row whose key has this digest has come.
+    pub(crate) fn has(&self, key: u128) -> bool {
+        self.versions.contains_key(&key)
     }
 
     /// Whether any key has come.
     pub(crate) fn is_empty(&self) -> bool {
         self.versions.is_empty()
+    }
+
+    /// The cursor value below which every row has come, although some changed while numbered pages were read: in ascending order, a row
+    /// that moves to the end can only have pulled along those behind it.
+    pub(crate) fn whole_below(&self) -> Option<Reached> {
+        let at = self.moved.filter(|at| *at > i64::MIN + 1 && *at <= self.bound)?;
+        let timed = self.stream.cursor.as_ref()?.timed;
+        let literal = if timed { written(at, CursorFormat::Rfc3339, None) } else { at.to_string() };
+        Some(Reached { at, literal })
     }
 
     /// Whether the chunk is large enough to be merged.
@@ -176,15 +246,18 @@ impl Intake {
             return Ok(());
         }
         let mut cells: Vec<Cell<'_>> = Vec::with_capacity(stream.columns.list.len() + 2);
-        let mut missing = vec![0usize; stream.columns.list.len()];
+        let mut fields = vec![Counted::default(); stream.columns.list.len()];
         for position in 0..page.rows.len() {
             let row = page.rows.row(position);
             self.received += 1;
             cells.clear();
-            if let Err((key, misfit)) = self.row(&stream, row, &mut cells, &mut missing) {
+            if let Err((key, misfit)) = self.row(&stream, row, &mut cells, &mut fields) {
                 let key = key.unwrap_or_else(|| row.place(self.received));
                 match stream.on_bad_value {
-                    OnBadValue::Stop => return Err(SourceError::BadValue { at: stream.name.clone(), key, misfit: misfit.into() }),
+                    OnBadValue::Widen if self.widens(&stream, row, &misfit) => {}
+                    OnBadValue::Stop | OnBadValue::Widen => {
+                        return Err(SourceError::BadValue { at: stream.name.clone(), key, misfit: misfit.into() });
+                    }
                     OnBadValue::Quarantine => {
                         let Misfit { field, reason, .. } = misfit;
                         self.quarantined += 1;
@@ -193,8 +266,26 @@ impl Intake {
                 }
             }
         }
-        self.report(&page.rows, &missing);
-        Ok(())
+        self.report(&page.rows, &fields)
+    }
+
+    /// Whether the column could have a type that holds the value as well as all that is there; notes which. A key or a cursor keeps its
+    /// type: what is compared with it elsewhere has none other.
+    fn widens(&mut self, stream: &Stream, row: Row<'_>, misfit: &Misfit) -> bool {
+        let list = &stream.columns.list;
+        let Some(position) = list.iter().position(|column| column.name == misfit.field) else { return false };
+        if stream.compares(position) {
+            return false;
+        }
+        let column = &list[position];
+        let so_far = self.wider.get(&position).unwrap_or(&column.kind);
+        match row.wider(position, column).and_then(|kind| so_far.join(&kind)).filter(|kind| *kind != column.kind) {
+            Some(kind) => {
+                self.wider.insert(position, kind);
+                true
+            }
+            None => false,
+        }
     }
 
     /// Takes a page of arrays as it is, without a look at its single values, where nothing depends on them: every value fits, no key or
@@ -203,6 +294,7 @@ impl Intake {
         let complete = |position: &usize| columns[*position].array.null_count() == 0;
         let plain = self.each_once
             && !self.remember_all
+            && self.deletions.is_none()
             && columns.iter().all(|column| column.misfits.is_empty())
             && stream.key.iter().all(complete)
             && stream.cursor.as_ref().is_none_or(|cursor| complete(&cursor.column));
@@ -258,7 +350,7 @@ impl Intake {
         stream: &Stream,
         row: Row<'a>,
         cells: &mut Vec<Cell<'a>>,
-        missing: &mut [usize],
+        fields: &mut [Counted],
     ) -> Result<(), (Option<String>, Misfit)> {
         let list = &stream.columns.list;
         cells.resize(list.len(), Cell::Null);
@@ -286,8 +378,11 @@ impl Intake {
                 continue;
             }
             match row.cell(position, column) {
-                Ok(Some(cell)) => cells[position] = cell,
-                Ok(None) => missing[position] += 1,
+                Ok(Some(cell)) => {
+                    cells[position] = cell;
+                    fields[position].with += 1;
+                }
+                Ok(None) => fields[position].without += 1,
                 Err(misfit) => return Err((label(stream, row, cells), misfit)),
             }
         }
@@ -308,7 +403,9 @@ impl Intake {
             }
         }
         if let Some((digest, earlier)) = seen {
-            self.moved |= earlier.is_some_and(|earlier| version > earlier || stream.cursor.is_none());
+            if let Some(earlier) = earlier.filter(|earlier| version > *earlier || stream.cursor.is_none()) {
+                self.moved = Some(self.moved.map_or(earlier, |moved| moved.min(earlier)));
+            }
             match earlier {
                 // An older version of a row that has already come: pages are no snapshot.
                 Some(earlier) if earlier > version => {
@@ -332,7 +429,11 @@ impl Intake {
                 Cell::Boolean(true) => Cell::Timestamp(self.pulled_at),
                 _ => Cell::Null,
             },
-            _ => Cell::Null,
+            _ => {
+                let changed = stream.cursor.as_ref().filter(|cursor| cursor.timed).map(|_| version);
+                let since = self.deletions.as_ref().zip(seen).and_then(|(deletions, (key, _))| deletions.since(key, changed));
+                since.map_or(Cell::Null, Cell::Timestamp)
+            }
         };
         cells.push(Cell::Timestamp(self.pulled_at));
         cells.push(deleted);
@@ -342,26 +443,69 @@ impl Intake {
     }
 
     /// Says once which fields nobody declared, and which declared ones no row of a page holds.
-    fn report(&mut self, rows: &PageRows, missing: &[usize]) {
+    ///
+    /// # Errors
+    /// Where a field is gone that had always been there.
+    fn report(&mut self, rows: &PageRows, fields: &[Counted]) -> Result<(), SourceError> {
         if rows.len() == 0 {
-            return;
+            return Ok(());
         }
-        if !self.told_unknown {
+        if self.undeclared.is_empty() {
             let looked = if self.pages == 1 { rows.len() } else { 1 };
             let unknown: BTreeSet<&str> =
                 (0..looked).flat_map(|position| rows.row(position).names()).filter(|name| !self.declared.contains(*name)).collect();
             if !unknown.is_empty() {
-                self.told_unknown = true;
+                let kept = self.stream.columns.list.iter().any(|column| matches!(column.origin, Origin::Extra(_)));
+                let what = if kept { "kept in `_extra`" } else { "left out" };
                 let fields = unknown.iter().copied().collect::<Vec<_>>().join(", ");
-                tracing::info!(stream = %self.stream.name, count = unknown.len(), fields, "the source holds fields that are not declared; they are left out");
+                tracing::info!(stream = %self.stream.name, count = unknown.len(), fields, "the source holds fields that are not declared; they are {what}");
+            }
+            self.undeclared = unknown.into_iter().map(str::to_owned).collect();
+        }
+        let stream = Arc::clone(&self.stream);
+        for (position, Counted { with, without }) in fields.iter().enumerate().filter(|(_, counted)| counted.with + counted.without > 0) {
+            let column = &stream.columns.list[position];
+            let counts = matches!(column.origin, Origin::Field(..)) && !column.optional && !stream.compares(position);
+            if !counts || !rows.row(0).is_json() {
+                continue;
+            }
+            let held = self.held.entry(column.name.clone()).or_insert(Held::Always { rows: 0, without: 0 });
+            *held = held.after(*with, *without);
+            if held.is_gone() {
+                return Err(gone(&stream, column, rows.row(0), self.received + 1 - rows.len() as u64));
+            }
+            if *with == 0 && self.absent.insert(column.name.clone()) {
+                tracing::warn!(stream = %stream.name, column = column.name, "a declared field is in no row of this page; it stays empty");
             }
         }
-        for (position, missing) in missing.iter().enumerate() {
-            if *missing == rows.len() && self.told_missing.insert(position) {
-                let column = &self.stream.columns.list[position].name;
-                tracing::warn!(stream = %self.stream.name, column, "a declared field is in no row of this page; it stays empty");
-            }
+        Ok(())
+    }
+}
+
+/// How many rows of a page hold a field, and how many do not.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    with: u64,
+    without: u64,
+}
+
+/// The error of a field that is gone, with the first row of the page, whose `nth` of the pull it is.
+fn gone(stream: &Stream, column: &Column, row: Row<'_>, nth: u64) -> SourceError {
+    let mut cells = vec![Cell::Null; stream.columns.list.len()];
+    for position in &stream.key {
+        if let Ok(Some(cell)) = row.cell(*position, &stream.columns.list[*position]) {
+            cells[*position] = cell;
         }
+    }
+    let names: Vec<&str> = row.names().collect();
+    let field = if let Origin::Field(field, _) = &column.origin { field.clone() } else { column.name.clone() };
+    SourceError::Gone {
+        at: stream.name.clone(),
+        column: column.name.clone(),
+        key: label(stream, row, &cells).unwrap_or_else(|| row.place(nth)),
+        instead: nearest(&field, names.iter().copied()).map(str::to_owned),
+        holds: names.join(", "),
+        field,
     }
 }
 
@@ -375,7 +519,7 @@ fn literal(at: i64, kind: &DataType) -> String {
 }
 
 /// The value the cursor follows: microseconds for instants and dates, the number itself for integers.
-fn instant_of(cell: &Cell<'_>) -> Option<i64> {
+pub(crate) fn instant_of(cell: &Cell<'_>) -> Option<i64> {
     match cell {
         Cell::Timestamp(micros) => Some(*micros),
         Cell::Date(days) => Some(i64::from(*days) * DAY),
@@ -402,7 +546,7 @@ fn label(stream: &Stream, row: Row<'_>, cells: &[Cell<'_>]) -> Option<String> {
 }
 
 /// 128 bits of a key: two keys with one digest will not happen.
-fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u128 {
+pub(crate) fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u128 {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
         salt.hash(&mut hasher);
@@ -412,6 +556,14 @@ fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u128 {
         u128::from(hasher.finish())
     };
     half(1) << 64 | half(2)
+}
+
+/// The cursor value of a JSON row, where it has one.
+pub(crate) fn reached(stream: &Stream, value: &serde_json::Value) -> Option<Reached> {
+    let position = stream.cursor.as_ref()?.column;
+    let (row, column) = (Row::Json { value, place: None }, &stream.columns.list[position]);
+    let at = instant_of(&row.cell(position, column).ok()??)?;
+    Some(Reached { at, literal: row.literal(position, column)? })
 }
 
 /// The key of a JSON row as its source writes it.
@@ -431,4 +583,26 @@ pub(crate) fn page_digest(stream: &Stream, rows: &[serde_json::Value]) -> u64 {
         }
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_gone_only_if_it_had_always_been_there() {
+        let after = |pages: &[(u64, u64)]| {
+            pages.iter().fold(Held::Always { rows: 0, without: 0 }, |held, (with, without)| held.after(*with, *without))
+        };
+        assert!(after(&[(60, 0), (60, 0), (0, 5)]).is_gone());
+        assert!(after(&[(100, 0), (0, 2), (0, 3)]).is_gone());
+        assert!(!after(&[(100, 0), (0, 4)]).is_gone());
+        assert!(!after(&[(99, 0), (0, 500)]).is_gone(), "too few to know");
+        assert!(!after(&[(0, 500)]).is_gone(), "it has never come");
+        for sometimes in [[(119, 1), (0, 500)], [(0, 3), (200, 0)]] {
+            assert_eq!(after(&sometimes), Held::Sometimes);
+        }
+        assert_eq!(after(&[(200, 0), (0, 2), (50, 0), (0, 50)]), Held::Sometimes, "it came back");
+        assert_eq!(after(&[(200, 0), (300, 0)]), after(&[(100, 0)]), "what is remembered does not grow for ever");
+    }
 }

@@ -5,9 +5,10 @@
 //! | `settings.rs` | what `config/sources/<source>.toml` may say, and what is checked before the first request |
 //! | `preset.rs` | settings that come with the program |
 //! | `columns.rs`, `values.rs` | declared types, and which values fit them |
+//! | `deletes.rs` | how deleted rows are seen |
 //! | `rows.rs` | a row, whatever shape its source gives it |
 //! | `intake.rs` | rows in, record batches out; keys, versions and the cursor are followed on the way |
-//! | `pull.rs` | the pull law |
+//! | `pull/` | the pull law; how rows are merged, and how a table is replaced |
 //! | `quarantine.rs` | where rows go that do not fit |
 //! | `retry.rs` | how long to wait before asking again |
 //! | `http/`, `file/`, `database/` | one folder a kind of source |
@@ -34,6 +35,7 @@ use crate::{
 
 mod columns;
 mod database;
+mod deletes;
 mod error;
 #[cfg(test)]
 mod fake;
@@ -64,7 +66,9 @@ use database::{
 };
 use file::{reader::FileReader, settings::FileSettings, store::FileSource};
 use http::{
-    reader::{HttpReader, HttpSource},
+    budget::Purse,
+    pace::{Pace, Rate},
+    reader::{HttpReader, HttpSource, Shared},
     settings::HttpSettings,
     write_back::{Section, Teller},
 };
@@ -152,7 +156,7 @@ impl Source {
                         let hint = Some("remove it from `params`".to_owned());
                         return Err(spot.wrong(&["streams", &stream, "params", param], "param_clash", message, hint));
                     }
-                    streams.push(Arc::new(Stream::http(&spot, named(&stream)?, settings)?));
+                    streams.push(Stream::http(&spot, named(&stream)?, settings)?);
                 }
                 for (section, settings) in settings.write_back {
                     check_name(&spot, &["write_back", &section], "section", &section)?;
@@ -162,9 +166,9 @@ impl Source {
             }
             Kind::File => {
                 let settings: FileSettings = read(filled.as_ref(), text, file)?;
-                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
+                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(&place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
-                    streams.push(Arc::new(Stream::file(&spot, named(&stream)?, settings)?));
+                    streams.push(Stream::file(&spot, named(&stream)?, settings)?);
                 }
                 Reach::Files(Box::new(source))
             }
@@ -172,11 +176,13 @@ impl Source {
                 let settings: DatabaseSettings = read(filled.as_ref(), text, file)?;
                 let source = DatabaseSource::new(&settings).map_err(|(key, message)| spot.wrong(&[key], "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
-                    streams.push(Arc::new(Stream::database(&spot, named(&stream)?, settings)?));
+                    streams.push(Stream::database(&spot, named(&stream)?, settings)?);
                 }
                 Reach::Database(Box::new(source))
             }
         };
+        deletes::resolve(&spot, &mut streams)?;
+        let streams = streams.into_iter().map(Arc::new).collect();
         Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), file: file.to_owned(), reach, streams, write_back }) })
     }
 
@@ -198,6 +204,18 @@ impl Source {
         self.inner.streams.iter().map(|stream| stream.name.clone()).collect()
     }
 
+    /// Its streams in the order they are pulled: those that list deletions before the others.
+    fn in_order(&self) -> Vec<Arc<Stream>> {
+        let mut streams = self.inner.streams.clone();
+        streams.sort_by_key(|stream| !self.lists(stream));
+        streams
+    }
+
+    /// Whether a stream lists the deletions of another one.
+    fn lists(&self, stream: &Stream) -> bool {
+        self.inner.streams.iter().filter_map(|other| other.events.as_ref()).any(|events| events.stream == stream.name)
+    }
+
     /// The tables it fills, quarantine included, and their columns.
     #[must_use]
     pub fn schemas(&self) -> BTreeMap<String, SchemaRef> {
@@ -214,7 +232,11 @@ impl Source {
     /// Whether it belongs to the practice shop.
     #[must_use]
     pub fn is_practice(&self) -> bool {
-        matches!(&self.inner.reach, Reach::Http(source) if source.is_practice())
+        self.http().is_some_and(HttpSource::is_practice)
+    }
+
+    fn http(&self) -> Option<&HttpSource> {
+        if let Reach::Http(source) = &self.inner.reach { Some(source) } else { None }
     }
 
     /// What it is told of what happens here, by name.
@@ -293,7 +315,7 @@ impl Source {
         }
         let ask = async {
             let window = pull::open(stream, None, clock.now(), true).window;
-            let mut reader = self.reader(stream, practice, root, clock, "check", None)?;
+            let mut reader = self.reader(stream, practice, root, clock, "check", Shared::default())?;
             reader.start(&window, None).await?;
             reader.page().await
         };
@@ -327,10 +349,10 @@ impl Source {
         root: &Path,
         clock: SharedClock,
         run: &str,
-        vault: Option<Vault>,
+        shared: Shared,
     ) -> Result<Box<dyn Reader>, SourceError> {
         Ok(match &self.inner.reach {
-            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run, vault)?),
+            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run, shared)?),
             Reach::Files(source) => Box::new(FileReader::new(source, Arc::clone(stream), root)?),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
@@ -427,8 +449,19 @@ pub struct Pulled {
     pub seconds: f64,
 }
 
-/// Pulls streams into the lake: sources beside each other, the streams of one source one after the other. A stream that fails does not
-/// stop the others.
+/// The pace of each host that a source sets a rate for.
+fn paces(sources: &[Source]) -> BTreeMap<String, Arc<Pace>> {
+    let mut rates: BTreeMap<String, Vec<Rate>> = BTreeMap::new();
+    for source in sources.iter().filter_map(Source::http) {
+        if let Some(rate) = &source.rate {
+            rates.entry(source.host()).or_default().push(rate.clone());
+        }
+    }
+    rates.into_iter().map(|(host, rates)| (host, Arc::new(Pace::new(rates)))).collect()
+}
+
+/// Pulls streams into the lake: sources beside each other, the streams of one source one after the other unless it allows more `at_once`.
+/// A stream that fails does not stop the others.
 ///
 /// # Errors
 /// After all have been tried, where some could not be pulled.
@@ -439,16 +472,21 @@ pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> 
         Default::default()
     });
     let had_rows = Arc::new(had_rows);
+    let paces = paces(request.sources);
     let mut tasks = JoinSet::new();
     for source in request.sources {
-        let wanted = |stream: &&Arc<Stream>| request.only.is_empty() || request.only.contains(&stream.name);
-        let streams: Vec<Arc<Stream>> = source.inner.streams.iter().filter(wanted).cloned().collect();
+        let mut streams = source.in_order();
+        streams.retain(|stream| request.only.is_empty() || request.only.contains(&stream.name));
         let one = OneSource {
             source: source.clone(),
             streams,
             lake: request.lake.clone(),
             ledger: request.ledger.clone(),
-            keys: request.keys.clone(),
+            shared: Shared {
+                vault: Some(Vault { ledger: request.ledger.clone(), keys: request.keys.clone() }),
+                pace: source.http().and_then(|http| paces.get(&http.host())).cloned(),
+                purse: source.http().and_then(|http| http.budget.clone()).map(|budget| Arc::new(Purse::new(budget))),
+            },
             run: request.run.to_owned(),
             full: request.full,
             clock: request.clock.clone(),
@@ -486,13 +524,13 @@ pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> 
     if failed.is_empty() { Ok(pulled) } else { Err(PullFailure { pulled, failed }) }
 }
 
-/// The streams of one source, one after the other.
+/// The streams of one source.
 struct OneSource {
     source: Source,
     streams: Vec<Arc<Stream>>,
     lake: Lake,
     ledger: Ledger,
-    keys: Keys,
+    shared: Shared,
     run: String,
     full: bool,
     clock: SharedClock,
@@ -504,9 +542,28 @@ struct OneSource {
 
 impl OneSource {
     async fn pull(self) -> Vec<Result<Pulled, SourceError>> {
+        let room = Arc::new(Semaphore::new(self.source.http().map_or(1, |source| source.at_once)));
+        let this = Arc::new(self);
         let mut done = Vec::new();
-        for stream in &self.streams {
-            done.push(self.stream(stream).await);
+        // What lists deletions has to be there before the rows it marks come.
+        for lists in [true, false] {
+            let mut tasks = JoinSet::new();
+            for stream in this.streams.iter().filter(|stream| this.source.lists(stream) == lists).cloned() {
+                // The semaphore is never closed.
+                let place = Arc::clone(&room).acquire_owned().await.ok();
+                let this = Arc::clone(&this);
+                tasks.spawn(async move {
+                    let _place = place;
+                    this.stream(&stream).await
+                });
+            }
+            while let Some(stream) = tasks.join_next().await {
+                let broken = |error: tokio::task::JoinError| {
+                    let at = StreamName::new(this.source.name(), "?");
+                    Err(SourceError::Broken { at, reason: error.to_string() })
+                };
+                done.push(stream.unwrap_or_else(broken));
+            }
         }
         done
     }
@@ -516,7 +573,7 @@ impl OneSource {
         let mut progress = self.progress.stream(&stream.name);
         let started_at = self.clock.now();
         let mut record = PullRecord::begin(&self.run, &source, &name, started_at);
-        record.deletes = Some(stream.deletes.name().to_owned());
+        record.deletes = Some(stream.sees_deletes().to_owned());
         self.record(&record).await;
         let scene = Scene {
             lake: self.lake.clone(),
@@ -526,8 +583,8 @@ impl OneSource {
             chunk_rows: intake::CHUNK_ROWS,
             had_rows: self.had_rows.contains(&(source.clone(), name.clone())),
         };
-        let vault = Vault { ledger: self.ledger.clone(), keys: self.keys.clone() };
-        let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run, Some(vault));
+        let shared = self.shared.clone();
+        let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run, shared);
         let (outcome, effort) = match reader {
             Ok(reader) => pull::pull(&scene, stream, reader, &mut progress).await,
             Err(error) => (Err(error), Default::default()),
@@ -545,6 +602,7 @@ impl OneSource {
                 record.deleted = outcome.deleted;
                 record.quarantined = outcome.quarantined;
                 record.cursor = outcome.cursor;
+                record.drift = outcome.drift;
                 record.cursor_at = outcome.cursor_at.and_then(chrono::DateTime::from_timestamp_micros);
                 self.record(&record).await;
                 let pulled = Pulled {

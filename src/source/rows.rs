@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef};
 use serde_json::{Map, Value};
 
 use super::{
-    columns::{Column, Origin},
+    columns::{Column, Origin, Taken, Type},
     values::{self, Cell, Misfit},
 };
 
@@ -119,16 +119,17 @@ impl<'a> Row<'a> {
         let path = match &column.origin {
             Origin::Line => return Ok(Some(self.line().map_or(Cell::Null, Cell::Integer))),
             Origin::File => return Ok(Some(self.file().map_or(Cell::Null, |file| Cell::Text(file.into())))),
+            Origin::Extra(taken) => return Ok(Some(self.left(taken).map_or(Cell::Null, |left| Cell::Text(left.into())))),
             Origin::Field(_, path) => path,
         };
         match self {
             Self::Json { value, .. } => match values::at(value, path) {
-                Some(value) => values::from_json(&column.kind, &column.rules, &column.name, value).map(Some),
+                Some(value) => column.read(|kind, rules| values::from_json(kind, rules, &column.name, value)).map(Some),
                 None if value.is_object() => Ok(None),
                 None => Err(Misfit::new(&column.name, "is missing: the row is not an object", &value.to_string())),
             },
             Self::Csv { .. } => match self.text(position) {
-                Some(text) => values::from_text(&column.kind, &column.rules, &column.name, text).map(Some),
+                Some(text) => column.read(|kind, rules| values::from_text(kind, rules, &column.name, text)).map(Some),
                 None => Ok(Some(Cell::Null)),
             },
             Self::Arrays { columns, row, .. } => {
@@ -140,6 +141,34 @@ impl<'a> Row<'a> {
             }
             Self::Broken { reason, text, .. } => Err(Misfit::new("the whole row", reason, text)),
         }
+    }
+
+    /// What no column takes, as a JSON object; `None` where nothing is left.
+    fn left(self, taken: &Taken) -> Option<String> {
+        let left = match self {
+            Self::Json { value, .. } => taken.left(value.as_object()?),
+            Self::Csv { record, lines, .. } => {
+                let rest = lines.header.iter().zip(record).filter(|(name, _)| !taken.has(name));
+                let value = |text: &str| if lines.nulls.iter().any(|null| null == text) { Value::Null } else { Value::from(text) };
+                rest.map(|(name, text)| (name.clone(), value(text))).collect()
+            }
+            Self::Arrays { .. } | Self::Broken { .. } => return None,
+        };
+        (!left.is_empty()).then(|| Value::Object(left).to_string())
+    }
+
+    /// The type of a value that does not fit its column, where such columns can widen to it.
+    pub(crate) fn wider(self, position: usize, column: &Column) -> Option<Type> {
+        let text = match (self, &column.origin) {
+            (Self::Json { value, .. }, Origin::Field(_, path)) => match values::at(value, path)? {
+                Value::String(text) => text.clone(),
+                // Of a number in JSON no more digits can be relied on.
+                Value::Number(number) => Some(number.to_string()).filter(|text| !number.is_f64() || values::significant(text) <= 15)?,
+                _ => return None,
+            },
+            _ => self.text(position)?.to_owned(),
+        };
+        values::wider(&column.kind, &column.rules, &text)
     }
 
     /// A CSV field, unless it stands for nothing.
@@ -161,10 +190,16 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The names of the fields a JSON row holds.
+    /// The names of the fields a row of JSON or CSV holds.
     pub(crate) fn names(self) -> impl Iterator<Item = &'a str> {
         let object = if let Self::Json { value: Value::Object(object), .. } = self { Some(object) } else { None };
-        object.into_iter().flat_map(Map::keys).map(String::as_str)
+        let header = if let Self::Csv { lines, .. } = self { Some(&*lines.header) } else { None };
+        object.into_iter().flat_map(Map::keys).chain(header.into_iter().flatten()).map(String::as_str)
+    }
+
+    /// Whether it may hold a field or not, as rows of JSON may.
+    pub(crate) fn is_json(self) -> bool {
+        matches!(self, Self::Json { .. })
     }
 
     fn line(self) -> Option<i64> {

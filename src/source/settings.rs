@@ -1,20 +1,18 @@
 //! What the kinds of sources have in common in `config/sources/<source>.toml`, and what is checked before the first request.
 
-use std::{fmt, path::Path};
+use std::path::Path;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor},
-};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    columns::{Column, Columns, DeclaredColumns, Format, Origin, Type},
+    columns::{Column, Columns, DeclaredColumns, EXTRA, Format, Origin, Taken, Type},
     database::settings::DatabaseStream,
+    deletes::{Deletes, Events, Seeing},
     error::StreamName,
     file::settings::{FileStream, Mode},
     http::{
-        pages::path,
+        pages::{Keyset, Pagination, path},
         settings::{CursorFormat, HttpStream, Method},
     },
     pull, values,
@@ -42,64 +40,6 @@ pub(crate) struct JustKind {
     pub(crate) kind: Kind,
 }
 
-/// How deleted rows are seen: `"none"`, `"flag"`, `{ flag = "field" }`, `"reconcile"` or `{ reconcile = { every = "7d" } }`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Deletes {
-    /// They are not.
-    #[default]
-    None,
-    /// A column says so: a time, or true.
-    Flag(String),
-    /// Now and then everything is read, and what no longer comes is marked.
-    Reconcile {
-        /// How much time passes between two such readings; zero: every pull.
-        every: Period,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reconcile {
-    every: Period,
-}
-
-impl<'de> Deserialize<'de> for Deletes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const WAYS: &[&str] = &["none", "flag", "reconcile"];
-        struct Reads;
-        impl<'de> Visitor<'de> for Reads {
-            type Value = Deletes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"none\", \"flag\", { flag = \"deleted_at\" } or \"reconcile\"")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Deletes, E> {
-                match text {
-                    "none" => Ok(Deletes::None),
-                    "flag" => Ok(Deletes::Flag("deleted_at".to_owned())),
-                    "reconcile" => Ok(Deletes::Reconcile { every: Period::seconds(0) }),
-                    other => Err(E::unknown_variant(other, WAYS)),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Deletes, A::Error> {
-                let deletes = match map.next_key::<String>()?.as_deref() {
-                    Some("flag") => Deletes::Flag(map.next_value()?),
-                    Some("reconcile") => Deletes::Reconcile { every: map.next_value::<Reconcile>()?.every },
-                    Some(other) => return Err(de::Error::unknown_field(other, &["flag", "reconcile"])),
-                    None => return Err(de::Error::custom("name one way: { flag = \"deleted_at\" } or { reconcile = { every = \"7d\" } }")),
-                };
-                match map.next_key::<String>()? {
-                    None => Ok(deletes),
-                    Some(_) => Err(de::Error::custom("a stream sees deletes in one way, not two")),
-                }
-            }
-        }
-        deserializer.deserialize_any(Reads)
-    }
-}
-
 /// What happens to a row that does not fit its columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -109,6 +49,8 @@ pub(crate) enum OnBadValue {
     Stop,
     /// The row goes to the quarantine table, and is counted.
     Quarantine,
+    /// The column gets a type that holds the value and all that was there; where none does, the stream fails.
+    Widen,
 }
 
 /// How rows get into the table.
@@ -121,7 +63,7 @@ pub(crate) enum Write {
 }
 
 /// One stream, checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stream {
     pub(crate) name: StreamName,
     pub(crate) columns: Columns,
@@ -129,6 +71,8 @@ pub(crate) struct Stream {
     pub(crate) key: Vec<usize>,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) deletes: Seeing,
+    /// Where else they are listed; known once all streams of the source are.
+    pub(crate) events: Option<Events>,
     pub(crate) on_bad_value: OnBadValue,
     pub(crate) write: Write,
     /// What the cursor is true for: with other columns, another path or other parameters it says nothing.
@@ -137,7 +81,7 @@ pub(crate) struct Stream {
 }
 
 /// What a stream is read from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Reads {
     Http(Box<HttpStream>),
     File(Box<FileStream>),
@@ -158,32 +102,37 @@ pub(crate) struct Cursor {
     pub(crate) start: Option<String>,
     /// Whether there may be rows older than `start`; from 1970 on it is the very beginning.
     pub(crate) starts_late: bool,
+    /// How long the source keeps its changes, where not for ever.
+    pub(crate) kept: Option<Period>,
     pub(crate) format: CursorFormat,
 }
 
-/// How a stream sees deletes, checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seeing {
-    Nothing,
-    /// The position of the column that says so.
-    Flag(usize),
-    Reconcile {
-        every: Period,
-    },
-}
-
-impl Seeing {
-    /// Its name in the settings.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Nothing => "none",
-            Self::Flag(_) => "flag",
-            Self::Reconcile { .. } => "reconcile",
+impl Stream {
+    /// How it is said to see deletes.
+    pub(crate) fn deletes_declared(&self) -> &Deletes {
+        match &self.reads {
+            Reads::Http(settings) => &settings.deletes,
+            Reads::File(settings) => &settings.deletes,
+            Reads::Database(settings) => &settings.deletes,
         }
     }
-}
 
-impl Stream {
+    /// How it sees deletes, as its settings name it.
+    pub(crate) fn sees_deletes(&self) -> &'static str {
+        match (self.deletes, &self.events) {
+            (Seeing::Nothing, None) => "none",
+            (Seeing::Nothing, Some(_)) => "events",
+            (Seeing::Flag(_), _) => "flag",
+            (Seeing::Reconcile { .. }, None) => "reconcile",
+            (Seeing::Reconcile { .. }, Some(_)) => "events, reconcile",
+        }
+    }
+
+    /// Whether rows are compared by the column at a position, so that it keeps its type.
+    pub(crate) fn compares(&self, position: usize) -> bool {
+        self.key.contains(&position) || self.cursor.as_ref().is_some_and(|cursor| cursor.column == position)
+    }
+
     /// The key's columns by name.
     pub(crate) fn key_names(&self) -> Vec<String> {
         self.key.iter().map(|position| self.columns.list[*position].name.clone()).collect()
@@ -194,7 +143,9 @@ impl Stream {
         let spot = spot.below(&name.stream);
         let mut asked = vec![settings.path.clone(), settings.rows.clone(), format!("{:?}", settings.params), format!("{:?}", settings.key)];
         asked.extend(settings.body.as_ref().map(ToString::to_string));
-        let fingerprint = fingerprint(&asked.iter().map(String::as_str).collect::<Vec<_>>(), &settings.columns);
+        asked.extend(settings.deletes.events.as_ref().map(|events| format!("{events:?}")));
+        asked.extend(settings.extra.then(|| EXTRA.to_owned()));
+        let fingerprint = fingerprint(&asked, &settings.columns);
         if !settings.path.starts_with('/') {
             return Err(spot.wrong(&["path"], "bad_value", format!("the path `{}` does not begin with `/`", settings.path), None));
         }
@@ -202,7 +153,7 @@ impl Stream {
             return Err(spot.wrong(&["max_pages"], "bad_value", "a stream of no pages reads nothing".to_owned(), None));
         }
         check_request(&spot, &settings)?;
-        let columns = checked(&spot, &settings.columns, Vec::new())?;
+        let columns = checked(&spot, &settings.columns, Vec::new(), settings.extra)?;
         let key = merge_key(&spot, &columns, &settings.key)?;
         let cursor = match &settings.cursor {
             None => None,
@@ -221,9 +172,15 @@ impl Stream {
                     return Err(spot.wrong(&["cursor", "until_param"], "bad_cursor", message, Some(hint)));
                 }
                 check_start(&spot, cursor.start.as_deref(), timed, &columns[column])?;
+                if cursor.kept.is_some() && (!timed || matches!(settings.deletes.seeing(&spot, &columns)?, Seeing::Reconcile { .. })) {
+                    let message =
+                        "changes that are `kept` for some time only have a cursor that is an instant, and nothing is reconciled with them";
+                    return Err(spot.wrong(&["cursor", "kept"], "bad_cursor", message.to_owned(), None));
+                }
                 Some(Cursor {
                     column,
                     timed,
+                    kept: cursor.kept,
                     bounded_above,
                     overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
                     settle: cursor.settle,
@@ -249,14 +206,15 @@ impl Stream {
                 return Err(spot.wrong(place, "param_clash", message, None));
             }
         }
-        let deletes = seeing(&spot, &columns, &settings.deletes)?;
+        let deletes = settings.deletes.seeing(&spot, &columns)?;
         check_sweep(&spot, deletes, cursor.as_ref())?;
         Ok(Self {
             name,
-            columns: Columns::new(columns, deletes != Seeing::Nothing),
+            columns: Columns::new(columns, settings.deletes.any()),
             key,
             cursor,
             deletes,
+            events: None,
             on_bad_value: settings.on_bad_value,
             write: Write::Merge,
             fingerprint,
@@ -267,10 +225,11 @@ impl Stream {
     /// Checks a table or query of a database.
     pub(crate) fn database(spot: &Spot<'_>, name: StreamName, settings: DatabaseStream) -> Result<Self, ConfigError> {
         let spot = spot.below(&name.stream);
-        let base = format!("{:?}{:?}{:?}", settings.table, settings.query, settings.key);
-        let fingerprint = fingerprint(&[&base], &settings.columns);
+        let mut asked = vec![format!("{:?}{:?}{:?}", settings.table, settings.query, settings.key)];
+        asked.extend(settings.deletes.events.as_ref().map(|events| format!("{events:?}")));
+        let fingerprint = fingerprint(&asked, &settings.columns);
         settings.check(&spot)?;
-        let columns = checked(&spot, &settings.columns, Vec::new())?;
+        let columns = checked(&spot, &settings.columns, Vec::new(), false)?;
         let key = merge_key(&spot, &columns, &settings.key)?;
         let cursor = match &settings.cursor {
             None => None,
@@ -289,18 +248,20 @@ impl Stream {
                     settle: cursor.settle,
                     start: cursor.start.clone(),
                     starts_late: starts_late(cursor.start.as_deref(), &columns[column]),
+                    kept: None,
                     format: CursorFormat::Rfc3339,
                 })
             }
         };
-        let deletes = seeing(&spot, &columns, &settings.deletes)?;
+        let deletes = settings.deletes.seeing(&spot, &columns)?;
         check_sweep(&spot, deletes, cursor.as_ref())?;
         Ok(Self {
             name,
-            columns: Columns::new(columns, deletes != Seeing::Nothing),
+            columns: Columns::new(columns, settings.deletes.any()),
             key,
             cursor,
             deletes,
+            events: None,
             on_bad_value: settings.on_bad_value,
             write: Write::Merge,
             fingerprint,
@@ -311,7 +272,10 @@ impl Stream {
     /// Checks a stream of files.
     pub(crate) fn file(spot: &Spot<'_>, name: StreamName, settings: FileStream) -> Result<Self, ConfigError> {
         let spot = spot.below(&name.stream);
-        let fingerprint = fingerprint(&[&settings.path, &format!("{:?}", settings.key), &settings.reading()], &settings.columns);
+        let mut asked = vec![settings.path.clone(), format!("{:?}", settings.key), settings.reading()];
+        asked.extend(settings.deletes.events.as_ref().map(|events| format!("{events:?}")));
+        asked.extend(settings.extra.then(|| EXTRA.to_owned()));
+        let fingerprint = fingerprint(&asked, &settings.columns);
         settings.check(&spot)?;
         let mut made = Vec::new();
         for (setting, name, origin, kind) in [
@@ -323,22 +287,24 @@ impl Stream {
                     let message = format!("the column `{name}` of `{setting}` is declared among the columns too");
                     return Err(spot.wrong(&[setting], "bad_value", message, None));
                 }
-                made.push(Column { name: name.clone(), origin, kind, rules: super::columns::Rules::default() });
+                made.push(Column::new(name, origin, kind));
             }
         }
-        let columns = checked(&spot, &settings.columns, made)?;
+        let columns = checked(&spot, &settings.columns, made, settings.extra)?;
         let key = key(&spot, &columns, &settings.key)?;
         if key.is_empty() && settings.mode == Mode::Merge {
             let message = "rows are merged by their key, and none is named".to_owned();
             let hint = "name the columns that tell one row from another, or set `mode = \"replace\"`".to_owned();
             return Err(spot.wrong(&["mode"], "bad_value", message, Some(hint)));
         }
+        let deletes = settings.deletes.seeing(&spot, &columns)?;
         Ok(Self {
             name,
-            columns: Columns::new(columns, false),
+            columns: Columns::new(columns, settings.deletes.any()),
             key,
             cursor: None,
-            deletes: Seeing::Nothing,
+            deletes,
+            events: None,
             on_bad_value: settings.on_bad_value,
             write: if settings.mode == Mode::Merge { Write::Merge } else { Write::Replace },
             fingerprint,
@@ -375,6 +341,7 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
         Err(spot.wrong(place, code, message.to_owned(), Some(hint.to_owned()).filter(|hint| !hint.is_empty())))
     };
     let (since, until, token) = (settings.uses("{since}"), settings.uses("{until}"), settings.uses("{token}"));
+    let (after, tie) = (settings.uses("{after}"), settings.uses("{tie}"));
     match &settings.body {
         Some(_) if settings.method == Method::Get => {
             return wrong(&["body"], "bad_value", "a body is posted, and this stream asks with GET", "add `method = \"post\"`");
@@ -389,12 +356,38 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
         let message = "addresses of next pages are followed with GET, and this stream asks with POST";
         return wrong(&["pagination"], "bad_value", message, "use `cursor_token` or `last_id` with `{token}` in the body");
     }
+    if let Err((message, hint)) = settings.pagination.check() {
+        return wrong(&["pagination"], "bad_value", message, hint);
+    }
+    if settings.pagination.ascends() && settings.cursor.is_none() {
+        let message = "this way of paging follows the cursor, and the stream has none";
+        return wrong(&["pagination"], "bad_value", message, "add a line `cursor = { field = … }`; the rows have to ascend by it");
+    }
+    match &settings.pagination {
+        Pagination::Keyset(Keyset { tie: named, first, .. }) => {
+            if !after.any() || tie.any() != named.is_some() {
+                let message =
+                    "`{after}` stands for the last row's cursor value and `{tie}` for its `tie`, and what is asked for has to hold them";
+                let hint = "put `{after}`, and `{tie}` where `tie` names a field, into `params`, `path` or `body`";
+                return wrong(&["pagination"], "bad_value", message, hint);
+            }
+            if tie.within && first.is_none() {
+                let message = "`{tie}` stands inside a longer text, and the first page has nothing to put there";
+                return wrong(&["pagination"], "bad_value", message, "say what stands there first: `keyset = { tie = …, first = \"\" }`");
+            }
+        }
+        _ if after.any() || tie.any() => {
+            let message = "`{after}` and `{tie}` stand for the last row of a page, and this stream's paging does not follow it";
+            return wrong(&["pagination"], "bad_value", message, "use `keyset`, or remove them");
+        }
+        _ => {}
+    }
     match &settings.cursor {
         None if since.any() || until.any() => {
             let message = "`{since}` and `{until}` stand for the bounds of a cursor, and this stream has none";
             return wrong(&[], "bad_cursor", message, "add a line `cursor = { field = … }`");
         }
-        Some(cursor) if cursor.param.is_none() && !since.any() => {
+        Some(cursor) if cursor.param.is_none() && !since.any() && !after.any() => {
             let message = "nothing asks for rows from the cursor on";
             return wrong(
                 &["cursor"],
@@ -403,8 +396,8 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
                 "name the query parameter, `param = …`, or put `{since}` into `params`, `path` or `body`",
             );
         }
-        Some(cursor) if cursor.start.is_none() && since.within => {
-            let message = "`{since}` stands inside a longer text, and the first pull has nothing to put there";
+        Some(cursor) if cursor.start.is_none() && (since.within || after.within) => {
+            let message = "the lower bound stands inside a longer text, and the first pull has nothing to put there";
             return wrong(
                 &["cursor"],
                 "bad_cursor",
@@ -472,21 +465,6 @@ fn check_start(spot: &Spot<'_>, start: Option<&str>, timed: bool, column: &Colum
     }
 }
 
-fn seeing(spot: &Spot<'_>, columns: &[Column], deletes: &Deletes) -> Result<Seeing, ConfigError> {
-    Ok(match deletes {
-        Deletes::None => Seeing::Nothing,
-        Deletes::Reconcile { every } => Seeing::Reconcile { every: *every },
-        Deletes::Flag(field) => {
-            let column = position(spot, columns, &["deletes"], field)?;
-            if !matches!(columns[column].kind, Type::Timestamp | Type::Boolean) {
-                let message = format!("the column `{field}` that flags deleted rows is neither a timestamp nor a boolean");
-                return Err(spot.wrong(&["deletes"], "bad_value", message, None));
-            }
-            Seeing::Flag(column)
-        }
-    })
-}
-
 /// What is gone is told by reading everything; a start that leaves rows out makes that impossible.
 fn check_sweep(spot: &Spot<'_>, deletes: Seeing, cursor: Option<&Cursor>) -> Result<(), ConfigError> {
     if matches!(deletes, Seeing::Reconcile { .. }) && cursor.is_some_and(|cursor| cursor.starts_late) {
@@ -497,7 +475,7 @@ fn check_sweep(spot: &Spot<'_>, deletes: Seeing, cursor: Option<&Cursor>) -> Res
     Ok(())
 }
 
-fn checked(spot: &Spot<'_>, declared: &DeclaredColumns, made: Vec<Column>) -> Result<Vec<Column>, ConfigError> {
+fn checked(spot: &Spot<'_>, declared: &DeclaredColumns, made: Vec<Column>, extra: bool) -> Result<Vec<Column>, ConfigError> {
     if declared.0.is_empty() {
         return Err(spot.wrong(&["columns"], "bad_value", "the stream declares no columns".to_owned(), None));
     }
@@ -531,13 +509,18 @@ fn checked(spot: &Spot<'_>, declared: &DeclaredColumns, made: Vec<Column>) -> Re
         }
         let field = declared.from.clone().unwrap_or_else(|| name.clone());
         let steps = path(&field);
-        columns.push(Column { name: name.clone(), origin: Origin::Field(field, steps), kind: declared.kind.clone(), rules: rules.clone() });
+        let column = Column::new(name, Origin::Field(field, steps), declared.kind.clone());
+        columns.push(Column { rules: rules.clone(), optional: declared.optional, ..column });
     }
     columns.extend(made);
+    if extra {
+        columns.push(Column::new(EXTRA, Origin::Extra(Taken::by(&columns)), Type::Json));
+    }
     Ok(columns)
 }
 
-fn position(spot: &Spot<'_>, columns: &[Column], place: &[&str], name: &str) -> Result<usize, ConfigError> {
+/// The position of a column by its name.
+pub(crate) fn position(spot: &Spot<'_>, columns: &[Column], place: &[&str], name: &str) -> Result<usize, ConfigError> {
     columns.iter().position(|column| column.name == name).ok_or_else(|| {
         let names = columns.iter().map(|column| column.name.as_str());
         let hint = match nearest(name, names) {
@@ -564,12 +547,12 @@ fn key(spot: &Spot<'_>, columns: &[Column], names: &[String]) -> Result<Vec<usiz
     Ok(key)
 }
 
-fn fingerprint(parts: &[&str], columns: &DeclaredColumns) -> String {
+fn fingerprint(parts: &[String], columns: &DeclaredColumns) -> String {
     let mut columns: Vec<String> =
         columns.0.iter().map(|(name, declared)| format!("{name}{:?}{}{:?}", declared.from, declared.kind, declared.rules)).collect();
     columns.sort();
     let mut digest = Sha256::new();
-    for part in parts.iter().copied().chain(columns.iter().map(String::as_str)) {
+    for part in parts.iter().chain(&columns) {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
@@ -590,7 +573,8 @@ impl<'a> Spot<'a> {
         Self { file, text, above: Vec::new() }
     }
 
-    fn below(&self, stream: &str) -> Self {
+    /// One of its streams.
+    pub(crate) fn below(&self, stream: &str) -> Self {
         Self { above: vec!["streams".to_owned(), stream.to_owned()], ..self.clone() }
     }
 

@@ -47,10 +47,14 @@ impl Project {
     }
 
     pub(super) async fn pull_all(&self, full: bool) -> Result<Vec<Pulled>, PullFailure> {
+        self.pull_from(std::slice::from_ref(&self.source), full).await
+    }
+
+    pub(super) async fn pull_from(&self, sources: &[Source], full: bool) -> Result<Vec<Pulled>, PullFailure> {
         self.runs.set(self.runs.get() + 1);
         let run = format!("run-{}", self.runs.get());
         pull(PullRequest {
-            sources: std::slice::from_ref(&self.source),
+            sources,
             only: &[],
             full,
             lake: &self.lake,
@@ -65,14 +69,17 @@ impl Project {
         .await
     }
 
-    /// A pull with chunks so small that most pulls have several.
+    /// A pull with chunks so small that most pulls have several; what came of its last stream.
     pub(super) async fn pull_in_chunks(&self, chunk_rows: usize) -> Result<pull::Outcome, SourceError> {
-        let stream = &self.source.inner.streams[0];
-        let (run, full, had_rows) = ("chunks".to_owned(), false, false);
-        let scene = Scene { lake: self.lake.clone(), clock: self.clock.clone(), run, full, chunk_rows, had_rows };
-        let reader = self.source.reader(stream, None, self.folder.path(), self.clock.clone(), "chunks", None).unwrap();
-        let mut progress = Progress::lines().stream(&stream.name);
-        pull::pull(&scene, stream, reader, &mut progress).await.0
+        let mut last = Ok(pull::Outcome::default());
+        for stream in self.source.in_order() {
+            let (run, full, had_rows) = ("chunks".to_owned(), false, false);
+            let scene = Scene { lake: self.lake.clone(), clock: self.clock.clone(), run, full, chunk_rows, had_rows };
+            let reader = self.source.reader(&stream, None, self.folder.path(), self.clock.clone(), "chunks", Shared::default()).unwrap();
+            let mut progress = Progress::lines().stream(&stream.name);
+            last = pull::pull(&scene, &stream, reader, &mut progress).await.0;
+        }
+        last
     }
 
     pub(super) async fn rows(&self, table: &str) -> RecordBatch {
@@ -147,12 +154,36 @@ const HEADERS: &str = "{ page_number = { param = \"page\", total = \"header:X-To
 const SEARCH: &str =
     "{ cursor_token = { next = \"next\" } }\nmethod = \"post\"\nbody = { since = \"{since}\", after = \"{token}\", limit = 5 }";
 const SEARCH_IDS: &str = "{ last_id = { field = \"id\", first = \"0\" } }\nmethod = \"post\"\nbody = { since = \"{since}\", above = \"{token}\", order = \"id\" }";
-const WAYS: [&str; 10] = [TOKEN, LINK, NUMBERS, COUNTED, OFFSETS, NEXT_URL, LAST_ID, HEADERS, SEARCH, SEARCH_IDS];
+const WINDOWS: &str = "{ page_number = { param = \"page\", at_most = 8 } }\nparams = { at_most = \"8\" }";
+pub(super) const KEYSET: &str = "{ keyset = { tie = \"id\", first = \"0\" } }\nparams = { from = \"{after}\", tie = \"{tie}\" }";
+const WAYS: [&str; 12] = [TOKEN, LINK, NUMBERS, COUNTED, OFFSETS, NEXT_URL, LAST_ID, HEADERS, SEARCH, SEARCH_IDS, WINDOWS, KEYSET];
+
+const EVENTS: &str = r#"cursor = { field = "updated_at", param = "since" }
+deletes = { events = { stream = "removals", key = { id = "order_id" }, at = "at", where = { verb = ["destroy", "purge"] } } }"#;
+const REMOVALS: &str = r#"
+[streams.removals]
+path = "/removals"
+rows = "removals"
+key = ["id"]
+pagination = { cursor_token = { param = "page", next = "next" } }
+cursor = { field = "at", param = "since" }
+[streams.removals.columns]
+id = "text"
+verb = "text"
+order_id = { from = "subject_id", type = "text" }
+at = { from = "created_at", type = "timestamp" }
+"#;
+
+/// The shop, with another stream that lists deletions.
+fn listing(base: &str, way: &str) -> String {
+    asked(base, way, EVENTS) + REMOVALS
+}
 
 /// The shop, asked in a way that may be a search.
-pub(super) fn asked(base: &str, way: &str) -> String {
-    let settings = shop(base, way, CURSOR);
-    if way.contains("post") { settings.replace("\"/orders\"", "\"/search\"").replace(", param = \"since\"", "") } else { settings }
+pub(super) fn asked(base: &str, way: &str, more: &str) -> String {
+    let settings = shop(base, way, more);
+    let settings = if way.contains("post") { settings.replace("\"/orders\"", "\"/search\"") } else { settings };
+    if way.contains("post") || way == KEYSET { settings.replace(", param = \"since\"", "") } else { settings }
 }
 
 pub(super) fn write(id: u32, value: i64) -> Change {
@@ -174,7 +205,7 @@ pub(super) async fn fake(cap: usize, records: u32) -> Fake {
 async fn every_way_of_paging_brings_every_row() {
     for pagination in WAYS.into_iter().chain(["{ page_number = { param = \"page\" } }"]) {
         let fake = fake(7, 23).await;
-        let project = Project::new("shop", &asked(&fake.base, pagination)).await;
+        let project = Project::new("shop", &asked(&fake.base, pagination, CURSOR)).await;
         let pulled = project.pull().await.unwrap();
         assert_eq!((pulled.rows, pulled.inserted, pulled.updated, pulled.retries), (23, 23, 0, 0), "{pagination}");
         assert_eq!(project.orders().await, fake.world.lock().unwrap().records, "{pagination}");
@@ -218,9 +249,9 @@ async fn the_cursor_never_passes_the_start_of_the_pull_and_newer_rows_are_kept_a
 
 #[tokio::test]
 async fn a_pull_that_broke_off_goes_on_where_it_was() {
-    for pagination in [TOKEN, LINK, NEXT_URL, SEARCH] {
+    for pagination in [TOKEN, LINK, NEXT_URL, SEARCH, KEYSET] {
         let fake = fake(5, 60).await;
-        let project = Project::new("shop", &asked(&fake.base, pagination)).await;
+        let project = Project::new("shop", &asked(&fake.base, pagination, CURSOR)).await;
         fake.world.lock().unwrap().tell_at = Some(9);
         tokio::select! {
             outcome = project.pull_in_chunks(10) => panic!("{outcome:?}"),
@@ -231,12 +262,16 @@ async fn a_pull_that_broke_off_goes_on_where_it_was() {
         fake.world.lock().unwrap().asked.clear();
         let outcome = project.pull_in_chunks(10).await.unwrap();
         assert_eq!((outcome.rows, outcome.inserted), (60 - there as u64, 60 - there as u64), "{pagination}");
-        assert_eq!(fake.world.lock().unwrap().asked.len(), 12 - there / 5);
+        assert_eq!(fake.world.lock().unwrap().asked.len(), 12 - there / 5 + usize::from(pagination == KEYSET));
         assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
         assert_eq!(outcome.cursor.as_deref(), Some("2023-11-14T22:14:20Z"));
         // Finished, it is forgotten: the next pull asks from the cursor.
         project.pull_in_chunks(10).await.unwrap();
-        let since = if pagination == SEARCH { "\"since\":\"2023-11-14T22:09:20Z\"" } else { "since=2023-11-14T22%3A09%3A20Z" };
+        let since = match pagination {
+            SEARCH => "\"since\":\"2023-11-14T22:09:20Z\"",
+            KEYSET => "from=2023-11-14T22%3A09%3A20Z&tie=0",
+            _ => "since=2023-11-14T22%3A09%3A20Z",
+        };
         assert!(fake.world.lock().unwrap().asked.iter().any(|asked| asked.contains(since)));
     }
 }
@@ -339,6 +374,135 @@ async fn flagged_rows_are_marked_and_reconciling_marks_what_is_gone() {
     let error = project.pull().await.unwrap_err();
     assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("emptied", Exit::Failed));
     assert!(error.to_string().contains("6 would be marked as deleted"), "{error}");
+}
+
+fn remove(id: u32) -> Change {
+    Change::Remove { id, late: 0, shown: false }
+}
+
+impl Project {
+    async fn deleted(&self) -> Vec<u32> {
+        self.orders().await.into_iter().filter(|(_, order)| order.deleted).map(|(id, _)| id).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_another_stream_lists_as_deleted_is_marked_until_it_changes() {
+    let fake = fake(3, 6).await;
+    let project = Project::new("shop", &listing(&fake.base, TOKEN)).await;
+    project.pull().await.unwrap();
+    {
+        let mut world = fake.world.lock().unwrap();
+        world.removals.push((None, 1_800_000_000));
+        world.change(&remove(4));
+        world.change(&Change::Remove { id: 5, late: 0, shown: true });
+    }
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((project.deleted().await, pulled.deleted), (vec![4, 5], 2), "an event of another kind marks nothing");
+    let rows = project.rows("shop__orders").await;
+    let since = rows.column_by_name("_deleted_at").unwrap().as_primitive::<TimestampMicrosecondType>();
+    assert_eq!(arrow::compute::max(since), Some(1_700_000_008_000_000), "since the event");
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((project.deleted().await, pulled.deleted), (vec![4, 5], 0), "a listing that lags brings nobody back");
+    assert_eq!(project.pull_all(true).await.unwrap()[0].deleted, 0);
+    assert_eq!(project.deleted().await, [4, 5]);
+
+    fake.world.lock().unwrap().change(&write(4, 44));
+    project.pull().await.unwrap();
+    assert_eq!(project.deleted().await, [5], "what changed after its event lives again");
+
+    {
+        let mut world = fake.world.lock().unwrap();
+        world.change(&Change::Write { id: 9, value: 9, late: 100 });
+        world.change(&Change::Remove { id: 9, late: 0, shown: false });
+    }
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().removed.get_mut(&9).unwrap().1 = true;
+    project.pull().await.unwrap();
+    assert_eq!(project.deleted().await, [5, 9], "what comes after its own event is marked, too");
+    let record = &project.ledger.last_pulls().await.unwrap()[0];
+    assert_eq!((record.stream.as_str(), record.deletes.as_deref()), ("orders", Some("events")));
+}
+
+#[tokio::test]
+async fn rows_are_pulled_and_marked_by_what_is_known_where_the_list_of_deletions_fails() {
+    let fake = fake(3, 6).await;
+    let mut project = Project::new("shop", &listing(&fake.base, TOKEN)).await;
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().change(&remove(2));
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().change(&write(1, 11));
+    project.source = source("shop", &listing(&fake.base, TOKEN).replace("path = \"/removals\"", "path = \"/nowhere\"")).unwrap();
+    let failure = project.pull_all(true).await.unwrap_err();
+    assert_eq!(failure.diagnosis().message, "shop.removals: /nowhere answered 404");
+    assert_eq!(failure.pulled.iter().map(|pulled| (pulled.stream.as_str(), pulled.rows)).collect::<Vec<_>>(), [("orders", 5)]);
+    assert_eq!((project.deleted().await, project.orders().await[&1].value), (vec![2], 11));
+}
+
+#[tokio::test]
+async fn rows_are_marked_as_listed_although_their_own_pull_fails() {
+    let fake = fake(3, 6).await;
+    let mut project = Project::new("shop", &listing(&fake.base, TOKEN)).await;
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().change(&remove(2));
+    project.source = source("shop", &listing(&fake.base, TOKEN).replace("path = \"/orders\"", "path = \"/nowhere\"")).unwrap();
+    assert!(project.pull_all(false).await.is_err());
+    assert_eq!(project.deleted().await, [2], "who asked to be forgotten is not written to because a listing is down");
+}
+
+#[tokio::test]
+async fn without_an_instant_to_compare_with_a_listed_row_stays_deleted() {
+    let fake = fake(3, 6).await;
+    for cursor in ["", "cursor = { field = \"value\", param = \"from\" }"] {
+        let settings = listing(&fake.base, TOKEN).replacen("cursor = { field = \"updated_at\", param = \"since\" }", cursor, 1);
+        let project = Project::new("shop", &settings).await;
+        fake.world.lock().unwrap().change(&remove(2));
+        fake.world.lock().unwrap().change(&write(2, 22));
+        project.pull().await.unwrap();
+        assert_eq!(project.deleted().await, [2]);
+    }
+}
+
+#[tokio::test]
+async fn events_and_reconciling_go_together() {
+    let fake = fake(3, 6).await;
+    let settings = listing(&fake.base, TOKEN).replace("[\"destroy\", \"purge\"] } }", "\"destroy\" } }, reconcile = { every = \"1d\" }");
+    let project = Project::new("shop", &settings).await;
+    project.pull().await.unwrap();
+    fake.world.lock().unwrap().change(&remove(2));
+    fake.world.lock().unwrap().change(&Change::Vanish { id: 3 });
+    project.pull().await.unwrap();
+    assert_eq!(project.deleted().await, [2], "the other one is not due yet");
+    project.clock.set("2026-11-23T01:00:00Z".parse().unwrap());
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((project.deleted().await, pulled.deleted, pulled.updated), (vec![2, 3], 1, 4));
+    assert_eq!(project.ledger.last_pulls().await.unwrap()[0].deletes.as_deref(), Some("events, reconcile"));
+}
+
+#[test]
+fn mistakes_in_where_deletions_are_listed_are_told_with_their_line() {
+    let good = listing("https://shop.example", LINK);
+    source("shop", &good).unwrap();
+    let cases = [
+        ("stream = \"removals\"", "stream = \"removal\"", "unknown_stream", "did you mean `removals`?"),
+        ("stream = \"removals\"", "stream = \"orders\"", "bad_value", "name the stream in which"),
+        ("{ id = \"order_id\" }", "{ id = \"orderid\" }", "unknown_column", "did you mean `order_id`?"),
+        ("{ id = \"order_id\" }", "{}", "bad_value", "add it: key = { id = \"…\" }"),
+        ("{ id = \"order_id\" }", "{ id = \"order_id\", value = \"id\" }", "bad_value", "write there id alone"),
+        ("{ id = \"order_id\" }", "{ id = \"at\" }", "bad_value", "declare both with one type"),
+        ("at = \"at\"", "at = \"verb\"", "bad_value", "name a column of type timestamp"),
+        ("at = \"at\"", "at = \"when\"", "unknown_column", "declare it in [streams.removals.columns]"),
+        ("{ verb = [", "{ vreb = [", "unknown_column", "did you mean `verb`?"),
+        ("{ verb = [", "{ at = [", "bad_value", "declare it as text"),
+        ("[\"destroy\", \"purge\"]", "7", "bad_value", ""),
+        ("where =", "were =", "unknown_key", "did you mean `where`?"),
+        ("deletes = {", "deletes = { flag = \"deleted_at\",", "bad_value", ""),
+    ];
+    for (from, to, code, hint) in cases {
+        let error = source("shop", &good.replacen(from, to, 1)).unwrap_err();
+        assert_eq!((error.code.as_str(), error.line), (code, Some(11)), "{to}: {error:?}");
+        assert!(error.hint.as_deref().unwrap_or_default().starts_with(hint), "{to}: {error:?}");
+    }
 }
 
 #[tokio::test]
@@ -680,7 +844,7 @@ async fn the_practice_shop_is_found_by_the_address_handed_in() {
     project.source = source("shop", &shop("practice://orders", TOKEN, CURSOR).replace("\"/orders\"", "\"/\"")).unwrap();
     let stream = &project.source.inner.streams[0];
     let base: Url = fake.base.parse().unwrap();
-    let reader = project.source.reader(stream, Some(&base), project.folder.path(), project.clock.clone(), "r", None);
+    let reader = project.source.reader(stream, Some(&base), project.folder.path(), project.clock.clone(), "r", Shared::default());
     assert!(reader.is_ok());
     let found = project.source.probe(Some(&base), project.folder.path(), project.clock.clone()).await;
     // The fake serves `/orders`, the practice address is `/orders/`.
@@ -741,11 +905,22 @@ fn mistakes_in_the_settings_are_told_with_their_line() {
         (LINK, "{ cursor_token = { next = \"n\" } }\nparams = { q = \"id > {token}\" }", "bad_value", 9),
         (LINK, "{ link_header = {} }\nparams = { q = \"{token}\" }", "bad_value", 9),
         (LINK, "\"none\"\nmethod = \"post\"\nbody = { at = 2026-01-01 }", "bad_value", 11),
+        (LINK, "{ keyset = { tie = \"id\" } }\nparams = { a = \"{after}\" }", "bad_value", 9),
+        (LINK, "{ keyset = { tie = \"id\" } }\nparams = { a = \"{after}\", t = \"id > {tie}\" }", "bad_value", 9),
+        (LINK, "{ keyset = { size = 5 } }", "bad_value", 9),
+        (LINK, "{ keyset = {} }\nparams = { a = \"{after}\" }", "bad_value", 9),
+        (LINK, "{ keyset = { size = 5 } }\nparams = { a = \"at >= {after}\" }", "bad_cursor", 11),
+        (LINK, "{ link_header = {} }\nparams = { a = \"{after}\" }", "bad_value", 9),
+        (LINK, "{ page_number = { param = \"page\", at_most = 0 } }", "bad_value", 9),
         (cursor, "params = { q = \"{since}\" }", "bad_cursor", 5),
         (cursor, bare, "bad_cursor", 10),
         (cursor, "cursor = { field = \"updated_at\" }\nparams = { q = \"at >= {since}\" }", "bad_cursor", 10),
         (cursor, "cursor = { field = \"value\" }\nparams = { a = \"{since}\", b = \"{until}\" }", "bad_cursor", 10),
         ("kind = \"http\"", "kind = \"http\"\nrate = { requests = 0 }", "bad_value", 3),
+        ("kind = \"http\"", "kind = \"http\"\nbudget = {}", "bad_value", 3),
+        ("kind = \"http\"", "kind = \"http\"\nat_once = 0", "bad_value", 3),
+        ("kind = \"http\"", "kind = \"http\"\nerror = {}", "bad_value", 3),
+        (CURSOR, "cursor = { field = \"updated_at\", param = \"since\", kept = \"29d\" }\ndeletes = \"reconcile\"", "bad_cursor", 10),
         (
             "kind = \"http\"",
             "kind = \"http\"\nauth = { client_credentials = { token_url = \"http://a.example/\", client_id = \"a\", client_secret = { env = \"X\" } } }",
@@ -781,6 +956,7 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         6 => (1u32..40, 0i64..1000, 0i64..200).prop_map(|(id, value, late)| Change::Write { id, value, late }),
         1 => (1u32..40).prop_map(|id| Change::Flag { id }),
+        1 => (1u32..40, 0i64..200, any::<bool>()).prop_map(|(id, late, shown)| Change::Remove { id, late, shown }),
     ]
 }
 
@@ -803,22 +979,40 @@ fn night() -> impl Strategy<Value = Night> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
-    /// The pull law: after any mix of writes no later than the overlap, writes between pages, page failures and crashes, one quiet pull
-    /// makes the table equal its source.
+    /// The pull law: after any mix of writes and deletions no later than the overlap, changes between pages, page failures and crashes,
+    /// one quiet pull makes the table equal its source.
     #[test]
     fn after_any_mix_one_quiet_pull_makes_the_table_equal_its_source(
         nights in prop::collection::vec(night(), 1..5), cap in 1usize..9, chunk in 1usize..12, paging in 0usize..WAYS.len(),
+        by_events in any::<bool>(),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let fake = Fake::start(cap).await;
-            let project = Project::new("shop", &asked(&fake.base, WAYS[paging])).await;
+            let way = WAYS[paging];
+            if way == KEYSET {
+                // More rows share an instant than fit on a page.
+                fake.world.lock().unwrap().grain = 100;
+            }
+            let settings = if by_events { listing(&fake.base, way) } else { asked(&fake.base, way, CURSOR) };
+            let project = Project::new("shop", &settings).await;
+            // Each mechanism sees the changes it can see. Where pages are numbered and not counted, a row that leaves the listing between
+            // two pages pulls another one out of sight, which nobody can know.
+            let seen = |changes: &[Change], between: bool| -> Vec<Change> {
+                let each = changes.iter().cloned().map(|change| match (change, by_events) {
+                    (Change::Flag { id }, true) => Change::Remove { id, late: 0, shown: true },
+                    (Change::Remove { id, .. }, false) => Change::Flag { id },
+                    (Change::Remove { id, late, .. }, true) if between => Change::Remove { id, late, shown: true },
+                    (change, _) => change,
+                });
+                each.collect()
+            };
             for night in nights {
                 {
                     let mut world = fake.world.lock().unwrap();
                     world.now += 3600;
-                    night.before.iter().for_each(|change| world.change(change));
-                    world.between = night.between.into();
+                    seen(&night.before, false).iter().for_each(|change| world.change(change));
+                    world.between = night.between.iter().map(|changes| seen(changes, true)).collect();
                     world.faults = night.faults.into_iter().flat_map(|(times, fault)| vec![fault; times.into()]).collect();
                     world.tell_at = night.crash_at;
                     project.clock.set(DateTime::from_timestamp(world.now, 0).unwrap());
@@ -839,7 +1033,10 @@ proptest! {
                 project.clock.set(DateTime::from_timestamp(world.now, 0).unwrap());
             }
             project.pull_in_chunks(chunk).await.unwrap();
-            assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
+            let mut orders = project.orders().await;
+            let world = fake.world.lock().unwrap();
+            orders.retain(|id, order| !(order.deleted && world.removed.contains_key(id)));
+            assert_eq!(orders, world.records);
         });
     }
 }
@@ -1036,4 +1233,244 @@ async fn a_file_without_a_natural_key_has_its_line_for_one() {
     let customer = rows.column_by_name("customer").unwrap().as_primitive::<Int64Type>();
     assert_eq!((rows.num_rows(), customer.value(1), customer.is_null(2)), (3, 17850, true));
     assert_eq!(rows.column_by_name("line").unwrap().as_primitive::<Int64Type>().values()[..], [2, 3, 4]);
+}
+
+// What changes at the source.
+
+#[tokio::test]
+async fn fields_nobody_declared_are_kept_where_the_stream_says_so() {
+    let fake = fake(3, 6).await;
+    let mut project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;
+    project.pull().await.unwrap();
+    assert!(project.lake.schema("shop__orders", None).await.unwrap().index_of("_extra").is_err());
+    assert_eq!(project.ledger.last_pulls().await.unwrap()[0].drift.as_deref(), Some("not declared: extra"));
+    fake.world.lock().unwrap().asked.clear();
+    project.source = source("shop", &shop(&fake.base, TOKEN, &format!("{CURSOR}\nextra = true"))).unwrap();
+    project.pull().await.unwrap();
+    assert!(!fake.world.lock().unwrap().asked[0].contains("since"), "everything is read again, so that old rows have theirs");
+    assert_eq!(texts(&project.rows("shop__orders").await, "_extra"), some(&[r#"{"extra":{"left":"out"}}"#; 6]));
+
+    let columns = "id = \"text\"\ncity = { from = \"address.city\", type = \"text\" }\ntags = \"json\"";
+    let project = Project::new("till", &files("path = \"in/o.ndjson\"\nextra = true\nkey = [\"id\"]", columns)).await;
+    let rows = [
+        r#"{"id": 1, "address": {"city": "Ulm", "zip": "89073"}, "tags": {"a": 1}, "note": null}"#,
+        r#"{"id": 2, "address": {"city": "Bonn"}}"#,
+        r#"{"id": 3, "address": "somewhere"}"#,
+        r#"{"id": 4, "address": null}"#,
+    ];
+    project.write("in/o.ndjson", rows.join("\n").as_bytes());
+    project.pull().await.unwrap();
+    let extra = texts(&project.rows("till__orders").await, "_extra");
+    let expected = [Some(r#"{"address":{"zip":"89073"},"note":null}"#), None, Some(r#"{"address":"somewhere"}"#), None];
+    assert_eq!(extra, expected.map(|text| text.map(str::to_owned)));
+
+    let project = Project::new("till", &files("path = \"in/o.csv\"\nextra = true", "id = \"text\"")).await;
+    project.write("in/o.csv", b"id,note,spare\n1,\"a \"\"b\"\"\",\n");
+    project.pull().await.unwrap();
+    assert_eq!(texts(&project.rows("till__orders").await, "_extra"), some(&[r#"{"note":"a \"b\"","spare":null}"#]));
+    for stream in ["path = \"in/o.parquet\"\nextra = true", "path = \"in/o.csv\"\nheader = false\nextra = true"] {
+        let error = source("till", &files(stream, "id = \"text\"")).unwrap_err();
+        assert!(error.message.starts_with("fields that are not declared can be kept where each has a name"), "{error:?}");
+    }
+}
+
+fn row(id: usize, field: &str) -> Value {
+    json!({"id": id, field: id, "updated_at": "2023-11-14T22:13:21Z"})
+}
+
+#[tokio::test]
+async fn a_field_that_had_always_been_there_and_is_gone_stops_the_stream() {
+    let fake = fake(50, 0).await;
+    let serve = |rows: std::ops::Range<usize>, field: &str| {
+        fake.world.lock().unwrap().rows = Some(rows.map(|id| row(id, field)).collect());
+    };
+    serve(0..120, "value");
+    let mut project = Project::new("shop", &shop(&fake.base, "\"none\"", "cursor = { field = \"updated_at\", param = \"since\" }")).await;
+    project.pull().await.unwrap();
+    let state = || async { (project.orders().await, project.lake.cursor("shop__orders").await.unwrap()) };
+    let before = state().await;
+    serve(200..205, "valeu");
+    let error = project.pull().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "shop.orders: the field `value` is gone: every row held it before, and now none does; row 200 holds: id, valeu, updated_at"
+    );
+    let told = error.diagnosis();
+    assert!(told.hint.as_deref().unwrap().contains("value = { from = \"valeu\", type = … }"), "{told:?}");
+    assert!(told.hint.unwrap().contains("`optional = true`"));
+    assert_eq!(state().await, before, "nothing of it is in the table");
+
+    // Few rows prove little, until there are more of them.
+    serve(200..203, "valeu");
+    project.pull().await.unwrap();
+    serve(203..205, "valeu");
+    assert_eq!(project.pull().await.unwrap_err().diagnosis().code, "field_gone");
+    let optional = shop(&fake.base, "\"none\"", "").replace("value = \"integer\"", "value = { type = \"integer\", optional = true }");
+    project.source = source("shop", &optional).unwrap();
+    project.pull().await.unwrap();
+    let renamed = shop(&fake.base, "\"none\"", "").replace("value = \"integer\"", "value = { from = \"valeu\", type = \"integer\" }");
+    project.source = source("shop", &renamed).unwrap();
+    project.pull().await.unwrap();
+    assert_eq!(project.orders().await[&204].value, 204);
+}
+
+#[tokio::test]
+async fn a_source_that_leaves_out_what_is_empty_is_left_in_peace() {
+    let fake = fake(50, 0).await;
+    let serve = |rows: Vec<Value>| fake.world.lock().unwrap().rows = Some(Value::Array(rows));
+    let project = Project::new("shop", &shop(&fake.base, "\"none\"", CURSOR)).await;
+    for _ in 0..3 {
+        // `deleted_at` has never come.
+        serve((0..120).map(|id| row(id, if id == 50 { "none" } else { "value" })).collect());
+        project.pull().await.unwrap();
+        serve((200..220).map(|id| row(id, "none")).collect());
+        project.pull().await.unwrap();
+    }
+    assert_eq!(project.orders().await.len(), 140);
+}
+
+#[tokio::test]
+async fn what_stops_a_long_pull_leaves_whole_chunks_and_the_cursor_where_it_was() {
+    let stream = "path = \"in/*.ndjson\"\nmode = \"merge\"\nkey = [\"id\"]\nnew_files_only = true";
+    let good: String = (0..120).map(|id| format!("{{\"id\": {id}, \"n\": {id}}}\n")).collect();
+    let gone: String = (200..205).map(|id| format!("{{\"id\": {id}}}\n")).collect();
+    for (bad, code) in [(gone.as_str(), "field_gone"), ("{\"id\": 200, \"n\": 1}\n{\"id\": 201, \"n\": \"x\"}\n", "bad_row")] {
+        let project = Project::new("till", &files(stream, "id = \"text\"\nn = \"integer\"")).await;
+        project.write("in/a.ndjson", good.as_bytes());
+        project.write("in/b.ndjson", bad.as_bytes());
+        assert_eq!(project.pull_in_chunks(10).await.unwrap_err().diagnosis().code, code);
+        assert_eq!(project.rows("till__orders").await.num_rows(), 120, "what was committed is whole, the rest is not there");
+        assert_eq!(project.lake.cursor("till__orders").await.unwrap(), None);
+        project.write("in/b.ndjson", b"{\"id\": 200, \"n\": 1}\n");
+        project.pull_in_chunks(10).await.unwrap();
+        assert_eq!(project.rows("till__orders").await.num_rows(), 121);
+    }
+    // A table that is replaced remembers as well.
+    let project = Project::new("till", &files("path = \"in/*.ndjson\"", "id = \"text\"\nn = \"integer\"")).await;
+    project.write("in/a.ndjson", good.as_bytes());
+    project.pull().await.unwrap();
+    project.write("in/a.ndjson", gone.as_bytes());
+    assert_eq!(project.pull().await.unwrap_err().diagnosis().code, "field_gone");
+    assert_eq!(project.rows("till__orders").await.num_rows(), 120);
+}
+
+#[tokio::test]
+async fn optional_columns_of_files_may_be_missing_altogether() {
+    let project = Project::new("till", &files("path = \"in/o.csv\"", "id = \"text\"\nnote = { type = \"text\", optional = true }")).await;
+    project.write("in/o.csv", b"id\n1\n");
+    project.pull().await.unwrap();
+    assert_eq!(texts(&project.rows("till__orders").await, "note"), [None]);
+}
+
+/// The values of a decimal column and its type.
+fn decimals(rows: &RecordBatch, column: &str) -> (String, Vec<i128>) {
+    let array = rows.column_by_name(column).unwrap();
+    (array.data_type().to_string(), array.as_primitive::<Decimal128Type>().values().to_vec())
+}
+
+const WIDEN: &str = "cursor = { field = \"updated_at\", param = \"since\" }\non_bad_value = \"widen\"";
+
+#[tokio::test]
+async fn a_column_widens_with_its_values_and_stays_wide() {
+    let fake = fake(50, 3).await;
+    let settings = shop(&fake.base, TOKEN, WIDEN);
+    let mut project = Project::new("shop", &settings).await;
+    project.pull().await.unwrap();
+    let before = project.lake.latest("shop__orders").await.unwrap();
+    let cursor = || async { project.lake.cursor("shop__orders").await.unwrap().unwrap()["literal"].clone() };
+    assert_eq!(cursor().await, "2023-11-14T22:13:23Z");
+    let at = "2023-11-14T22:13:22Z";
+    let serve = |rows: Value| fake.world.lock().unwrap().rows = Some(rows);
+    serve(json!([{"id": "2", "value": 2.5, "updated_at": at}, {"id": "4", "value": "1.25", "updated_at": at}]));
+    let pulled = project.pull().await.unwrap();
+    assert_eq!((pulled.rows, pulled.inserted, pulled.updated), (2, 1, 1));
+    assert_eq!(decimals(&project.rows("shop__orders").await, "value"), ("Decimal128(21, 2)".to_owned(), vec![100, 250, 300, 125]));
+    assert_eq!(cursor().await, "2023-11-14T22:13:23Z", "it stands where it stood");
+    let drift = project.ledger.last_pulls().await.unwrap()[0].drift.clone().unwrap();
+    assert_eq!(drift, "in no row of a page: deleted_at; widened: value is decimal(21,2)");
+    let old = project.lake.read("shop__orders", before).await.unwrap();
+    assert_eq!(old[0].column_by_name("value").unwrap().data_type().to_string(), "Int64", "an older version is as it was");
+
+    fake.world.lock().unwrap().rows = None;
+    project.pull().await.unwrap();
+    assert_eq!(decimals(&project.rows("shop__orders").await, "value"), ("Decimal128(21, 2)".to_owned(), vec![100, 200, 300, 125]));
+
+    // What no wider type holds stops the stream, and leaves the type as it was.
+    let version = project.lake.latest("shop__orders").await.unwrap();
+    for (bad, field) in [
+        (json!([{"id": "5", "value": 0.125, "updated_at": at}, {"id": "6", "value": "x", "updated_at": at}]), "value"),
+        (json!([{"id": "5", "value": "0.00000000000000000000001", "updated_at": at}]), "value"),
+        (json!([{"id": "5", "value": true, "updated_at": at}]), "value"),
+        (json!([{"id": "5", "value": 1, "updated_at": 7}]), "updated_at"),
+    ] {
+        serve(bad);
+        let error = project.pull().await.unwrap_err();
+        assert!(matches!(&error, SourceError::BadValue { misfit, .. } if misfit.field == field), "{error}");
+        assert_eq!(project.lake.latest("shop__orders").await.unwrap(), version);
+    }
+
+    fake.world.lock().unwrap().rows = None;
+    project.source = source("shop", &settings.replace("value = \"integer\"", "value = \"decimal(18,4)\"")).unwrap();
+    project.pull().await.unwrap();
+    let (kind, values) = decimals(&project.rows("shop__orders").await, "value");
+    assert_eq!((kind.as_str(), values), ("Decimal128(23, 4)", vec![10_000, 20_000, 30_000, 12_500]), "a wider declaration widens, too");
+}
+
+#[tokio::test]
+async fn a_long_pull_that_widens_goes_on_after_its_last_chunk() {
+    for pagination in [TOKEN, NUMBERS] {
+        let fake = fake(5, 40).await;
+        // Only JSON numbers of the last page need it.
+        let project = Project::new("shop", &shop(&fake.base, pagination, WIDEN).replace("\"integer\"", "\"decimal(3,0)\"")).await;
+        fake.world.lock().unwrap().change(&write(38, 12_345));
+        let outcome = project.pull_in_chunks(10).await.unwrap();
+        assert_eq!(outcome.inserted, 40);
+        let rows = project.rows("shop__orders").await;
+        let (kind, values) = decimals(&rows, "value");
+        assert_eq!(kind, "Decimal128(5, 0)");
+        let all: BTreeMap<_, _> = texts(&rows, "id").into_iter().flatten().zip(values).collect();
+        assert_eq!((all.len(), all["38"], all["7"]), (40, 12_345, 7));
+    }
+}
+
+#[tokio::test]
+async fn files_widen_merged_or_replaced_and_dates_become_instants() {
+    let columns = "id = \"text\"\nn = \"integer\"\nday = { type = \"date\", timestamp_format = \"%d.%m.%Y\" }";
+    for mode in ["merge", "replace"] {
+        let stream = format!("path = \"in/*.csv\"\nkey = [\"id\"]\nmode = \"{mode}\"\non_bad_value = \"widen\"");
+        let project = Project::new("till", &files(&stream, columns)).await;
+        project.write("in/a.csv", b"id,n,day\n1,1,31.01.2026\n");
+        project.pull().await.unwrap();
+        assert_eq!(project.rows("till__orders").await.column_by_name("day").unwrap().data_type().to_string(), "Date32");
+        project.write("in/b.csv", b"id,n,day\n2,2.5,2026-02-01T10:00:00+01:00\n3,1e20,01.02.2026\n");
+        for _ in 0..2 {
+            let pulled = project.pull().await.unwrap();
+            assert_eq!(pulled.rows, 3, "{mode}");
+            let rows = project.rows("till__orders").await;
+            let day = |text: &str| text.parse::<DateTime<Utc>>().unwrap().timestamp_micros();
+            let days = rows.column_by_name("day").unwrap().as_primitive::<TimestampMicrosecondType>();
+            assert_eq!(days.values()[..], ["2026-01-31T00:00:00Z", "2026-02-01T09:00:00Z", "2026-02-01T00:00:00Z"].map(day));
+            let (kind, values) = decimals(&rows, "n");
+            assert_eq!((kind.as_str(), values), ("Decimal128(22, 1)", vec![10, 25, 1_000_000_000_000_000_000_000]));
+        }
+    }
+    let project = Project::new("till", &files("path = \"in/*.csv\"\nkey = [\"id\"]\non_bad_value = \"widen\"", "id = \"integer\"")).await;
+    project.write("in/a.csv", b"id\n1.5\n");
+    assert_eq!(project.pull().await.unwrap_err().diagnosis().code, "bad_row", "a key keeps its type");
+    let error = source("till", &files("path = \"in/o.parquet\"\non_bad_value = \"widen\"", "id = \"text\"")).unwrap_err();
+    assert!(error.message.contains("types of its own"), "{error:?}");
+}
+
+#[test]
+fn what_a_database_has_no_use_for_is_told_with_its_line() {
+    let good = "kind = \"database\"\nurl = \"postgres://me@localhost/shop\"\n[streams.orders]\ntable = \"orders\"\nkey = [\"id\"]\n\n[streams.orders.columns]\nid = \"text\"\n";
+    source("db", good).unwrap();
+    for (from, to, line) in [
+        ("key = [\"id\"]\n", "key = [\"id\"]\nextra = true", 6),
+        ("key = [\"id\"]\n", "key = [\"id\"]\non_bad_value = \"widen\"", 6),
+        ("id = \"text\"", "id = { type = \"text\", optional = true }", 8),
+    ] {
+        let error = source("db", &good.replace(from, to)).unwrap_err();
+        assert_eq!((error.code.as_str(), error.line), ("bad_value", Some(line)), "{to}: {error:?}");
+    }
 }

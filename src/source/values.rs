@@ -15,6 +15,9 @@ use serde_json::Value;
 
 use super::columns::{Format, Rules, Type};
 
+/// A day in microseconds.
+pub(crate) const DAY: i64 = 86_400_000_000;
+
 /// A value that fits its column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cell<'a> {
@@ -137,6 +140,43 @@ pub(crate) fn from_json<'a>(kind: &Type, rules: &Rules, field: &str, value: &'a 
     })
 }
 
+/// The type of a value that does not fit a column of `kind`, where columns of that kind can widen to it.
+pub(crate) fn wider(kind: &Type, rules: &Rules, value: &str) -> Option<Type> {
+    let value = value.trim();
+    match kind {
+        Type::Integer | Type::Decimal(..) => {
+            let (whole, places) = digits(value)?;
+            let places = if let (Type::Decimal(_, scale), true) = (kind, rules.round) { places.min(*scale) } else { places };
+            let precision = whole.checked_add(places).filter(|digits| *digits <= 38)?;
+            Some(Type::Decimal(precision.max(1), places))
+        }
+        Type::Date => timestamp(value, &Rules::default()).ok().map(|_| Type::Timestamp),
+        _ => None,
+    }
+}
+
+/// How many digits a number has before and after its point.
+fn digits(text: &str) -> Option<(u8, u8)> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, i64::from(exponent.parse::<i32>().ok()?)),
+        None => (text, 0),
+    };
+    let mantissa = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
+    let (whole, places) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.len() + places.len() == 0 || !whole.bytes().chain(places.bytes()).all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    // The number is 0.D × 10^point, D beginning and ending with a digit that is not 0.
+    let all = format!("{whole}{places}");
+    let zeros = all.len() - all.trim_start_matches('0').len();
+    let significant = i64::try_from(all.trim_matches('0').len()).ok()?;
+    if significant == 0 {
+        return Some((0, 0));
+    }
+    let point = i64::try_from(whole.len()).ok()? - i64::try_from(zeros).ok()? + exponent;
+    Some((u8::try_from(point.max(0)).ok()?, u8::try_from((significant - point).max(0)).ok()?))
+}
+
 /// Reads a value written as text, as in a CSV file. Lists and structs are read as JSON.
 pub(crate) fn from_text<'a>(kind: &Type, rules: &Rules, field: &str, text: &'a str) -> Result<Cell<'a>, Misfit> {
     match kind {
@@ -247,7 +287,7 @@ fn integer(text: &str) -> Result<i64, String> {
     }
 }
 
-fn significant(text: &str) -> usize {
+pub(crate) fn significant(text: &str) -> usize {
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let trimmed = digits.trim_start_matches('0');
@@ -423,6 +463,35 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_says_what_would_hold_it() {
+        let money = Type::Decimal(18, 2);
+        for (kind, value, expected) in [
+            (Type::Integer, "2.5", Some(Type::Decimal(20, 1))),
+            (Type::Integer, "-0.0125", Some(Type::Decimal(23, 4))),
+            (Type::Integer, "18446744073709551615", Some(Type::Decimal(20, 0))),
+            (Type::Integer, "9999999999999999999", Some(Type::Decimal(19, 0))),
+            (Type::Integer, "1e25", Some(Type::Decimal(26, 0))),
+            (Type::Integer, "12.5e-3", Some(Type::Decimal(23, 4))),
+            (Type::Integer, "1e39", None),
+            (Type::Integer, "0.00000000000000000001", None),
+            (Type::Integer, "two", None),
+            (money.clone(), "1.005", Some(Type::Decimal(19, 3))),
+            (money.clone(), "12345678901234567.5", Some(Type::Decimal(19, 2))),
+            (money.clone(), ".", None),
+            (Type::Date, "2026-01-31T09:30:00Z", Some(Type::Timestamp)),
+            (Type::Date, "2026-01-31 09:30:00", None),
+            (Type::Boolean, "2", None),
+            (Type::Float, "x", None),
+        ] {
+            let joined = wider(&kind, &Rules::default(), value).and_then(|value| kind.join(&value));
+            assert_eq!(joined, expected, "{kind} {value}");
+        }
+        let round = Rules { round: true, ..Rules::default() };
+        assert_eq!(wider(&money, &round, "12345678901234567.555").and_then(|value| money.join(&value)), Some(Type::Decimal(19, 2)));
+        assert_eq!(Type::Text.join(&Type::Integer), None);
+    }
+
+    #[test]
     fn a_misfit_deep_inside_names_its_path() {
         let kind = Type::List(Box::new(Type::Struct(vec![("quantity".to_owned(), Type::Integer)])));
         assert_eq!(read(&kind, json!([{"quantity": 1}, {"quantity": "two"}])), Err("f[1].quantity is not a number".to_owned()));
@@ -446,6 +515,19 @@ mod tests {
         fn every_decimal_that_fits_survives(number in -999_999_999_999_999_999i128..=999_999_999_999_999_999) {
             let text = format!("{}{}.{:04}", if number < 0 { "-" } else { "" }, number.abs() / 10_000, number.abs() % 10_000);
             prop_assert_eq!(decimal(&text, 18, 4, false), Ok(number));
+        }
+
+        #[test]
+        fn what_is_widened_holds_the_value_and_all_that_was_there(
+            number in any::<i64>(), places in 0usize..25, shift in -30i32..30, old in any::<i64>(),
+        ) {
+            let text = format!("{}e{}", number as f64 / 10f64.powi(i32::try_from(places).unwrap()), shift);
+            if let Some(Type::Decimal(precision, scale)) =
+                wider(&Type::Integer, &Rules::default(), &text).and_then(|kind| Type::Integer.join(&kind))
+            {
+                prop_assert!(decimal(&text, precision, scale, false).is_ok(), "{text} in decimal({precision},{scale})");
+                prop_assert!(decimal(&old.to_string(), precision, scale, false).is_ok());
+            }
         }
 
         #[test]

@@ -233,10 +233,12 @@ class Freshdesk(Api):
     # What people do in it.
 
     def act(self, action, count):
+        ago = now() - timedelta(minutes=2)  # a conversation begins before it is a ticket
         if action == "insert":
-            at = now()
-            new = [self.add_contact(len(self.contacts) + 1, at) for _ in range(count)]
-            return [self.add_ticket(contact["id"], at)["id"] for contact in new]
+            new = [self.add_ticket(self.add_contact(len(self.contacts) + 1, now())["id"], ago) for _ in range(count)]
+            for ticket in new:
+                ticket["updated_at"] = iso(now())
+            return [ticket["id"] for ticket in new]
         living = [ticket for ticket in self.tickets.values() if not ticket.get("deleted") and not ticket["spam"]]
         chosen = self.dice.sample(living, min(count, len(living)))
         for number, ticket in enumerate(chosen):
@@ -247,7 +249,7 @@ class Freshdesk(Api):
             ticket["status"] = 4 if number % 2 == 0 else 2
             ticket["stats"].update(resolved_at=iso(now()) if ticket["status"] == 4 else None, closed_at=None, status_updated_at=iso(now()))
             if ticket["status"] == 4 and all(rating["user_id"] != ticket["requester_id"] for rating in self.ratings.values()):
-                self.rate(ticket, now())
+                self.rate(ticket, ago)
         people = [contact for contact in self.contacts.values() if not contact.get("deleted")]
         for contact in self.dice.sample(people, min(count, len(people))):
             if action == "delete":

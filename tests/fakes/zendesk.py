@@ -279,9 +279,10 @@ class Zendesk(Api):
 
     def act(self, action, count):
         people = [user for user in self.users.values() if user["role"] == "end-user" and user["active"]]
+        ago = now() - timedelta(minutes=2)  # a conversation begins before it is a ticket
         if action == "insert":
             new = [self.add_user(len(self.users) + number, now()) for number in range(count)]
-            return [self.newly_asked(user)["id"] for user in new]
+            return [self.newly_asked(user, ago)["id"] for user in new]
         tickets = [ticket for ticket in self.tickets.values() if ticket["status"] not in ("deleted", "closed")]
         chosen = self.dice.sample(tickets, min(count, len(tickets)))
         for number, ticket in enumerate(chosen):
@@ -300,13 +301,13 @@ class Zendesk(Api):
             for rating in [rating for rating in self.ratings.values() if rating["score"] == "offered"][-count:]:
                 ticket = self.tickets[rating["ticket_id"]]
                 if ticket["status"] != "deleted" and datetime.fromisoformat(rating["created_at"]) > now() - timedelta(days=28):
-                    rating.update(score="bad", comment="Took far too long.", updated_at=iso(now()))
+                    rating.update(score="bad", comment="Took far too long.", updated_at=iso(ago))
                     ticket["satisfaction_rating"] = {"id": rating["id"], "score": "bad", "comment": rating["comment"]}
                     self.touch(ticket)
         return [ticket["id"] for ticket in chosen]
 
-    def newly_asked(self, user):
-        ticket = self.add_ticket(user["id"], now())
+    def newly_asked(self, user, opened):
+        ticket = self.add_ticket(user["id"], opened)
         ticket["status"] = "new"
         self.metrics[ticket["id"]]["solved_at"] = None
         self.ratings = {id: rating for id, rating in self.ratings.items() if rating["ticket_id"] != ticket["id"]}

@@ -345,7 +345,7 @@ mod tests {
     use crate::source::columns::{Origin, Rules};
 
     fn column(name: &str, kind: Type) -> Column {
-        Column { name: name.to_owned(), origin: Origin::Field(name.to_owned(), vec![name.to_owned()]), kind, rules: Rules::default() }
+        Column::new(name, Origin::Field(name.to_owned(), vec![name.to_owned()]), kind)
     }
 
     fn row(values: &[Option<Vec<u8>>]) -> Vec<u8> {

@@ -10,8 +10,9 @@ use crate::{
     secret::SecretRef,
     source::{
         columns::DeclaredColumns,
+        deletes::Deletes,
         retry::Retry,
-        settings::{Deletes, Kind, OnBadValue, Spot},
+        settings::{Kind, OnBadValue, Spot},
     },
 };
 
@@ -73,6 +74,9 @@ pub(crate) struct DatabaseStream {
     /// What happens to a row that does not fit.
     #[serde(default)]
     pub(crate) on_bad_value: OnBadValue,
+    /// Refused: a database gives the columns it is asked for.
+    #[serde(default)]
+    extra: bool,
     /// How many rows a page has.
     #[serde(default = "fifty_thousand")]
     pub(crate) page_rows: u32,
@@ -202,6 +206,19 @@ impl DatabaseStream {
                 return wrong("query", "the query holds more than one statement", "keep the one `select`");
             }
             _ => {}
+        }
+        if self.extra {
+            let message = "a database gives the columns it is asked for; there are no others to be kept";
+            return wrong("extra", message, "declare them under `columns`");
+        }
+        if self.on_bad_value == OnBadValue::Widen {
+            let message = "a database has types of its own, and values are read by what is declared";
+            return wrong("on_bad_value", message, "widen the column's type under `columns`");
+        }
+        if let Some((name, _)) = self.columns.0.iter().find(|(_, declared)| declared.optional) {
+            let message = "a database knows a column or does not; none is optional";
+            let place = ["columns", name.as_str()];
+            return Err(spot.wrong(&place, "bad_value", message.to_owned(), Some("remove `optional`".to_owned())));
         }
         if self.page_rows == 0 {
             return wrong("page_rows", "pages of no rows bring nothing", "remove it, or write 50000");

@@ -58,7 +58,7 @@ pub(crate) fn base(engine: Engine, settings: &DatabaseStream) -> String {
 pub(crate) fn origin(column: &Column) -> &str {
     match &column.origin {
         Origin::Field(name, _) => name,
-        Origin::Line | Origin::File => &column.name,
+        Origin::Line | Origin::File | Origin::Extra(_) => &column.name,
     }
 }
 
@@ -134,10 +134,9 @@ pub(crate) fn select(list: &str, base: &str, conditions: &[String], page: Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::columns::Rules;
 
     fn column(kind: Type) -> Column {
-        Column { name: "at".to_owned(), origin: Origin::Field("At".to_owned(), vec![]), kind, rules: Rules::default() }
+        Column::new("at", Origin::Field("At".to_owned(), vec![]), kind)
     }
 
     #[test]

@@ -414,6 +414,7 @@ impl Reading<'_> {
                     let reason = format!("the header names `{from}` twice, and the column `{}` takes it", column.name);
                     return Err(self.wrong(Some(1), reason, "give the two columns different names in the file"));
                 }
+                (None, _) if column.optional => fields.push(None),
                 (None, _) => {
                     let hint = match nearest(from, header.iter().map(String::as_str)) {
                         Some(near) => format!("did you mean `{near}`? set `{} = {{ from = \"{near}\", type = … }}`", column.name),
@@ -540,6 +541,9 @@ impl Reading<'_> {
     fn known(&self, column: &Column, schema: &Schema) -> Result<(), Stop> {
         let Origin::Field(from, _) = &column.origin else { return Ok(()) };
         let Some((_, field)) = schema.column_with_name(from) else {
+            if column.optional {
+                return Ok(());
+            }
             let names = schema.fields().iter().map(|field| field.name().as_str());
             let hint =
                 nearest(from, names).map_or_else(|| "correct the stream's `columns`".to_owned(), |near| format!("did you mean `{near}`?"));
@@ -569,7 +573,10 @@ impl Reading<'_> {
         let cannot = |why: String| {
             self.wrong(None, format!("the column `{from}` cannot become {}: {why}", column.kind), "correct its type under `columns`")
         };
-        let Some(given) = batch.column_by_name(from) else { return Err(cannot("it is missing".to_owned())) };
+        let Some(given) = batch.column_by_name(from) else {
+            // That it may be missing has been seen to.
+            return Ok(ArrayColumn { array: new_null_array(&wanted, batch.num_rows()), misfits: BTreeMap::new() });
+        };
         let textual = matches!(given.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         if textual && !matches!(column.kind, Type::Text | Type::Json) {
             return read_text(column, given).map_err(|error| cannot(error.to_string()));

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{
-    place::{Place, is_exact},
-    store::StoreSettings,
-};
+use super::place::{Place, is_exact};
 use crate::{
     config::ConfigError,
+    lake::store::StoreSettings,
     source::{
         columns::DeclaredColumns,
+        deletes::Deletes,
         retry::Retry,
         settings::{Kind, OnBadValue, Spot},
     },
@@ -72,9 +71,15 @@ pub(crate) struct FileStream {
     pub(crate) row_number: Option<String>,
     /// A column that takes the name of the file each row stands in.
     pub(crate) file_name: Option<String>,
+    /// How deleted rows are seen.
+    #[serde(default)]
+    pub(crate) deletes: Deletes,
     /// What happens to a row that does not fit.
     #[serde(default)]
     pub(crate) on_bad_value: OnBadValue,
+    /// Whether fields that are not declared are kept, in `_extra`.
+    #[serde(default)]
+    pub(crate) extra: bool,
     /// The columns and their types.
     pub(crate) columns: DeclaredColumns,
 }
@@ -202,6 +207,20 @@ impl FileStream {
             let message = "new files alone are not the whole table, which they would replace".to_owned();
             let hint = "set `mode = \"merge\"` and a `key`".to_owned();
             return Err(spot.wrong(&["new_files_only"], "bad_value", message, Some(hint)));
+        }
+        if self.extra && (format == FileFormat::Parquet || format == FileFormat::Csv && !self.header) {
+            let message = "fields that are not declared can be kept where each has a name of its own: in JSON, and in CSV with a header";
+            return wrong("extra", message.to_owned());
+        }
+        if format == FileFormat::Parquet && self.on_bad_value == OnBadValue::Widen {
+            return wrong("on_bad_value", "a Parquet file has types of its own; widen the column's type under `columns`".to_owned());
+        }
+        if self.deletes.any() && self.mode == Mode::Replace {
+            let message = "the files are the whole table: what is not in them is not in it, and nothing is marked".to_owned();
+            return Err(spot.wrong(&["deletes"], "bad_value", message, Some("remove it, or set `mode = \"merge\"`".to_owned())));
+        }
+        if self.deletes.reconciles() && self.new_files_only {
+            return wrong("deletes", "new files alone do not say what is gone".to_owned());
         }
         Ok(())
     }

@@ -9,40 +9,46 @@
 //! 5. A cursor is true for one set of columns, parameters and key. When those change, everything is read again.
 //! 6. Where pages can slip (numbers, offsets), a row that changes while they are read moves towards the end and pulls another one from
 //!    a later page to one already read. The total tells, where the source says it; else the row that comes a second time. The pages are
-//!    then read again; if that never ends, the rows are kept and the cursor stays.
-//! 7. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
+//!    then read again; if that never ends, the rows are kept and the cursor stays. In a listing that ascends by the cursor all that lies
+//!    below the first row that moved has come: it is read again from there, and the cursor moves that far.
+//! 7. Where a source keeps its changes for some time only, a pull that comes later than that stops and says so, until everything has been
+//!    read again.
+//! 8. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
 //!    bounds the first one had; where the source no longer knows the place, it begins anew. What must see everything in one pass (a
-//!    sweep for what is gone, a count) is never resumed.
+//!    sweep for what is gone, a count) is never resumed. A source's budget ends a run in the same way, in good order.
+//! 9. What another stream lists as deleted is marked, unless it changed afterwards.
+//! 10. A declared field that had always come and comes no more stops the stream before anything of its page is kept.
+//!
+//! Here stands what is decided; `merge.rs` and `replace.rs` do it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{collections::BTreeMap, sync::Arc};
 
-use arrow::{
-    array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray},
-    compute::filter_record_batch,
-    error::ArrowError,
-};
 use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use datafusion::{error::DataFusionError, physical_plan::stream::RecordBatchStreamAdapter};
-use futures::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    columns::DELETED_AT,
+    deletes::Seeing,
     error::SourceError,
     http::settings::CursorFormat,
-    intake::{Intake, Reached},
+    intake::{Held, Intake, Reached},
     progress::StreamProgress,
     quarantine,
     rows::Page,
-    settings::{Cursor, OnBadValue, Seeing, Stream, Write},
-    values,
+    settings::{Cursor, OnBadValue, Stream, Write},
 };
 use crate::{
     clock::SharedClock,
-    lake::{Commit, Lake, LakeError},
+    lake::{Commit, Lake},
 };
+
+mod events;
+mod merge;
+mod replace;
+mod widen;
+
+pub(crate) use events::Deletions;
 
 /// How often pages are read again because rows moved under the reader.
 const PASSES: u32 = 3;
@@ -76,6 +82,10 @@ pub(crate) trait Reader: Send {
     }
     /// Whether a row that changes meanwhile can push another from a later page to an earlier one, unseen.
     fn can_slip(&self) -> bool {
+        false
+    }
+    /// Whether rows come in ascending order of the cursor, and it has been seen that they do.
+    fn ascends(&self) -> bool {
         false
     }
 }
@@ -128,6 +138,9 @@ pub(crate) struct State {
     /// What it means: microseconds since 1970, or the number itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at: Option<i64>,
+    /// Up to when everything had been read when a pull last came to its end, where the source forgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen_at: Option<i64>,
     /// What it is true for.
     #[serde(default)]
     true_for: String,
@@ -140,6 +153,9 @@ pub(crate) struct State {
     /// What the reader wants to know of earlier pulls, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     taken: Option<Value>,
+    /// What is known of the fields that rows may leave out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    held: BTreeMap<String, Held>,
 }
 
 /// What a pull of one stream needs beside its source.
@@ -169,6 +185,17 @@ pub(crate) struct Outcome {
     pub(crate) cursor: Option<String>,
     /// What the cursor means, where it is an instant, in microseconds.
     pub(crate) cursor_at: Option<i64>,
+    /// What of the source differs from what is declared.
+    pub(crate) drift: Option<String>,
+}
+
+impl Outcome {
+    /// Counts what came in a pass.
+    fn came(&mut self, intake: &Intake) {
+        self.rows += intake.received;
+        self.quarantined += intake.quarantined;
+        self.bytes += intake.volume;
+    }
 }
 
 /// What a pull begins with. Pure.
@@ -181,6 +208,8 @@ pub(crate) struct Opening {
     pub(crate) sweep: bool,
     /// The pull that it goes on with.
     pub(crate) resume: Option<Resume>,
+    /// Up to when nothing is missing, where the source has forgotten changes since.
+    pub(crate) gap: Option<i64>,
 }
 
 /// Decides what to ask for.
@@ -195,7 +224,7 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
     {
         // What it was due to mark as gone, the next pull marks; from an empty table nothing can be.
         let sweep = resume.whole && resume.empty && matches!(stream.deletes, Seeing::Reconcile { .. });
-        return Opening { window: resume.window.clone(), whole: resume.whole, sweep, resume: Some(resume.clone()) };
+        return Opening { window: resume.window.clone(), whole: resume.whole, sweep, resume: Some(resume.clone()), gap: None };
     }
     let due = match stream.deletes {
         Seeing::Reconcile { every } => {
@@ -203,7 +232,9 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
         }
         _ => false,
     };
-    let Some(cursor) = &stream.cursor else { return Opening { window: Window::default(), whole: true, sweep: due, resume: None } };
+    let Some(cursor) = &stream.cursor else {
+        return Opening { window: Window::default(), whole: true, sweep: due, resume: None, gap: None };
+    };
     let from = if full || due { None } else { state.and_then(|state| Some((state.literal.as_deref()?, state.at?))) };
     let since = match from {
         Some((literal, at)) => Some(lower(cursor, literal, at)),
@@ -212,7 +243,9 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
     let until = cursor.bounded_above.then(|| written(bound(cursor, now, None), cursor.format, Some(now)));
     // Rows older than a start are not asked for, and nothing can be said about them.
     let whole = from.is_none() && !cursor.starts_late;
-    Opening { window: Window { since, until }, whole, sweep: due && whole, resume: None }
+    let seen = state.and_then(|state| state.at.max(state.seen_at)).filter(|_| !full);
+    let gap = seen.filter(|seen| cursor.kept.is_some_and(|kept| now.timestamp_micros() - seen > micros(kept.delta())));
+    Opening { window: Window { since, until }, whole, sweep: due && whole, resume: None, gap }
 }
 
 /// Where the cursor must stop, in microseconds.
@@ -233,12 +266,26 @@ fn lower(cursor: &Cursor, literal: &str, at: i64) -> String {
     written(at.saturating_sub(overlap), cursor.format, None)
 }
 
+/// A cursor value as the source is asked for what comes after it, with all the digits that the format has.
+pub(crate) fn exact(cursor: &Cursor, Reached { at, literal }: &Reached) -> String {
+    match cursor.format {
+        CursorFormat::Unix if cursor.timed => at.div_euclid(1_000_000).to_string(),
+        CursorFormat::UnixMs if cursor.timed => at.div_euclid(1000).to_string(),
+        CursorFormat::Naive if cursor.timed => {
+            DateTime::from_timestamp_micros(*at).unwrap_or(DateTime::UNIX_EPOCH).format("%Y-%m-%dT%H:%M:%S%.f").to_string()
+        }
+        CursorFormat::Date if cursor.timed => written(*at, CursorFormat::Date, None),
+        _ => literal.clone(),
+    }
+}
+
 /// An instant as a query parameter; rounded down to what the format can say, or up where it is an upper bound.
 pub(crate) fn written(at: i64, format: CursorFormat, upper: Option<DateTime<Utc>>) -> String {
     let floor = DateTime::from_timestamp_micros(at).unwrap_or(DateTime::UNIX_EPOCH).trunc_subsecs(0);
     let at = if upper.is_some() && floor.timestamp_micros() < at { floor + TimeDelta::seconds(1) } else { floor };
     match format {
         CursorFormat::Rfc3339 => at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        CursorFormat::Naive => at.format("%Y-%m-%dT%H:%M:%S").to_string(),
         CursorFormat::Unix => at.timestamp().to_string(),
         CursorFormat::UnixMs => at.timestamp_millis().to_string(),
         CursorFormat::Date if upper.is_some() => (at + TimeDelta::days(1)).format("%Y-%m-%d").to_string(),
@@ -305,9 +352,14 @@ fn next_state(stream: &Stream, old: Option<&State>, intake: &Intake, swept: bool
     if swept {
         state.reconciled_at = Some(now);
     }
+    if stream.cursor.as_ref().is_some_and(|cursor| cursor.kept.is_some()) {
+        state.seen_at = state.seen_at.max(Some(intake.bound));
+    }
     state.resume = None;
     state.taken = taken.or(state.taken);
-    (state.at.is_some() || state.reconciled_at.is_some() || state.taken.is_some()).then_some(state)
+    state.held.clone_from(&intake.held);
+    let reads = state.at.max(state.reconciled_at).max(state.seen_at).is_some() || state.taken.is_some();
+    (reads || !state.held.is_empty()).then_some(state)
 }
 
 /// Pulls one stream.
@@ -318,10 +370,14 @@ pub(crate) async fn pull(
     progress: &mut StreamProgress,
 ) -> (Result<Outcome, SourceError>, Effort) {
     let reader = Arc::new(tokio::sync::Mutex::new(reader));
-    let outcome = match stream.write {
-        Write::Merge => merge(scene, stream, &mut **reader.lock().await, progress).await,
-        Write::Replace => replace(scene, stream, &reader).await,
+    let outcome = async {
+        let stream = widen::as_it_is(scene, stream).await?;
+        match stream.write {
+            Write::Merge => merge::merge(scene, stream, &mut **reader.lock().await, progress).await,
+            Write::Replace => replace::replace(scene, stream, &reader).await,
+        }
     };
+    let outcome = outcome.await;
     let effort = reader.lock().await.effort();
     (outcome, effort)
 }
@@ -338,197 +394,28 @@ async fn prepare(scene: &Scene, stream: &Stream) -> Result<(), SourceError> {
     Ok(())
 }
 
-async fn merge(
-    scene: &Scene,
-    stream: &Arc<Stream>,
-    reader: &mut dyn Reader,
-    progress: &mut StreamProgress,
-) -> Result<Outcome, SourceError> {
-    let table = stream.name.table();
-    let failed = |error: LakeError| SourceError::Lake { at: stream.name.clone(), error };
-    prepare(scene, stream).await?;
-    let now = scene.clock.now();
-    let mut old: Option<State> = scene.lake.cursor(&table).await.map_err(failed)?.and_then(|state| serde_json::from_value(state).ok());
-    let empty = scene.lake.rows(&table).await.map_err(failed)? == 0;
-    loop {
-        let opening = open(stream, old.as_ref(), now, scene.full);
-        match (&opening.resume, &opening.window.since) {
-            (Some(_), _) => tracing::info!(stream = %stream.name, "goes on where the last pull broke off"),
-            (None, Some(since)) => tracing::info!(stream = %stream.name, since, "pulls what changed"),
-            (None, None) => tracing::info!(stream = %stream.name, "pulls everything"),
-        }
-        let merging = Merging { scene, stream, empty: opening.resume.as_ref().map_or(empty, |resume| resume.empty), opening, old, now };
-        match merging.run(reader, progress).await? {
-            Some(outcome) => return Ok(outcome),
-            None => {
-                tracing::info!(stream = %stream.name, "the source no longer knows where the last pull broke off; reading from the beginning");
-                old = merging.old.map(|old| State { resume: None, ..old });
-            }
-        }
-    }
-}
-
-/// A pull that merges, with what was decided before its first page.
-struct Merging<'a> {
-    scene: &'a Scene,
-    stream: &'a Arc<Stream>,
-    opening: Opening,
-    old: Option<State>,
-    /// Whether the table held nothing when the pull began.
-    empty: bool,
-    now: DateTime<Utc>,
-}
-
-impl Merging<'_> {
-    /// `None` where it was to go on from a place the source does not know any more.
-    async fn run(&self, reader: &mut dyn Reader, progress: &mut StreamProgress) -> Result<Option<Outcome>, SourceError> {
-        let Self { scene, stream, opening, .. } = self;
-        let pulled_at = self.now.timestamp_micros();
-        // From an empty table nothing can be gone.
-        let sweep = opening.sweep && !self.empty;
-        let mut outcome = Outcome::default();
-        let mut nth = 0;
-        let old = self.old.as_ref().filter(|old| old.true_for == stream.fingerprint && !scene.full);
-        if let Some(taken) = old.and_then(|old| old.taken.as_ref()) {
-            reader.recall(taken);
-        }
-        let (mut intake, hold) = loop {
-            nth += 1;
-            let resume = opening.resume.as_ref().filter(|_| nth == 1);
-            reader.start(&opening.window, resume.map(|resume| &resume.mark)).await?;
-            let mut intake: Option<Intake> = None;
-            loop {
-                let page = match reader.page().await {
-                    Ok(Some(page)) => page,
-                    Ok(None) => break,
-                    Err(error) if resume.is_some() && intake.is_none() && error.is_refusal() => return Ok(None),
-                    Err(error) => return Err(error),
-                };
-                let intake =
-                    intake.get_or_insert_with(|| self.intake(&*reader, resume, sweep || page.announced.is_some() || reader.can_slip()));
-                intake.take(&page)?;
-                progress.page(intake.received, page.announced);
-                if intake.is_full() {
-                    set_aside(scene, stream, intake, pulled_at).await?;
-                    let resumable = !sweep && intake.announced.is_none() && !reader.can_slip();
-                    let place = reader.mark().filter(|_| resumable).map(|mark| self.broken_off(mark, intake, &*reader));
-                    self.write(reader.gives_each_once() && nth == 1, intake.chunk(), place, &mut outcome).await?;
-                }
-            }
-            let intake = intake.unwrap_or_else(|| self.intake(&*reader, resume, sweep));
-            let verdict = judge(Pass {
-                nth,
-                pages: intake.pages,
-                different: intake.different(),
-                announced: intake.announced,
-                can_slip: reader.can_slip(),
-                moved: intake.moved,
-            });
-            match verdict {
-                Verdict::Whole => break (intake, false),
-                Verdict::Again => {
-                    tracing::info!(stream = %stream.name, pass = nth, "rows changed while they were read; reading them again");
-                }
-                Verdict::Hold => {
-                    tracing::warn!(stream = %stream.name, "rows kept changing while they were read; they are kept, but the cursor stays for the next pull");
-                    break (intake, true);
-                }
-                Verdict::Short { announced } => {
-                    return Err(SourceError::Short { at: stream.name.clone(), announced, received: intake.different() });
-                }
-            }
-        };
-        set_aside(scene, stream, &mut intake, pulled_at).await?;
-        let mut rows = intake.chunk();
-        let mut appended = reader.gives_each_once() && nth == 1;
-        if sweep && !hold {
-            let marked = gone(scene, stream, &intake, pulled_at).await?;
-            appended &= marked.is_empty();
-            outcome.deleted = marked.iter().map(|rows| rows.num_rows() as u64).sum();
-            rows = rows.map(|rows| rows.into_iter().chain(marked).collect());
-        }
-        let state = match hold {
-            true => self.old.clone(),
-            false => next_state(stream, self.old.as_ref(), &intake, opening.sweep, reader.taken(), pulled_at),
-        };
-        if !matches!(&rows, Ok(rows) if rows.is_empty()) || state != self.old {
-            self.write(appended, rows, state.clone().filter(|_| !hold), &mut outcome).await?;
-        }
-        outcome.rows = intake.received;
-        outcome.quarantined = intake.quarantined;
-        outcome.bytes = intake.volume;
-        // Marking is no news of the rows.
-        outcome.updated = outcome.updated.saturating_sub(outcome.deleted);
-        if let Some(state) = state {
-            outcome.cursor = state.literal;
-            outcome.cursor_at = state.at.filter(|_| stream.cursor.as_ref().is_some_and(|cursor| cursor.timed));
-        }
-        Ok(Some(outcome))
-    }
-
-    fn intake(&self, reader: &dyn Reader, resume: Option<&Resume>, remember_all: bool) -> Intake {
-        let micros = |at: i64| DateTime::from_timestamp_micros(at);
-        let started = resume.and_then(|resume| micros(resume.started_at)).unwrap_or(self.now);
-        let server = match resume {
-            Some(resume) => resume.server_at.and_then(micros),
-            None => reader.server_time(),
-        };
-        let mut intake = begin(self.scene, self.stream, (self.now, started), server, remember_all);
-        intake.each_once = reader.gives_each_once();
-        intake.reached = resume.and_then(|resume| resume.reached.clone());
-        intake
-    }
-
-    /// The state of a pull that has come to `mark` and not to its end: the cursor stays, the place is kept.
-    fn broken_off(&self, mark: Value, intake: &Intake, reader: &dyn Reader) -> State {
-        let before = self.opening.resume.as_ref();
-        let resume = Resume {
-            mark,
-            started_at: before.map_or(self.now.timestamp_micros(), |resume| resume.started_at),
-            server_at: before.map_or_else(|| reader.server_time().map(|at| at.timestamp_micros()), |resume| resume.server_at),
-            window: self.opening.window.clone(),
-            whole: self.opening.whole,
-            empty: self.empty,
-            reached: intake.reached.clone(),
-        };
-        let old = self.old.clone().filter(|old| old.true_for == self.stream.fingerprint).unwrap_or_default();
-        State { true_for: self.stream.fingerprint.clone(), resume: Some(resume), ..old }
-    }
-
-    /// Rows and state in one commit. Where the table was empty and each key comes once, nothing needs to be looked up.
-    async fn write(
-        &self,
-        once: bool,
-        rows: Result<Vec<RecordBatch>, ArrowError>,
-        state: Option<State>,
-        outcome: &mut Outcome,
-    ) -> Result<(), SourceError> {
-        let (scene, stream) = (self.scene, self.stream);
-        let rows = rows.map_err(|error| SourceError::Broken { at: stream.name.clone(), reason: error.to_string() })?;
-        let cursor = state.and_then(|state| serde_json::to_value(state).ok());
-        let commit = Commit { run: Some(scene.run.clone()), cursor };
-        let written = if once && self.empty {
-            scene.lake.append(&stream.name.table(), rows, commit).await
-        } else {
-            scene.lake.merge(&stream.name.table(), &stream.key_names(), rows, commit).await
-        };
-        let written = written.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
-        outcome.inserted += written.inserted;
-        outcome.updated += written.updated;
-        Ok(())
-    }
+/// What stands beside the rows of a stream.
+async fn state(scene: &Scene, stream: &Stream) -> Result<Option<State>, SourceError> {
+    let found = scene.lake.cursor(&stream.name.table()).await;
+    let found = found.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
+    Ok(found.and_then(|state| serde_json::from_value(state).ok()))
 }
 
 /// `started` is when the rows are pulled, and when the pull began that fixes the upper bound.
 fn begin(
     scene: &Scene,
     stream: &Arc<Stream>,
+    old: Option<&State>,
     (now, started): (DateTime<Utc>, DateTime<Utc>),
     server: Option<DateTime<Utc>>,
     remember_all: bool,
 ) -> Intake {
     let bound = stream.cursor.as_ref().map_or(i64::MAX, |cursor| bound(cursor, started, server));
-    Intake::new(Arc::clone(stream), now.timestamp_micros(), bound, scene.chunk_rows, remember_all)
+    let mut intake = Intake::new(Arc::clone(stream), now.timestamp_micros(), bound, scene.chunk_rows, remember_all);
+    if let Some(old) = old.filter(|old| old.true_for == stream.fingerprint) {
+        intake.held.clone_from(&old.held);
+    }
+    intake
 }
 
 /// Writes the rows set aside before the cursor can pass them.
@@ -544,138 +431,6 @@ async fn set_aside(scene: &Scene, stream: &Stream, intake: &mut Intake, pulled_a
     let commit = Commit { run: Some(scene.run.clone()), cursor: None };
     let written = scene.lake.merge(&stream.name.quarantine(), &key, vec![batch], commit).await;
     written.map(|_| ()).map_err(|error| SourceError::Lake { at: stream.name.clone(), error })
-}
-
-/// The rows of the table that did not come although everything was read, marked as deleted now.
-async fn gone(scene: &Scene, stream: &Stream, intake: &Intake, now: i64) -> Result<Vec<RecordBatch>, SourceError> {
-    let broken = |error: ArrowError| SourceError::Broken { at: stream.name.clone(), reason: error.to_string() };
-    let batches =
-        scene.lake.read(&stream.name.table(), None).await.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
-    let schema = &stream.columns.schema;
-    let mut marked = Vec::new();
-    for batch in batches {
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
-        for field in schema.fields() {
-            let array = batch.column_by_name(field.name()).ok_or_else(|| ArrowError::SchemaError(format!("{} is gone", field.name())));
-            columns.push(array.and_then(|array| arrow::compute::cast(array, field.data_type())).map_err(broken)?);
-        }
-        let batch = RecordBatch::try_new(schema.clone(), columns).map_err(broken)?;
-        let Some(deleted) = batch.column_by_name(DELETED_AT) else { continue };
-        let missing: BooleanArray = (0..batch.num_rows())
-            .map(|row| {
-                let key: Vec<_> = stream.key.iter().map(|position| values::from_array(batch.column(*position), row)).collect();
-                Some(deleted.is_null(row) && !intake.has(&key))
-            })
-            .collect();
-        if missing.true_count() == 0 {
-            continue;
-        }
-        let batch = filter_record_batch(&batch, &missing).map_err(broken)?;
-        let mut columns = batch.columns().to_vec();
-        if let Some(last) = columns.last_mut() {
-            *last = Arc::new(TimestampMicrosecondArray::from(vec![now; batch.num_rows()]).with_timezone("UTC"));
-        }
-        marked.push(RecordBatch::try_new(schema.clone(), columns).map_err(broken)?);
-    }
-    let rows: usize = marked.iter().map(RecordBatch::num_rows).sum();
-    if rows > 0 && intake.is_empty() {
-        let what = format!("the source gave no rows at all, and {rows} would be marked as deleted");
-        return Err(SourceError::Emptied { at: stream.name.clone(), what });
-    }
-    if rows > 0 {
-        tracing::info!(stream = %stream.name, rows, "rows that are gone at the source are marked as deleted");
-    }
-    Ok(marked)
-}
-
-/// What a replacing pull works on, chunk by chunk.
-struct Replacing {
-    stream: Arc<Stream>,
-    /// Rows taken in and not yet handed on, the next one last.
-    ready: Vec<RecordBatch>,
-    reader: Arc<tokio::sync::Mutex<Box<dyn Reader>>>,
-    intake: Arc<Mutex<Intake>>,
-    had_rows: bool,
-    ended: bool,
-}
-
-impl Replacing {
-    /// The next chunk of the table; `None` at its end.
-    async fn chunk(&mut self) -> Result<Option<RecordBatch>, SourceError> {
-        if let Some(batch) = self.ready.pop() {
-            return Ok(Some(batch));
-        }
-        if self.ended {
-            return Ok(None);
-        }
-        let broken = |error: ArrowError| SourceError::Broken { at: self.stream.name.clone(), reason: error.to_string() };
-        let mut reader = self.reader.lock().await;
-        while let Some(page) = reader.page().await? {
-            let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
-            intake.take(&page)?;
-            if intake.is_full() {
-                self.ready = intake.chunk().map_err(broken)?;
-                self.ready.reverse();
-                if let Some(batch) = self.ready.pop() {
-                    return Ok(Some(batch));
-                }
-            }
-        }
-        self.ended = true;
-        let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
-        if intake.kept == 0 && self.had_rows {
-            let what = match intake.received {
-                0 => "the files hold no rows, and the table would be emptied".to_owned(),
-                received => format!("none of {received} rows fits its columns, and the table would be emptied"),
-            };
-            return Err(SourceError::Emptied { at: self.stream.name.clone(), what });
-        }
-        self.ready = intake.chunk().map_err(broken)?;
-        self.ready.reverse();
-        Ok(self.ready.pop())
-    }
-}
-
-async fn replace(scene: &Scene, stream: &Arc<Stream>, reader: &Arc<tokio::sync::Mutex<Box<dyn Reader>>>) -> Result<Outcome, SourceError> {
-    prepare(scene, stream).await?;
-    let started = scene.clock.now();
-    let pulled_at = started.timestamp_micros();
-    reader.lock().await.start(&Window::default(), None).await?;
-    let intake = Arc::new(Mutex::new(begin(scene, stream, (started, started), None, false)));
-    let cause: Arc<Mutex<Option<SourceError>>> = Arc::default();
-    let replacing = Replacing {
-        stream: Arc::clone(stream),
-        ready: Vec::new(),
-        reader: Arc::clone(reader),
-        intake: Arc::clone(&intake),
-        had_rows: scene.had_rows,
-        ended: false,
-    };
-    let kept = Arc::clone(&cause);
-    let chunks = stream::try_unfold((replacing, kept), |(mut replacing, kept)| async move {
-        match replacing.chunk().await {
-            Ok(chunk) => Ok(chunk.map(|chunk| (chunk, (replacing, kept)))),
-            Err(error) => {
-                let words = error.to_string();
-                *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Err(DataFusionError::Execution(words))
-            }
-        }
-    });
-    let schema = stream.columns.schema.clone();
-    let rows = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), chunks));
-    let commit = Commit { run: Some(scene.run.clone()), cursor: None };
-    let written = scene.lake.replace(&stream.name.table(), schema, rows, commit).await;
-    if let Some(error) = cause.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(error);
-    }
-    let written = written.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
-    let Some(mut intake) = Arc::into_inner(intake).and_then(|intake| intake.into_inner().ok()) else {
-        return Err(SourceError::Broken { at: stream.name.clone(), reason: "the lake still reads the files".to_owned() });
-    };
-    let quarantined = intake.quarantined;
-    set_aside(scene, stream, &mut intake, pulled_at).await?;
-    Ok(Outcome { rows: intake.received, inserted: written.rows, bytes: intake.volume, quarantined, ..Outcome::default() })
 }
 
 #[cfg(test)]
@@ -716,6 +471,7 @@ mod tests {
             asks(&cursor(", overlap = \"0s\", settle = \"30s\""), at, false),
             [format!("from={at}"), "to=2026-11-22T00:59:31Z".to_owned()]
         );
+        assert_eq!(asks(&cursor(", format = \"naive\""), at, false), ["from=2026-11-21T23:54:59", "to=2026-11-22T01:00:01"]);
         assert_eq!(asks(&cursor(", format = \"unix\""), at, false), ["from=1795305299", "to=1795309201"]);
         assert_eq!(asks(&cursor(", format = \"unix_ms\""), at, false), ["from=1795305299000", "to=1795309201000"]);
         assert_eq!(asks(&cursor(", format = \"date\""), at, false), ["from=2026-11-21", "to=2026-11-23"]);
@@ -755,6 +511,25 @@ mod tests {
             opening.sweep
         };
         assert_eq!((after(6), after(7)), (false, true));
+    }
+
+    #[test]
+    fn a_start_at_the_beginning_of_time_is_none_and_full_sweeps_too() {
+        let now = NOW.parse().unwrap();
+        let opening = |start: &str, full: bool| {
+            let cursor = format!("cursor = {{ field = \"at\", param = \"from\", start = \"{start}\" }}");
+            let stream = stream(&cursor, "deletes = { reconcile = { every = \"7d\" } }");
+            let swept = State {
+                reconciled_at: Some(DateTime::parse_from_rfc3339(NOW).unwrap().timestamp_micros()),
+                ..state(&stream, "2026-11-21T00:00:00Z", 1)
+            };
+            let opening = open(&stream, Some(&swept), now, full);
+            (opening.whole, opening.sweep, opening.window.since)
+        };
+        for start in ["1970-01-01T00:00:00Z", "1970-01-01", "1900-01-01"] {
+            assert_eq!(opening(start, true), (true, true, Some(start.to_owned())));
+            assert!(!opening(start, false).1, "not due yet");
+        }
     }
 
     #[test]
