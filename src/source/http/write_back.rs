@@ -496,16 +496,18 @@ impl Teller {
         let wait = || header(RETRY_AFTER).and_then(|value| retry::retry_after(value, header(DATE), self.clock.now()));
         let answered = format!("answered {}", status.as_u16());
         let settings = &self.section.settings;
+        let rules: Vec<&ErrorInside> = self.error.iter().chain(&settings.error).collect();
         Attempt::Done(match status.as_u16() {
             200..=299 => {
                 if is_page(&bytes) {
                     let reason = format!("{answered} with a web page; it is often a login page or one about maintenance");
                     return Attempt::Done(closed(reason, PLACE));
                 }
-                let rules: Vec<&ErrorInside> = self.error.iter().chain(&settings.error).collect();
                 match rules.iter().find_map(|rule| rule.find(&body)) {
                     // Whether it says that it is an error stands in the part that did not come.
-                    None if !rules.is_empty() && !whole => return self.silent("broke off in the middle of its answer".to_owned()),
+                    None if !whole && rules.iter().any(|rule| rule.path.is_some()) => {
+                        return self.silent("broke off in the middle of its answer".to_owned());
+                    }
                     None => Answer::Told,
                     Some((error, passing)) => {
                         let reason = format!("{answered} with an error{}", told(error));
@@ -517,6 +519,9 @@ impl Teller {
                 }
             }
             status if settings.ok.contains(&status) => Answer::NotThere(answered),
+            // A gateway that had no answer itself.
+            502 | 504 => return self.silent(answered),
+            _ if rules.iter().any(|rule| rule.passes(&body)) => return Attempt::Again { reason: answered, wait: wait(), away: false },
             401 | 403 => {
                 let refusal = closed(format!("{answered}{}", told(&body)), KNOWN);
                 match token {
@@ -524,8 +529,6 @@ impl Teller {
                     _ => refusal,
                 }
             }
-            // A gateway that had no answer itself.
-            502 | 504 => return self.silent(answered),
             408 | 429 | 500..=599 => return Attempt::Again { reason: answered, wait: wait(), away: false },
             300..=399 => closed(format!("{answered}: it redirects, and people's addresses are not sent elsewhere"), PLACE),
             _ => Answer::Failed { reason: format!("{answered}{}", told(&body)), passing: false },
