@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use super::values::Misfit;
 use crate::{
-    config::ConfigError,
+    config::{ConfigError, Period},
     diagnosis::{Diagnose, Diagnosis, Exit},
     lake::LakeError,
     secret::SecretError,
@@ -147,6 +147,26 @@ pub enum SourceError {
         key: String,
         /// The dotted path of the flag that says so.
         path: String,
+    },
+    /// The source's budget of this run is used up.
+    #[error("{at}: the budget of {spent} is used up")]
+    Budget {
+        /// The stream.
+        at: StreamName,
+        /// What was allowed.
+        spent: String,
+        /// Whether the next run goes on from here.
+        goes_on: bool,
+    },
+    /// The source has forgotten changes that were never pulled.
+    #[error("{at}: everything up to {seen} has been pulled, and the source keeps its changes for {kept} only: those in between are gone")]
+    Gap {
+        /// The stream.
+        at: StreamName,
+        /// Up to when nothing is missing.
+        seen: String,
+        /// How long the source keeps them.
+        kept: Period,
     },
     /// Fewer rows came than the source announced.
     #[error("{at}: the source announced {announced} rows and gave {received}")]
@@ -297,6 +317,14 @@ impl Diagnose for SourceError {
             Self::Key { at, .. } => told("bad_key")
                 .in_file(settings(at))
                 .hint("put the PEM file that belongs to the client or the service account there as it is"),
+            Self::Budget { goes_on: true, .. } => told("budget").hint("run the command again: it goes on where it stopped; nothing was lost"),
+            Self::Budget { at, .. } => told("budget").in_file(settings(at)).hint(
+                "run the command again; nothing was lost, but this stream begins anew, so that its `budget` has to be enough for all of it",
+            ),
+            Self::Gap { at, .. } => told("gap").hint(format!(
+                "run `perennial pull {} --full`: it reads everything that is there, and the next pulls go on from it; rows that this stream alone brings stay lost where they are gone at the source",
+                at.source
+            )),
             Self::CutOff { at, .. } => told("cut_off").in_file(settings(at)).hint(format!(
                 "ask for more of it at once, or pull it as a stream of its own that pages through it; {SAFE}"
             )),

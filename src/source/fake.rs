@@ -29,6 +29,12 @@ pub(super) enum Fault {
     Html,
     /// Whatever body.
     Body(String),
+    /// A status and a body.
+    Said(u16, Value),
+    /// Whatever bytes, of a type.
+    Bytes(&'static str, Vec<u8>),
+    /// A body that never ends.
+    Endless,
     /// A redirect.
     Redirect(String),
 }
@@ -72,6 +78,10 @@ pub(super) struct World {
     pub(super) between: VecDeque<Vec<Change>>,
     /// Every request that came, as its query or its body.
     pub(super) asked: Vec<String>,
+    /// Every token that came.
+    pub(super) sent: Vec<String>,
+    /// Stamps are multiples of so many seconds.
+    pub(super) grain: i64,
     /// Whether tokens repeat for ever.
     pub(super) stuck: bool,
     pub(super) token: Option<(&'static str, String)>,
@@ -97,6 +107,8 @@ pub(super) struct Login {
     /// The public key of a client that signs for its tokens, and what it claimed last.
     pub(super) public: Option<Vec<u8>>,
     pub(super) claims: Value,
+    /// The header that a token has to come in, where it is one of its own.
+    pub(super) header: Option<&'static str>,
     /// Where the API lies, as a token's answer says it.
     pub(super) base: Option<String>,
 }
@@ -107,12 +119,13 @@ impl World {
         match change {
             Change::Write { id, value, late } => {
                 let removed = self.removals.iter().filter(|(of, _)| *of == Some(*id)).map(|(_, at)| at + 1).max().unwrap_or(0);
-                let updated_at = (self.now - late).max(self.records.get(id).map_or(removed, |record| record.updated_at));
+                let stamped = self.now - late;
+                let updated_at = (stamped - stamped % self.grain).max(self.records.get(id).map_or(removed, |record| record.updated_at));
                 self.removed.remove(id);
                 self.records.insert(*id, Record { value: *value, updated_at, deleted: false });
             }
             Change::Flag { id } => {
-                let now = self.now;
+                let now = self.now - self.now % self.grain;
                 if let Some(record) = self.records.get_mut(id) {
                     *record = Record { deleted: true, updated_at: now, ..record.clone() };
                 }
@@ -163,6 +176,8 @@ impl Fake {
             for_ever: false,
             between: VecDeque::new(),
             asked: Vec::new(),
+            sent: Vec::new(),
+            grain: 1,
             stuck: false,
             token: None,
             tell_at: None,
@@ -212,7 +227,10 @@ async fn token(State((world, _)): State<Shared>, Form(form): Form<HashMap<String
     if world.login.rotates {
         world.login.refresh = Some(format!("refresh-{given}"));
     }
-    world.token = Some(("authorization", format!("Bearer access-{given}")));
+    world.token = Some(match world.login.header {
+        Some(name) => (name, format!("access-{given}")),
+        None => ("authorization", format!("Bearer access-{given}")),
+    });
     answer(
         200,
         json!({
@@ -267,8 +285,10 @@ fn answer(
             told.notify_one();
         }
     }
+    let sent = |name: &str| headers.get(name).and_then(|sent| sent.to_str().ok().map(str::to_owned));
+    world.sent.extend(["authorization", "x-shop-token"].into_iter().filter_map(sent));
     if let Some((name, value)) = &world.token
-        && headers.get(*name).and_then(|sent| sent.to_str().ok()) != Some(value)
+        && sent(name).as_ref() != Some(value)
     {
         let said = json!({"message": "who are you?"}).to_string();
         return Response::builder().status(StatusCode::UNAUTHORIZED).body(said.into()).unwrap();
@@ -285,9 +305,20 @@ fn answer(
         Some(Fault::Html) => {
             return Response::builder().header(header::CONTENT_TYPE, "text/html").body("<html>log in</html>".into()).unwrap();
         }
+        Some(Fault::Said(status, body)) => return Response::builder().status(status).body(body.to_string().into()).unwrap(),
+        Some(Fault::Bytes(kind, bytes)) => return Response::builder().header(header::CONTENT_TYPE, kind).body(bytes.into()).unwrap(),
+        Some(Fault::Endless) => {
+            let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'7'; 1 << 14]));
+            return Response::builder().body(Body::from_stream(chunks)).unwrap();
+        }
         Some(Fault::Body(body)) => return Response::builder().body(body.into()).unwrap(),
         Some(Fault::Redirect(to)) => return Response::builder().status(302).header(header::LOCATION, to).body(Body::empty()).unwrap(),
         Some(Fault::Truncated) | None => {}
+    }
+    let number = |name: &str| query.get(name).and_then(|number| number.parse::<usize>().ok());
+    if number("at_most").zip(number("page")).is_some_and(|(most, page)| page > most) {
+        let said = json!({"message": "pages above that are not given"}).to_string();
+        return Response::builder().status(StatusCode::BAD_REQUEST).body(said.into()).unwrap();
     }
     let (link, body) = page(&world, query);
     let mut text = body.to_string();
@@ -337,6 +368,11 @@ fn page(world: &World, query: &Asked) -> (Option<String>, Value) {
         records.retain(|(_, id, _)| *id > above);
     } else {
         records.sort_by_key(|(at, id, _)| (*at, *id));
+    }
+    // `(updated_at = {from} AND id > {tie}) OR updated_at > {from}`, or without a tie `updated_at >= {from}`
+    if let Some(from) = query.get("from").map(|from| from.parse::<DateTime<Utc>>().unwrap().timestamp()) {
+        let tie = query.get("tie").map_or(-1, |id| id.parse::<i64>().unwrap());
+        records.retain(|(at, id, _)| *at > from || (*at == from && i64::from(*id) > tie));
     }
     let total = records.len();
     let asked = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(world.cap);

@@ -20,7 +20,8 @@ use super::{
     deletes::Seeing,
     error::SourceError,
     held::Held,
-    pull::Deletions,
+    http::settings::CursorFormat,
+    pull::{Deletions, written},
     quarantine::Aside,
     rows::{ArrayColumn, Page, PageRows, Row},
     settings::{OnBadValue, Stream, Write},
@@ -48,7 +49,7 @@ pub(crate) struct Intake {
     stream: Arc<Stream>,
     pulled_at: i64,
     /// The cursor never passes this instant.
-    bound: i64,
+    pub(crate) bound: i64,
     rows: Rows,
     /// Closed batches, and how many rows they hold.
     batches: Vec<RecordBatch>,
@@ -85,8 +86,9 @@ pub(crate) struct Intake {
     pub(crate) announced: Option<(u64, u64)>,
     /// The greatest cursor value that the next pull may begin from.
     pub(crate) reached: Option<Reached>,
-    /// Whether a row came again because it had changed meanwhile, and may have pushed another one past the reader.
-    pub(crate) moved: bool,
+    /// Whether rows came again because they had changed meanwhile, and may have pushed others past the reader: the least cursor value
+    /// that such a row had before.
+    pub(crate) moved: Option<i64>,
     /// Rows set aside since the last chunk.
     pub(crate) aside: Vec<Aside>,
     /// Rows set aside in all.
@@ -126,7 +128,7 @@ impl Intake {
             pages: 0,
             announced: None,
             reached: None,
-            moved: false,
+            moved: None,
             aside: Vec::new(),
             quarantined: 0,
         }
@@ -156,6 +158,15 @@ impl Intake {
     /// Whether any key has come.
     pub(crate) fn is_empty(&self) -> bool {
         self.versions.is_empty()
+    }
+
+    /// The cursor value below which every row has come, although some changed while numbered pages were read: in ascending order, a row
+    /// that moves to the end can only have pulled along those behind it.
+    pub(crate) fn whole_below(&self) -> Option<Reached> {
+        let at = self.moved.filter(|at| *at > i64::MIN + 1 && *at <= self.bound)?;
+        let timed = self.stream.cursor.as_ref()?.timed;
+        let literal = if timed { written(at, CursorFormat::Rfc3339, None) } else { at.to_string() };
+        Some(Reached { at, literal })
     }
 
     /// Whether the chunk is large enough to be merged.
@@ -357,7 +368,9 @@ impl Intake {
             }
         }
         if let Some((digest, earlier)) = seen {
-            self.moved |= earlier.is_some_and(|earlier| version > earlier || stream.cursor.is_none());
+            if let Some(earlier) = earlier.filter(|earlier| version > *earlier || stream.cursor.is_none()) {
+                self.moved = Some(self.moved.map_or(earlier, |moved| moved.min(earlier)));
+            }
             match earlier {
                 // An older version of a row that has already come: pages are no snapshot.
                 Some(earlier) if earlier > version => {
@@ -508,6 +521,14 @@ pub(crate) fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u
         u128::from(hasher.finish())
     };
     half(1) << 64 | half(2)
+}
+
+/// The cursor value of a JSON row, where it has one.
+pub(crate) fn reached(stream: &Stream, value: &serde_json::Value) -> Option<Reached> {
+    let position = stream.cursor.as_ref()?.column;
+    let (row, column) = (Row::Json { value, place: None }, &stream.columns.list[position]);
+    let at = instant_of(&row.cell(position, column).ok()??)?;
+    Some(Reached { at, literal: row.literal(position, column)? })
 }
 
 /// The key of a JSON row as its source writes it.

@@ -69,7 +69,9 @@ use database::{
 };
 use file::{reader::FileReader, settings::FileSettings, store::FileSource};
 use http::{
-    reader::{HttpReader, HttpSource},
+    budget::Purse,
+    pace::{Pace, Rate},
+    reader::{HttpReader, HttpSource, Shared},
     settings::HttpSettings,
     write_back::{Section, Teller},
 };
@@ -167,7 +169,7 @@ impl Source {
             }
             Kind::File => {
                 let settings: FileSettings = read(filled.as_ref(), text, file)?;
-                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
+                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(&place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Stream::file(&spot, named(&stream)?, settings)?);
                 }
@@ -208,11 +210,13 @@ impl Source {
     /// Its streams in the order they are pulled: those that list deletions before the others.
     fn in_order(&self) -> Vec<Arc<Stream>> {
         let mut streams = self.inner.streams.clone();
-        let lists = |stream: &Stream| {
-            self.inner.streams.iter().filter_map(|other| other.events.as_ref()).any(|events| events.stream == stream.name)
-        };
-        streams.sort_by_key(|stream| !lists(stream));
+        streams.sort_by_key(|stream| !self.lists(stream));
         streams
+    }
+
+    /// Whether a stream lists the deletions of another one.
+    fn lists(&self, stream: &Stream) -> bool {
+        self.inner.streams.iter().filter_map(|other| other.events.as_ref()).any(|events| events.stream == stream.name)
     }
 
     /// The tables it fills, quarantine included, and their columns.
@@ -231,7 +235,11 @@ impl Source {
     /// Whether it belongs to the practice shop.
     #[must_use]
     pub fn is_practice(&self) -> bool {
-        matches!(&self.inner.reach, Reach::Http(source) if source.is_practice())
+        self.http().is_some_and(HttpSource::is_practice)
+    }
+
+    fn http(&self) -> Option<&HttpSource> {
+        if let Reach::Http(source) = &self.inner.reach { Some(source) } else { None }
     }
 
     /// What it is told of what happens here, by name.
@@ -310,7 +318,7 @@ impl Source {
         }
         let ask = async {
             let window = pull::open(stream, None, clock.now(), true).window;
-            let mut reader = self.reader(stream, practice, root, clock, "check", None)?;
+            let mut reader = self.reader(stream, practice, root, clock, "check", Shared::default())?;
             reader.start(&window, None).await?;
             reader.page().await
         };
@@ -344,10 +352,10 @@ impl Source {
         root: &Path,
         clock: SharedClock,
         run: &str,
-        vault: Option<Vault>,
+        shared: Shared,
     ) -> Result<Box<dyn Reader>, SourceError> {
         Ok(match &self.inner.reach {
-            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run, vault)?),
+            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run, shared)?),
             Reach::Files(source) => Box::new(FileReader::new(source, Arc::clone(stream), root)?),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
@@ -444,8 +452,19 @@ pub struct Pulled {
     pub seconds: f64,
 }
 
-/// Pulls streams into the lake: sources beside each other, the streams of one source one after the other. A stream that fails does not
-/// stop the others.
+/// The pace of each host that a source sets a rate for.
+fn paces(sources: &[Source]) -> BTreeMap<String, Arc<Pace>> {
+    let mut rates: BTreeMap<String, Vec<Rate>> = BTreeMap::new();
+    for source in sources.iter().filter_map(Source::http) {
+        if let Some(rate) = &source.rate {
+            rates.entry(source.host()).or_default().push(rate.clone());
+        }
+    }
+    rates.into_iter().map(|(host, rates)| (host, Arc::new(Pace::new(rates)))).collect()
+}
+
+/// Pulls streams into the lake: sources beside each other, the streams of one source one after the other unless it allows more `at_once`.
+/// A stream that fails does not stop the others.
 ///
 /// # Errors
 /// After all have been tried, where some could not be pulled.
@@ -456,6 +475,7 @@ pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> 
         Default::default()
     });
     let had_rows = Arc::new(had_rows);
+    let paces = paces(request.sources);
     let mut tasks = JoinSet::new();
     for source in request.sources {
         let mut streams = source.in_order();
@@ -465,7 +485,11 @@ pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> 
             streams,
             lake: request.lake.clone(),
             ledger: request.ledger.clone(),
-            keys: request.keys.clone(),
+            shared: Shared {
+                vault: Some(Vault { ledger: request.ledger.clone(), keys: request.keys.clone() }),
+                pace: source.http().and_then(|http| paces.get(&http.host())).cloned(),
+                purse: source.http().and_then(|http| http.budget.clone()).map(|budget| Arc::new(Purse::new(budget))),
+            },
             run: request.run.to_owned(),
             full: request.full,
             clock: request.clock.clone(),
@@ -503,13 +527,13 @@ pub async fn pull(request: PullRequest<'_>) -> Result<Vec<Pulled>, PullFailure> 
     if failed.is_empty() { Ok(pulled) } else { Err(PullFailure { pulled, failed }) }
 }
 
-/// The streams of one source, one after the other.
+/// The streams of one source.
 struct OneSource {
     source: Source,
     streams: Vec<Arc<Stream>>,
     lake: Lake,
     ledger: Ledger,
-    keys: Keys,
+    shared: Shared,
     run: String,
     full: bool,
     clock: SharedClock,
@@ -521,9 +545,28 @@ struct OneSource {
 
 impl OneSource {
     async fn pull(self) -> Vec<Result<Pulled, SourceError>> {
+        let room = Arc::new(Semaphore::new(self.source.http().map_or(1, |source| source.at_once)));
+        let this = Arc::new(self);
         let mut done = Vec::new();
-        for stream in &self.streams {
-            done.push(self.stream(stream).await);
+        // What lists deletions has to be there before the rows it marks come.
+        for lists in [true, false] {
+            let mut tasks = JoinSet::new();
+            for stream in this.streams.iter().filter(|stream| this.source.lists(stream) == lists).cloned() {
+                // The semaphore is never closed.
+                let place = Arc::clone(&room).acquire_owned().await.ok();
+                let this = Arc::clone(&this);
+                tasks.spawn(async move {
+                    let _place = place;
+                    this.stream(&stream).await
+                });
+            }
+            while let Some(stream) = tasks.join_next().await {
+                let broken = |error: tokio::task::JoinError| {
+                    let at = StreamName::new(this.source.name(), "?");
+                    Err(SourceError::Broken { at, reason: error.to_string() })
+                };
+                done.push(stream.unwrap_or_else(broken));
+            }
         }
         done
     }
@@ -543,8 +586,8 @@ impl OneSource {
             chunk_rows: intake::CHUNK_ROWS,
             had_rows: self.had_rows.contains(&(source.clone(), name.clone())),
         };
-        let vault = Vault { ledger: self.ledger.clone(), keys: self.keys.clone() };
-        let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run, Some(vault));
+        let shared = self.shared.clone();
+        let reader = self.source.reader(stream, self.practice.as_ref(), &self.root, self.clock.clone(), &self.run, shared);
         let (outcome, effort) = match reader {
             Ok(reader) => pull::pull(&scene, stream, reader, &mut progress).await,
             Err(error) => (Err(error), Default::default()),

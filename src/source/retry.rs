@@ -108,11 +108,15 @@ mod tests {
 
     #[test]
     fn zero_the_past_and_nonsense_are_no_hint_and_nothing_is_longer_than_an_hour() {
-        for value in ["0", "-3", "0.0", "Sun, 22 Nov 2026 00:59:59 GMT", "soon", "", "NaN"] {
+        let past = ["Sun, 22 Nov 2026 00:59:59 GMT", "Sun, 22 Nov 2026 01:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"];
+        for value in ["0", "-3", "0.0", "-0.5", "-1e300", "soon", "", "NaN", "-inf", "2 minutes"].into_iter().chain(past) {
             assert_eq!(hint(value, None), None, "{value}");
         }
         assert_eq!(hint("86400", None), Some(3600.0));
-        assert_eq!(hint("Mon, 23 Nov 2026 01:00:00 GMT", None), Some(3600.0));
+        for value in ["3600.5", "99999999999999999999999", "1e300", "Mon, 23 Nov 2026 01:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(hint(value, None), Some(3600.0), "{value}");
+        }
+        assert_eq!(hint(" 0.25 ", None), Some(0.25));
         assert_eq!(hint("inf", None), None);
     }
 

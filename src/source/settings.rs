@@ -13,7 +13,7 @@ use super::{
     extra::{EXTRA, Taken},
     file::settings::{FileStream, Mode},
     http::{
-        pages::path,
+        pages::{Keyset, Pagination, path},
         settings::{CursorFormat, HttpStream, Method},
     },
     pull, values,
@@ -103,6 +103,8 @@ pub(crate) struct Cursor {
     pub(crate) start: Option<String>,
     /// Whether there may be rows older than `start`; from 1970 on it is the very beginning.
     pub(crate) starts_late: bool,
+    /// How long the source keeps its changes, where not for ever.
+    pub(crate) kept: Option<Period>,
     pub(crate) format: CursorFormat,
 }
 
@@ -171,9 +173,15 @@ impl Stream {
                     return Err(spot.wrong(&["cursor", "until_param"], "bad_cursor", message, Some(hint)));
                 }
                 check_start(&spot, cursor.start.as_deref(), timed, &columns[column])?;
+                if cursor.kept.is_some() && (!timed || matches!(settings.deletes.seeing(&spot, &columns)?, Seeing::Reconcile { .. })) {
+                    let message =
+                        "changes that are `kept` for some time only have a cursor that is an instant, and nothing is reconciled with them";
+                    return Err(spot.wrong(&["cursor", "kept"], "bad_cursor", message.to_owned(), None));
+                }
                 Some(Cursor {
                     column,
                     timed,
+                    kept: cursor.kept,
                     bounded_above,
                     overlap: cursor.overlap.unwrap_or(Period::seconds(if timed { 300 } else { 0 })),
                     settle: cursor.settle,
@@ -241,6 +249,7 @@ impl Stream {
                     settle: cursor.settle,
                     start: cursor.start.clone(),
                     starts_late: starts_late(cursor.start.as_deref(), &columns[column]),
+                    kept: None,
                     format: CursorFormat::Rfc3339,
                 })
             }
@@ -333,6 +342,7 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
         Err(spot.wrong(place, code, message.to_owned(), Some(hint.to_owned()).filter(|hint| !hint.is_empty())))
     };
     let (since, until, token) = (settings.uses("{since}"), settings.uses("{until}"), settings.uses("{token}"));
+    let (after, tie) = (settings.uses("{after}"), settings.uses("{tie}"));
     match &settings.body {
         Some(_) if settings.method == Method::Get => {
             return wrong(&["body"], "bad_value", "a body is posted, and this stream asks with GET", "add `method = \"post\"`");
@@ -347,12 +357,38 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
         let message = "addresses of next pages are followed with GET, and this stream asks with POST";
         return wrong(&["pagination"], "bad_value", message, "use `cursor_token` or `last_id` with `{token}` in the body");
     }
+    if let Err((message, hint)) = settings.pagination.check() {
+        return wrong(&["pagination"], "bad_value", message, hint);
+    }
+    if settings.pagination.ascends() && settings.cursor.is_none() {
+        let message = "this way of paging follows the cursor, and the stream has none";
+        return wrong(&["pagination"], "bad_value", message, "add a line `cursor = { field = … }`; the rows have to ascend by it");
+    }
+    match &settings.pagination {
+        Pagination::Keyset(Keyset { tie: named, first, .. }) => {
+            if !after.any() || tie.any() != named.is_some() {
+                let message =
+                    "`{after}` stands for the last row's cursor value and `{tie}` for its `tie`, and what is asked for has to hold them";
+                let hint = "put `{after}`, and `{tie}` where `tie` names a field, into `params`, `path` or `body`";
+                return wrong(&["pagination"], "bad_value", message, hint);
+            }
+            if tie.within && first.is_none() {
+                let message = "`{tie}` stands inside a longer text, and the first page has nothing to put there";
+                return wrong(&["pagination"], "bad_value", message, "say what stands there first: `keyset = { tie = …, first = \"\" }`");
+            }
+        }
+        _ if after.any() || tie.any() => {
+            let message = "`{after}` and `{tie}` stand for the last row of a page, and this stream's paging does not follow it";
+            return wrong(&["pagination"], "bad_value", message, "use `keyset`, or remove them");
+        }
+        _ => {}
+    }
     match &settings.cursor {
         None if since.any() || until.any() => {
             let message = "`{since}` and `{until}` stand for the bounds of a cursor, and this stream has none";
             return wrong(&[], "bad_cursor", message, "add a line `cursor = { field = … }`");
         }
-        Some(cursor) if cursor.param.is_none() && !since.any() => {
+        Some(cursor) if cursor.param.is_none() && !since.any() && !after.any() => {
             let message = "nothing asks for rows from the cursor on";
             return wrong(
                 &["cursor"],
@@ -361,8 +397,8 @@ fn check_request(spot: &Spot<'_>, settings: &HttpStream) -> Result<(), ConfigErr
                 "name the query parameter, `param = …`, or put `{since}` into `params`, `path` or `body`",
             );
         }
-        Some(cursor) if cursor.start.is_none() && since.within => {
-            let message = "`{since}` stands inside a longer text, and the first pull has nothing to put there";
+        Some(cursor) if cursor.start.is_none() && (since.within || after.within) => {
+            let message = "the lower bound stands inside a longer text, and the first pull has nothing to put there";
             return wrong(
                 &["cursor"],
                 "bad_cursor",

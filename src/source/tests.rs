@@ -47,10 +47,14 @@ impl Project {
     }
 
     pub(super) async fn pull_all(&self, full: bool) -> Result<Vec<Pulled>, PullFailure> {
+        self.pull_from(std::slice::from_ref(&self.source), full).await
+    }
+
+    pub(super) async fn pull_from(&self, sources: &[Source], full: bool) -> Result<Vec<Pulled>, PullFailure> {
         self.runs.set(self.runs.get() + 1);
         let run = format!("run-{}", self.runs.get());
         pull(PullRequest {
-            sources: std::slice::from_ref(&self.source),
+            sources,
             only: &[],
             full,
             lake: &self.lake,
@@ -71,7 +75,7 @@ impl Project {
         for stream in self.source.in_order() {
             let (run, full, had_rows) = ("chunks".to_owned(), false, false);
             let scene = Scene { lake: self.lake.clone(), clock: self.clock.clone(), run, full, chunk_rows, had_rows };
-            let reader = self.source.reader(&stream, None, self.folder.path(), self.clock.clone(), "chunks", None).unwrap();
+            let reader = self.source.reader(&stream, None, self.folder.path(), self.clock.clone(), "chunks", Shared::default()).unwrap();
             let mut progress = Progress::lines().stream(&stream.name);
             last = pull::pull(&scene, &stream, reader, &mut progress).await.0;
         }
@@ -150,7 +154,9 @@ const HEADERS: &str = "{ page_number = { param = \"page\", total = \"header:X-To
 const SEARCH: &str =
     "{ cursor_token = { next = \"next\" } }\nmethod = \"post\"\nbody = { since = \"{since}\", after = \"{token}\", limit = 5 }";
 const SEARCH_IDS: &str = "{ last_id = { field = \"id\", first = \"0\" } }\nmethod = \"post\"\nbody = { since = \"{since}\", above = \"{token}\", order = \"id\" }";
-const WAYS: [&str; 10] = [TOKEN, LINK, NUMBERS, COUNTED, OFFSETS, NEXT_URL, LAST_ID, HEADERS, SEARCH, SEARCH_IDS];
+const WINDOWS: &str = "{ page_number = { param = \"page\", at_most = 8 } }\nparams = { at_most = \"8\" }";
+pub(super) const KEYSET: &str = "{ keyset = { tie = \"id\", first = \"0\" } }\nparams = { from = \"{after}\", tie = \"{tie}\" }";
+const WAYS: [&str; 12] = [TOKEN, LINK, NUMBERS, COUNTED, OFFSETS, NEXT_URL, LAST_ID, HEADERS, SEARCH, SEARCH_IDS, WINDOWS, KEYSET];
 
 const EVENTS: &str = r#"cursor = { field = "updated_at", param = "since" }
 deletes = { events = { stream = "removals", key = { id = "order_id" }, at = "at", where = { verb = ["destroy", "purge"] } } }"#;
@@ -174,9 +180,10 @@ fn listing(base: &str, way: &str) -> String {
 }
 
 /// The shop, asked in a way that may be a search.
-fn asked(base: &str, way: &str, more: &str) -> String {
+pub(super) fn asked(base: &str, way: &str, more: &str) -> String {
     let settings = shop(base, way, more);
-    if way.contains("post") { settings.replace("\"/orders\"", "\"/search\"").replace(", param = \"since\"", "") } else { settings }
+    let settings = if way.contains("post") { settings.replace("\"/orders\"", "\"/search\"") } else { settings };
+    if way.contains("post") || way == KEYSET { settings.replace(", param = \"since\"", "") } else { settings }
 }
 
 pub(super) fn write(id: u32, value: i64) -> Change {
@@ -242,7 +249,7 @@ async fn the_cursor_never_passes_the_start_of_the_pull_and_newer_rows_are_kept_a
 
 #[tokio::test]
 async fn a_pull_that_broke_off_goes_on_where_it_was() {
-    for pagination in [TOKEN, LINK, NEXT_URL, SEARCH] {
+    for pagination in [TOKEN, LINK, NEXT_URL, SEARCH, KEYSET] {
         let fake = fake(5, 60).await;
         let project = Project::new("shop", &asked(&fake.base, pagination, CURSOR)).await;
         fake.world.lock().unwrap().tell_at = Some(9);
@@ -255,12 +262,16 @@ async fn a_pull_that_broke_off_goes_on_where_it_was() {
         fake.world.lock().unwrap().asked.clear();
         let outcome = project.pull_in_chunks(10).await.unwrap();
         assert_eq!((outcome.rows, outcome.inserted), (60 - there as u64, 60 - there as u64), "{pagination}");
-        assert_eq!(fake.world.lock().unwrap().asked.len(), 12 - there / 5);
+        assert_eq!(fake.world.lock().unwrap().asked.len(), 12 - there / 5 + usize::from(pagination == KEYSET));
         assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
         assert_eq!(outcome.cursor.as_deref(), Some("2023-11-14T22:14:20Z"));
         // Finished, it is forgotten: the next pull asks from the cursor.
         project.pull_in_chunks(10).await.unwrap();
-        let since = if pagination == SEARCH { "\"since\":\"2023-11-14T22:09:20Z\"" } else { "since=2023-11-14T22%3A09%3A20Z" };
+        let since = match pagination {
+            SEARCH => "\"since\":\"2023-11-14T22:09:20Z\"",
+            KEYSET => "from=2023-11-14T22%3A09%3A20Z&tie=0",
+            _ => "since=2023-11-14T22%3A09%3A20Z",
+        };
         assert!(fake.world.lock().unwrap().asked.iter().any(|asked| asked.contains(since)));
     }
 }
@@ -833,7 +844,7 @@ async fn the_practice_shop_is_found_by_the_address_handed_in() {
     project.source = source("shop", &shop("practice://orders", TOKEN, CURSOR).replace("\"/orders\"", "\"/\"")).unwrap();
     let stream = &project.source.inner.streams[0];
     let base: Url = fake.base.parse().unwrap();
-    let reader = project.source.reader(stream, Some(&base), project.folder.path(), project.clock.clone(), "r", None);
+    let reader = project.source.reader(stream, Some(&base), project.folder.path(), project.clock.clone(), "r", Shared::default());
     assert!(reader.is_ok());
     let found = project.source.probe(Some(&base), project.folder.path(), project.clock.clone()).await;
     // The fake serves `/orders`, the practice address is `/orders/`.
@@ -894,11 +905,22 @@ fn mistakes_in_the_settings_are_told_with_their_line() {
         (LINK, "{ cursor_token = { next = \"n\" } }\nparams = { q = \"id > {token}\" }", "bad_value", 9),
         (LINK, "{ link_header = {} }\nparams = { q = \"{token}\" }", "bad_value", 9),
         (LINK, "\"none\"\nmethod = \"post\"\nbody = { at = 2026-01-01 }", "bad_value", 11),
+        (LINK, "{ keyset = { tie = \"id\" } }\nparams = { a = \"{after}\" }", "bad_value", 9),
+        (LINK, "{ keyset = { tie = \"id\" } }\nparams = { a = \"{after}\", t = \"id > {tie}\" }", "bad_value", 9),
+        (LINK, "{ keyset = { size = 5 } }", "bad_value", 9),
+        (LINK, "{ keyset = {} }\nparams = { a = \"{after}\" }", "bad_value", 9),
+        (LINK, "{ keyset = { size = 5 } }\nparams = { a = \"at >= {after}\" }", "bad_cursor", 11),
+        (LINK, "{ link_header = {} }\nparams = { a = \"{after}\" }", "bad_value", 9),
+        (LINK, "{ page_number = { param = \"page\", at_most = 0 } }", "bad_value", 9),
         (cursor, "params = { q = \"{since}\" }", "bad_cursor", 5),
         (cursor, bare, "bad_cursor", 10),
         (cursor, "cursor = { field = \"updated_at\" }\nparams = { q = \"at >= {since}\" }", "bad_cursor", 10),
         (cursor, "cursor = { field = \"value\" }\nparams = { a = \"{since}\", b = \"{until}\" }", "bad_cursor", 10),
         ("kind = \"http\"", "kind = \"http\"\nrate = { requests = 0 }", "bad_value", 3),
+        ("kind = \"http\"", "kind = \"http\"\nbudget = {}", "bad_value", 3),
+        ("kind = \"http\"", "kind = \"http\"\nat_once = 0", "bad_value", 3),
+        ("kind = \"http\"", "kind = \"http\"\nerror = {}", "bad_value", 3),
+        (CURSOR, "cursor = { field = \"updated_at\", param = \"since\", kept = \"29d\" }\ndeletes = \"reconcile\"", "bad_cursor", 10),
         (
             "kind = \"http\"",
             "kind = \"http\"\nauth = { client_credentials = { token_url = \"http://a.example/\", client_id = \"a\", client_secret = { env = \"X\" } } }",
@@ -968,6 +990,10 @@ proptest! {
         runtime.block_on(async {
             let fake = Fake::start(cap).await;
             let way = WAYS[paging];
+            if way == KEYSET {
+                // More rows share an instant than fit on a page.
+                fake.world.lock().unwrap().grain = 100;
+            }
             let settings = if by_events { listing(&fake.base, way) } else { asked(&fake.base, way, CURSOR) };
             let project = Project::new("shop", &settings).await;
             // Each mechanism sees the changes it can see. Where pages are numbered and not counted, a row that leaves the listing between

@@ -77,6 +77,7 @@ pub(crate) struct ClientCredentials {
     client_secret: SecretRef,
     scope: Option<String>,
     base_url: Option<String>,
+    header: Option<String>,
 }
 
 /// RFC 6749, section 6.
@@ -89,6 +90,7 @@ pub(crate) struct RefreshToken {
     /// The refresh token the system gave when access was granted. Where it gives a new one in exchange, that one is kept in the ledger.
     token: SecretRef,
     base_url: Option<String>,
+    header: Option<String>,
 }
 
 /// RFC 7523, section 2.1.
@@ -110,6 +112,7 @@ pub(crate) struct JwtBearer {
     #[serde(default)]
     algorithm: Algorithm,
     base_url: Option<String>,
+    header: Option<String>,
 }
 
 /// How a token is asked for, whatever is shown for it.
@@ -117,6 +120,8 @@ struct Tokens<'a> {
     token_url: &'a str,
     /// The dotted path in the answer to the address under which the API lies; it takes the place of the source's own.
     base_url: Option<&'a String>,
+    /// The header that takes the token as it is, where it does not go into `Authorization: Bearer`.
+    header: Option<&'a String>,
 }
 
 /// A user's name is rarely a secret, but some systems make it one.
@@ -200,13 +205,13 @@ impl Auth {
     }
 
     fn tokens(&self) -> Option<Tokens<'_>> {
-        let (token_url, base_url) = match self {
-            Self::ClientCredentials(ClientCredentials { token_url, base_url, .. }) => (token_url, base_url),
-            Self::RefreshToken(RefreshToken { token_url, base_url, .. }) => (token_url, base_url),
-            Self::JwtBearer(JwtBearer { token_url, base_url, .. }) => (token_url, base_url),
+        let (token_url, base_url, header) = match self {
+            Self::ClientCredentials(ClientCredentials { token_url, base_url, header, .. }) => (token_url, base_url, header),
+            Self::RefreshToken(RefreshToken { token_url, base_url, header, .. }) => (token_url, base_url, header),
+            Self::JwtBearer(JwtBearer { token_url, base_url, header, .. }) => (token_url, base_url, header),
             _ => return None,
         };
-        Some(Tokens { token_url, base_url: base_url.as_ref() })
+        Some(Tokens { token_url, base_url: base_url.as_ref(), header: header.as_ref() })
     }
 
     /// What is wrong with it, secrets aside.
@@ -214,7 +219,10 @@ impl Auth {
         if matches!(self, Self::Query(Query { name, .. }) if name.is_empty()) {
             return Err("the query parameter has no name".to_owned());
         }
-        let Some(Tokens { token_url, .. }) = self.tokens() else { return Ok(()) };
+        let Some(Tokens { token_url, header, .. }) = self.tokens() else { return Ok(()) };
+        if let Some(name) = header.filter(|name| HeaderName::try_from(name.as_str()).is_err()) {
+            return Err(format!("`{name}` is no name of a header"));
+        }
         address(token_url).map(|_| ()).ok_or_else(|| {
             format!("`token_url` is `{token_url}`, not an address such as https://login.example/oauth/token; secrets are sent there")
         })
@@ -240,9 +248,9 @@ impl Auth {
             credentials.secrets.push(read(secret, root)?);
         }
         let grant = |form, refresh, assertion| -> Result<Option<Grant>, AuthError> {
-            let Some(Tokens { token_url, base_url }) = self.tokens() else { return Ok(None) };
+            let Some(Tokens { token_url, base_url, header }) = self.tokens() else { return Ok(None) };
             let url = address(token_url).ok_or(AuthError::Unsendable)?;
-            Ok(Some(Grant { url, form, refresh, assertion, base_url: base_url.cloned() }))
+            Ok(Some(Grant { url, form, refresh, assertion, base_url: base_url.cloned(), header: header.cloned() }))
         };
         let headers = &mut credentials.headers;
         match self {
@@ -321,8 +329,16 @@ fn read(secret: &SecretRef, root: &Path) -> Result<Secret, AuthError> {
 }
 
 /// The header that carries a token.
-pub(crate) fn bearer(token: &Secret) -> Result<HeaderValue, AuthError> {
+fn bearer(token: &Secret) -> Result<HeaderValue, AuthError> {
     sensitive(&format!("Bearer {}", token.reveal()))
+}
+
+/// The header that carries a token: `Authorization`, or the one named, which takes it as it is.
+pub(crate) fn carried(token: &Secret, header: Option<&String>) -> Result<(HeaderName, HeaderValue), AuthError> {
+    match header {
+        None => Ok((AUTHORIZATION, bearer(token)?)),
+        Some(name) => Ok((HeaderName::try_from(name.as_str()).map_err(|_| AuthError::Unsendable)?, sensitive(token.reveal())?)),
+    }
 }
 
 fn sensitive(value: &str) -> Result<HeaderValue, AuthError> {

@@ -7,14 +7,15 @@
 //! | `pages.rs` | how one page leads to the next |
 //! | `listing.rs` | what an answer lists |
 //! | `placeholders.rs` | where bounds and tokens stand in a request |
-//! | `pace.rs` | how often a source may be asked |
+//! | `pace.rs`, `budget.rs` | how often a source may be asked, and how much in one run |
 //! | `reader.rs` | the requests themselves |
 //! | `write_back.rs` | calls that tell a system what happened here |
 
 pub(crate) mod assertion;
 pub(crate) mod auth;
+pub(crate) mod budget;
 mod listing;
-mod pace;
+pub(crate) mod pace;
 pub(crate) mod pages;
 mod placeholders;
 pub(crate) mod reader;

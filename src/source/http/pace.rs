@@ -1,5 +1,5 @@
-//! `rate = { requests = 2, per = "1s" }`: no more requests than a source allows, counted over all of its streams. Where its answers say how
-//! much is left, we slow down before it is used up, not before that.
+//! `rate = { requests = 2, per = "1s" }`: no more requests than a host allows, counted over all streams and sources that ask it. Where its
+//! answers say how much is left, we slow down before it is used up, not before that.
 
 use std::{
     collections::VecDeque,
@@ -65,19 +65,24 @@ impl Turns {
         Self { tight: rate.used.is_none(), rate, sent: VecDeque::new(), not_before: Duration::ZERO }
     }
 
-    /// How long from `now` the next request has to wait; it counts as sent then. Pure.
-    fn next(&mut self, now: Duration) -> Duration {
-        let mut free = now.max(self.not_before);
-        if let Some(requests) = self.rate.requests {
-            if self.sent.len() >= requests as usize
-                && let Some(first) = self.sent.pop_front()
-                && self.tight
-            {
-                free = free.max(first + self.rate.per.duration());
-            }
-            self.sent.push_back(free);
+    /// When the next request may go out, at `now` or later. Pure, as all of this.
+    fn earliest(&self, now: Duration) -> Duration {
+        let free = now.max(self.not_before);
+        let full = self.rate.requests.is_some_and(|requests| self.sent.len() >= requests as usize);
+        match self.sent.front().filter(|_| full && self.tight) {
+            Some(first) => free.max(*first + self.rate.per.duration()),
+            None => free,
         }
-        free - now
+    }
+
+    /// Counts a request that goes out at `at`.
+    fn count(&mut self, at: Duration) {
+        if let Some(requests) = self.rate.requests {
+            if self.sent.len() >= requests as usize {
+                self.sent.pop_front();
+            }
+            self.sent.push_back(at);
+        }
     }
 
     /// Takes in what an answer says about what is left.
@@ -103,21 +108,29 @@ fn refilled(cost: &Value) -> Option<Duration> {
     Duration::try_from_secs_f64((missing / number(throttle, "restoreRate")?).min(LONGEST)).ok()
 }
 
-/// The pace of a source.
+/// How long from `now` a request has to wait that every one of several rates counts; it counts as sent then.
+fn wait(turns: &mut [Turns], now: Duration) -> Duration {
+    let free = turns.iter().map(|turns| turns.earliest(now)).max().unwrap_or(now);
+    turns.iter_mut().for_each(|turns| turns.count(free));
+    free - now
+}
+
+/// The pace at which a host is asked in one run: where its sources set several rates, the strictest.
 #[derive(Debug)]
 pub(crate) struct Pace {
     began: Instant,
-    turns: Mutex<Turns>,
+    turns: Mutex<Vec<Turns>>,
 }
 
 impl Pace {
-    pub(crate) fn new(rate: Rate) -> Self {
-        Self { began: Instant::now(), turns: Mutex::new(Turns::new(rate)) }
+    /// The pace that several rates allow together.
+    pub(crate) fn new(rates: impl IntoIterator<Item = Rate>) -> Self {
+        Self { began: Instant::now(), turns: Mutex::new(rates.into_iter().map(Turns::new).collect()) }
     }
 
     /// Waits until a request may go out.
     pub(crate) async fn turn(&self) {
-        let wait = self.turns.lock().unwrap_or_else(PoisonError::into_inner).next(self.began.elapsed());
+        let wait = wait(&mut self.turns.lock().unwrap_or_else(PoisonError::into_inner), self.began.elapsed());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -125,7 +138,8 @@ impl Pace {
 
     /// Takes in what an answer says about what is left.
     pub(crate) fn told(&self, headers: &HeaderMap, body: &Value) {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner).told(self.began.elapsed(), headers, body);
+        let now = self.began.elapsed();
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(|turns| turns.told(now, headers, body));
     }
 }
 
@@ -144,18 +158,25 @@ mod tests {
         /// However requests come, no stretch of time holds more of them than allowed, and none waits without need.
         #[test]
         fn no_window_holds_more_than_allowed(requests in 1u32..8, per in 1u32..5, gaps in proptest::collection::vec(0u64..3000, 1..60)) {
-            let mut turns = Turns::new(rate(Some(requests), per));
+            let mut turns = [Turns::new(rate(Some(requests), per))];
             let per = Duration::from_secs(per.into());
             let (mut now, mut sent) = (Duration::ZERO, Vec::<Duration>::new());
             for gap in gaps {
                 now += Duration::from_millis(gap);
-                let wait = turns.next(now);
+                let wait = wait(&mut turns, now);
                 let before = sent.len().checked_sub(requests as usize).map(|position| sent[position]);
                 prop_assert_eq!(now + wait, before.map_or(now, |before| (before + per).max(now)));
                 now += wait;
                 sent.push(now);
             }
         }
+    }
+
+    #[test]
+    fn of_several_rates_the_strictest_holds_at_any_time() {
+        let mut turns = [Turns::new(rate(Some(2), 1)), Turns::new(rate(Some(3), 10))];
+        let waits: Vec<u64> = (0..5).map(|_| wait(&mut turns, Duration::ZERO).as_secs()).collect();
+        assert_eq!(waits, [0, 0, 1, 10, 10]);
     }
 
     #[test]
@@ -168,11 +189,11 @@ mod tests {
 
     #[test]
     fn a_header_that_says_what_is_used_slows_down_before_the_limit() {
-        let mut turns = Turns::new(Rate { used: Some("X-Shop-Api-Call-Limit".to_owned()), ..rate(Some(2), 1) });
+        let mut turns = [Turns::new(Rate { used: Some("X-Shop-Api-Call-Limit".to_owned()), ..rate(Some(2), 1) })];
         let mut told = |now: u64, used: &'static str| {
             let headers = HeaderMap::from_iter([("x-shop-api-call-limit".parse().unwrap(), used.parse().unwrap())]);
-            turns.told(Duration::from_millis(now), &headers, &Value::Null);
-            turns.next(Duration::from_millis(now)).as_millis()
+            turns[0].told(Duration::from_millis(now), &headers, &Value::Null);
+            wait(&mut turns, Duration::from_millis(now)).as_millis()
         };
         assert_eq!([told(0, "1/40"), told(1, "2/40"), told(2, "31/40")], [0, 0, 0]);
         assert_eq!([told(3, "32/40"), told(1003, "33/40")], [998, 0]);
@@ -181,12 +202,12 @@ mod tests {
 
     #[test]
     fn a_query_waits_until_there_is_enough_for_it() {
-        let mut turns = Turns::new(Rate { cost: Some("extensions.cost".to_owned()), ..rate(None, 1) });
+        let mut turns = [Turns::new(Rate { cost: Some("extensions.cost".to_owned()), ..rate(None, 1) })];
         let mut told = |asked: i64, left: i64, restored: f64| {
             let throttle = json!({"maximumAvailable": 1000, "currentlyAvailable": left, "restoreRate": restored});
             let body = json!({"extensions": {"cost": {"requestedQueryCost": asked, "throttleStatus": throttle}}});
-            turns.told(Duration::from_secs(5), &HeaderMap::new(), &body);
-            turns.next(Duration::from_secs(5)).as_millis()
+            turns[0].told(Duration::from_secs(5), &HeaderMap::new(), &body);
+            wait(&mut turns, Duration::from_secs(5)).as_millis()
         };
         assert_eq!([told(100, 900, 50.0), told(100, 25, 50.0), told(100, 100, 50.0)], [0, 1500, 0]);
         assert_eq!(told(100, 0, 0.0), 60_000, "never longer than a minute");

@@ -7,13 +7,16 @@
 //! | `cursor_token = { param, next }` | the token at `next` goes into `param` or `{token}` | when the token is absent, null or empty |
 //! | `last_id = { param, field }` | the last row's `field` goes into `param` or `{token}` | after the first empty page |
 //! | `page_number = { param }` | the next number | after `pages` pages where the answer says how many; else after the first empty page |
+//! | … `at_most = 300` | after that many pages the first one again, from the greatest cursor value on | as above |
+//! | `keyset = { tie = "id" }` | what comes after the last row by the cursor and `tie`: `{after}`, `{tie}` | after the first empty page, or the first shorter than `size` |
 //! | `offset = { param, limit_param, limit }` | as many rows further as came | at `total` where the answer says it; else after the first empty page |
 //! | `none` | – | after the one page |
 //!
 //! Tokens, addresses and ids also stop where a flag says so: `more = "has_more"` once it is false, `end = { path = "end_of_stream" }` once
 //! it is true. Counts are found in the answer, or in a header: `pages = "header:X-WP-TotalPages"`.
 //!
-//! A token or address that comes twice, and a page with the very rows of an earlier one, are errors: the paging would never end.
+//! A token or address that comes twice, and a page with the very rows of an earlier one, are errors: the paging would never end. So are
+//! rows that do not ascend by the cursor, where the next page depends on it.
 
 use std::collections::HashSet;
 
@@ -22,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
+use super::listing::Span;
 use crate::source::values;
 
 /// `pagination = …`
@@ -42,6 +46,8 @@ pub(crate) enum Pagination {
     PageNumber(PageNumber),
     /// So many rows from there on.
     Offset(Offset),
+    /// What comes after the last row in the order of the cursor.
+    Keyset(Keyset),
 }
 
 /// Takes no settings.
@@ -69,6 +75,8 @@ pub(crate) struct NextUrl {
     more: Option<String>,
     /// The flag that says that this was the last page, where there is one.
     end: Option<End>,
+    /// The dotted path of the number of rows in all pages.
+    total: Option<String>,
 }
 
 /// The source lists its rows in an order that never changes, such as that of the field itself.
@@ -98,6 +106,8 @@ pub(crate) struct CursorToken {
     more: Option<String>,
     /// The flag that says that this was the last page, where there is one.
     end: Option<End>,
+    /// The dotted path of the number of rows in all pages.
+    total: Option<String>,
     /// Whether the other parameters are sent along with a token.
     #[serde(default = "yes")]
     keep_params: bool,
@@ -119,6 +129,20 @@ pub(crate) struct PageNumber {
     size_param: Option<String>,
     /// The page size asked for.
     size: Option<u32>,
+    /// How many pages the source gives of one listing.
+    at_most: Option<u64>,
+}
+
+/// The source lists its rows in ascending order of the cursor, and of `tie` where they agree in it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keyset {
+    /// The dotted path of what tells rows with one cursor value apart. Without it, a page begins at the last value of the one before.
+    pub(crate) tie: Option<String>,
+    /// What stands for it on the first page.
+    pub(crate) first: Option<String>,
+    /// How many rows a page has that is not the last.
+    pub(crate) size: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -146,7 +170,7 @@ impl Pagination {
     /// The query parameters it uses.
     pub(crate) fn params(&self) -> Vec<&str> {
         match self {
-            Self::None | Self::LinkHeader(_) | Self::NextUrl(_) => vec![],
+            Self::None | Self::LinkHeader(_) | Self::NextUrl(_) | Self::Keyset(_) => vec![],
             Self::CursorToken(CursorToken { param, .. }) | Self::LastId(LastId { param, .. }) => param.iter().map(String::as_str).collect(),
             Self::PageNumber(PageNumber { param, size_param, .. }) => {
                 [Some(param), size_param.as_ref()].into_iter().flatten().map(String::as_str).collect()
@@ -178,10 +202,36 @@ impl Pagination {
         matches!(self, Self::PageNumber(_) | Self::Offset(_))
     }
 
+    /// Whether the next page depends on rows that ascend by the cursor.
+    pub(crate) fn ascends(&self) -> bool {
+        matches!(self, Self::Keyset(_) | Self::PageNumber(PageNumber { at_most: Some(_), .. }))
+    }
+
+    /// The dotted path of what tells rows with one cursor value apart.
+    pub(crate) fn tie(&self) -> Option<&str> {
+        if let Self::Keyset(Keyset { tie, .. }) = self { tie.as_deref() } else { None }
+    }
+
+    /// What is wrong with it by itself.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        match self {
+            Self::PageNumber(PageNumber { at_most: Some(0), .. }) => Err(("a listing of no pages lists nothing", "raise `at_most`")),
+            Self::Keyset(Keyset { tie: None, size: None, .. }) => Err((
+                "without `tie` the last row comes again on the next page, and nothing says which page is the last",
+                "name the field that tells rows with one cursor value apart, `tie = \"id\"`, or say how many rows a page has, `size = 100`",
+            )),
+            Self::Keyset(Keyset { size: Some(0), .. }) => Err(("a page of no rows is always the last", "raise `size`")),
+            _ => Ok(()),
+        }
+    }
+
     /// The dotted path of the number of rows in all pages.
     pub(crate) fn total(&self) -> Option<&str> {
         match self {
-            Self::PageNumber(PageNumber { total, .. }) | Self::Offset(Offset { total, .. }) => total.as_deref(),
+            Self::PageNumber(PageNumber { total, .. })
+            | Self::Offset(Offset { total, .. })
+            | Self::NextUrl(NextUrl { total, .. })
+            | Self::CursorToken(CursorToken { total, .. }) => total.as_deref(),
             _ => None,
         }
     }
@@ -197,12 +247,29 @@ pub(crate) enum Ask {
         params: Vec<(String, String)>,
         /// Whether the stream's own parameters go along.
         with_own: bool,
-        /// What `{token}` stands for.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        token: Option<String>,
+        /// Where it begins.
+        #[serde(flatten)]
+        place: Place,
     },
     /// This address as it stands.
     Url(Url),
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// What `{token}` stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+    /// What `{after}` stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<String>,
+    /// What `{tie}` stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tie: Option<String>,
+    /// The lower bound, where it is no longer that of the pull.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<String>,
 }
 
 /// What an answer tells about paging.
@@ -222,6 +289,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) last: Option<&'a Value>,
     /// A digest of those rows.
     pub(crate) digest: u64,
+    /// Where they stand by the cursor, where the next page depends on it.
+    pub(crate) span: Option<Span>,
 }
 
 /// Where the paging stands.
@@ -234,6 +303,10 @@ pub(crate) struct Pager {
     offset: u64,
     asked: HashSet<String>,
     digests: HashSet<u64>,
+    /// The lower bound of the listing that is read now, where it is not the first one.
+    since: Option<String>,
+    /// The cursor value below which no row of the next page can be.
+    floor: Option<i64>,
 }
 
 /// Why the paging cannot go on, and what to do about it.
@@ -243,6 +316,11 @@ pub(crate) struct Lost {
     pub(crate) reason: String,
     /// What to do.
     pub(crate) hint: &'static str,
+}
+
+/// The rows do not ascend by the cursor.
+pub(crate) fn unordered(reason: impl Into<String>) -> Lost {
+    Lost { reason: reason.into(), hint: "ask for the rows in ascending order of the stream's `cursor`, and of `tie` where there is one" }
 }
 
 const CHECK: &str = "check the stream's `pagination` against the system's own documentation";
@@ -255,19 +333,22 @@ impl Pager {
     /// Before the first page.
     pub(crate) fn new(rule: Pagination, max_pages: u32) -> Self {
         let number = if let Pagination::PageNumber(PageNumber { first, .. }) = rule { first } else { 0 };
-        Self { rule, max_pages, pages: 0, number, offset: 0, asked: HashSet::new(), digests: HashSet::new() }
+        Self { rule, max_pages, pages: 0, number, offset: 0, asked: HashSet::new(), digests: HashSet::new(), since: None, floor: None }
     }
 
     /// The first request.
     pub(crate) fn first(&self) -> Ask {
         match &self.rule {
             Pagination::LastId(LastId { param, first: Some(first), .. }) => from(param.as_ref(), first.clone(), true),
+            Pagination::Keyset(Keyset { first, .. }) => {
+                Ask::Params { params: vec![], with_own: true, place: Place { tie: first.clone(), ..Place::default() } }
+            }
             _ => self.ask(),
         }
     }
 
     fn ask(&self) -> Ask {
-        Ask::Params { params: self.params(), with_own: true, token: None }
+        Ask::Params { params: self.params(), with_own: true, place: Place { since: self.since.clone(), ..Place::default() } }
     }
 
     fn params(&self) -> Vec<(String, String)> {
@@ -294,6 +375,7 @@ impl Pager {
     /// The next request after an answer; `None` when this was the last.
     pub(crate) fn next(&mut self, seen: &Seen<'_>) -> Result<Option<Ask>, Lost> {
         self.pages += 1;
+        let ties = self.order(seen)?;
         if seen.rows > 0 && !self.digests.insert(seen.digest) {
             return Err(lost("gave a page with the very rows of an earlier one; the paging would never end"));
         }
@@ -305,14 +387,14 @@ impl Pager {
                 Some(link) => Some(self.follow(seen.url, &link)?),
                 None => None,
             },
-            Pagination::NextUrl(NextUrl { path, more, end }) => {
+            Pagination::NextUrl(NextUrl { path, more, end, .. }) => {
                 match (token(seen.body, path)?, over(seen.body, more.as_deref(), end.as_ref())?) {
                     (_, Some(true)) | (None, None) => None,
                     (None, Some(false)) => return Err(lost(format!("says that more follows, but gives no address at `{path}`"))),
                     (Some(link), _) => Some(self.follow(seen.url, &link)?),
                 }
             }
-            Pagination::CursorToken(CursorToken { param, next, more, end, keep_params }) => {
+            Pagination::CursorToken(CursorToken { param, next, more, end, keep_params, .. }) => {
                 match (token(seen.body, next)?, over(seen.body, more.as_deref(), end.as_ref())?) {
                     (_, Some(true)) | (None, None) => None,
                     (None, Some(false)) => return Err(lost(format!("says that more follows, but gives no token at `{next}`"))),
@@ -329,20 +411,37 @@ impl Pager {
                     }
                 }
             }
-            Pagination::PageNumber(PageNumber { pages: Some(path), first, .. }) => {
-                let pages = count(seen.body, seen.headers, path)?;
-                (self.number - first < pages).then(|| self.ask())
+            Pagination::PageNumber(PageNumber { pages, first, at_most, .. }) => {
+                let read = self.number - first;
+                let goes_on = match pages {
+                    Some(path) => read < count(seen.body, seen.headers, path)?,
+                    None => seen.rows > 0,
+                };
+                if goes_on && at_most.is_some_and(|most| read >= most) {
+                    self.renew(*first, ties)?;
+                }
+                goes_on.then(|| self.ask())
             }
+            Pagination::Keyset(Keyset { size, tie, .. }) => match ties {
+                Some(_) if size.is_some_and(|size| seen.rows < size) => None,
+                Some(Span { after, tie: last, .. }) => Some(Ask::Params {
+                    params: vec![],
+                    with_own: true,
+                    place: Place { after: Some(after.clone()), tie: last.clone().filter(|_| tie.is_some()), ..Place::default() },
+                }),
+                None if seen.rows == 0 => None,
+                None => return Err(lost("holds no row with a cursor value to go on from")),
+            },
             Pagination::Offset(Offset { total: Some(path), .. }) => {
                 let total = count(seen.body, seen.headers, path)?;
                 (seen.rows > 0 && self.offset < total).then(|| self.ask())
             }
-            Pagination::PageNumber(_) | Pagination::Offset(_) => (seen.rows > 0).then(|| self.ask()),
+            Pagination::Offset(_) => (seen.rows > 0).then(|| self.ask()),
         };
         let Some(ask) = ask else { return Ok(None) };
         let name = match &ask {
             Ask::Url(url) => url.to_string(),
-            Ask::Params { params, token, .. } => format!("{params:?}{token:?}"),
+            Ask::Params { params, place, .. } => format!("{params:?}{place:?}"),
         };
         if !self.asked.insert(name) {
             return Err(lost("gave the same next page twice; the paging would never end"));
@@ -354,6 +453,46 @@ impl Pager {
             });
         }
         Ok(Some(ask))
+    }
+
+    /// Sees that a page keeps the ascending order that the next one depends on, and brings the paging on.
+    fn order<'a>(&mut self, seen: &'a Seen<'_>) -> Result<Option<&'a Span>, Lost> {
+        let Some(span) = &seen.span else { return Ok(None) };
+        if self.floor.is_some_and(|floor| span.first < floor) {
+            return Err(unordered("gave a page with older rows than the one before"));
+        }
+        match &self.rule {
+            Pagination::Keyset(Keyset { tie, size, .. }) => {
+                let full = size.is_some_and(|size| seen.rows >= size);
+                if tie.is_none() && full && self.floor == Some(span.last) {
+                    return Err(Lost {
+                        reason: format!("holds more rows at the cursor value `{}` than a page has", span.after),
+                        hint: "ask for larger pages, or name the field that tells such rows apart: `keyset = { tie = \"id\" }`",
+                    });
+                }
+                self.floor = Some(span.last);
+            }
+            // Numbered pages can slip by rows that are stamped late: the next one may begin a little earlier than the last one ended.
+            _ => self.floor = Some(span.first),
+        }
+        Ok(Some(span))
+    }
+
+    /// Turns to a listing of its own from the greatest cursor value on.
+    fn renew(&mut self, first: u64, span: Option<&Span>) -> Result<(), Lost> {
+        let Some(Span { after, .. }) = span else { return Err(lost("holds no row with a cursor value to go on from")) };
+        if self.since.as_ref() == Some(after) {
+            return Err(Lost {
+                reason: format!("holds more rows at the cursor value `{after}` than `at_most` pages"),
+                hint: "ask for larger pages, or for a cursor that tells the rows apart better",
+            });
+        }
+        self.since = Some(after.clone());
+        self.number = first;
+        self.floor = None;
+        self.asked.clear();
+        self.digests.clear();
+        Ok(())
     }
 
     fn follow(&self, from: &Url, link: &str) -> Result<Ask, Lost> {
@@ -375,7 +514,11 @@ pub(crate) fn path(dotted: &str) -> Vec<String> {
 
 /// The request for what comes after a token or an id.
 fn from(param: Option<&String>, token: String, with_own: bool) -> Ask {
-    Ask::Params { params: param.map(|param| (param.clone(), token.clone())).into_iter().collect(), with_own, token: Some(token) }
+    Ask::Params {
+        params: param.map(|param| (param.clone(), token.clone())).into_iter().collect(),
+        with_own,
+        place: Place { token: Some(token), ..Place::default() },
+    }
 }
 
 fn count(body: &Value, headers: &HeaderMap, dotted: &str) -> Result<u64, Lost> {
@@ -443,7 +586,7 @@ mod tests {
 
     fn step(pager: &mut Pager, body: &Value, link: &str, rows: usize, digest: u64) -> Result<Option<Ask>, Lost> {
         let last = body.get("last").filter(|_| rows > 0);
-        pager.next(&Seen { url: &URL.parse().unwrap(), link, headers: &HeaderMap::new(), body, rows, last, digest })
+        pager.next(&Seen { url: &URL.parse().unwrap(), link, headers: &HeaderMap::new(), body, rows, last, digest, span: None })
     }
 
     fn rule(text: &str) -> Pagination {
@@ -452,6 +595,27 @@ mod tests {
             pagination: Pagination,
         }
         toml::from_str::<Sample>(&format!("pagination = {text}")).unwrap().pagination
+    }
+
+    fn at(token: &str) -> Place {
+        Place { token: Some(token.to_owned()), ..Place::default() }
+    }
+
+    /// A page whose rows have these cursor values, and these ids.
+    fn span(pager: &mut Pager, rows: &[(i64, &str)], digest: u64) -> Result<Option<Place>, Lost> {
+        let span = rows.first().zip(rows.last()).map(|((first, _), (last, tie))| Span {
+            first: *first,
+            last: *last,
+            after: last.to_string(),
+            tie: Some((*tie).to_owned()),
+        });
+        let url = URL.parse().unwrap();
+        let (rows, headers, body) = (rows.len(), HeaderMap::new(), Value::Null);
+        let ask = pager.next(&Seen { url: &url, link: "", headers: &headers, body: &body, rows, last: None, digest, span })?;
+        Ok(ask.map(|ask| match ask {
+            Ask::Params { place, .. } => place,
+            Ask::Url(url) => panic!("{url}"),
+        }))
     }
 
     fn params(ask: Option<Ask>) -> Option<Vec<(String, String)>> {
@@ -469,6 +633,7 @@ mod tests {
             total: None,
             size_param: None,
             size: None,
+            at_most: None,
         })
     }
 
@@ -478,6 +643,7 @@ mod tests {
             next: "paging.next".to_owned(),
             more: more.map(str::to_owned),
             end: None,
+            total: None,
             keep_params: true,
         })
     }
@@ -546,7 +712,7 @@ mod tests {
     fn the_id_of_the_last_row_leads_on() {
         let stripe = rule("{ last_id = { param = \"starting_after\", field = \"id\", more = \"has_more\" } }");
         let mut pager = Pager::new(stripe, 10);
-        assert_eq!(pager.first(), Ask::Params { params: vec![], with_own: true, token: None });
+        assert_eq!(pager.first(), Ask::Params { params: vec![], with_own: true, place: Place::default() });
         let page = |id: Value, more: bool| json!({"last": {"id": id}, "has_more": more});
         let ask = step(&mut pager, &page(json!("ch_9"), true), "", 2, 1).unwrap();
         assert_eq!(params(ask), Some(vec![("starting_after".to_owned(), "ch_9".to_owned())]));
@@ -557,9 +723,9 @@ mod tests {
 
         let hubspot = rule("{ last_id = { field = \"id\", first = \"0\" } }");
         let mut pager = Pager::new(hubspot, 10);
-        assert_eq!(pager.first(), Ask::Params { params: vec![], with_own: true, token: Some("0".to_owned()) });
+        assert_eq!(pager.first(), Ask::Params { params: vec![], with_own: true, place: at("0") });
         let ask = step(&mut pager, &page(json!(17), true), "", 2, 1).unwrap();
-        assert_eq!(ask, Some(Ask::Params { params: vec![], with_own: true, token: Some("17".to_owned()) }));
+        assert_eq!(ask, Some(Ask::Params { params: vec![], with_own: true, place: at("17") }));
         assert_eq!(step(&mut pager, &Value::Null, "", 0, 0), Ok(None));
     }
 
@@ -576,7 +742,7 @@ mod tests {
         let mut next = |pages, digest| {
             let (url, headers) = (URL.parse().unwrap(), headers(pages));
             assert_eq!(pager.announced(&Value::Null, &headers), Ok(Some(3)));
-            pager.next(&Seen { url: &url, link: "", headers: &headers, body: &Value::Null, rows: 2, last: None, digest })
+            pager.next(&Seen { url: &url, link: "", headers: &headers, body: &Value::Null, rows: 2, last: None, digest, span: None })
         };
         assert!(next("2", 1).unwrap().is_some());
         assert_eq!(next("2", 2), Ok(None));
@@ -593,6 +759,54 @@ mod tests {
         let mut pager = Pager::new(numbered(None), 10);
         assert!(step(&mut pager, &Value::Null, "", 1, 1).unwrap().is_some(), "a short page is not the end: the source may cap it");
         assert_eq!(step(&mut pager, &Value::Null, "", 0, 0), Ok(None));
+    }
+
+    #[test]
+    fn a_keyset_goes_on_after_the_last_row() {
+        let mut pager = Pager::new(rule("{ keyset = { tie = \"id\", first = \"\" } }"), 10);
+        let place =
+            |after: Option<&str>, tie: &str| Place { after: after.map(str::to_owned), tie: Some(tie.to_owned()), ..Place::default() };
+        assert_eq!(pager.first(), Ask::Params { params: vec![], with_own: true, place: place(None, "") });
+        assert_eq!(span(&mut pager, &[(1, "a"), (1, "b")], 1), Ok(Some(place(Some("1"), "b"))));
+        assert_eq!(span(&mut pager, &[(1, "c"), (1, "d")], 2), Ok(Some(place(Some("1"), "d"))), "ties exceed the page");
+        assert_eq!(span(&mut pager, &[(5, "a")], 3), Ok(Some(place(Some("5"), "a"))), "a short page is not the end");
+        assert!(span(&mut pager, &[(4, "z")], 4).unwrap_err().reason.contains("older rows"));
+        assert_eq!(span(&mut pager, &[], 0), Ok(None));
+        let mut sized = Pager::new(rule("{ keyset = { tie = \"id\", size = 2 } }"), 10);
+        assert!(span(&mut sized, &[(1, "a"), (1, "b")], 1).unwrap().is_some());
+        assert_eq!(span(&mut sized, &[(2, "a")], 2), Ok(None));
+    }
+
+    #[test]
+    fn a_keyset_without_a_tie_begins_at_the_last_value_and_needs_a_new_one_on_each_page() {
+        let mut pager = Pager::new(rule("{ keyset = { size = 2 } }"), 10);
+        let after = |after: &str| Ok(Some(Place { after: Some(after.to_owned()), ..Place::default() }));
+        assert_eq!(span(&mut pager, &[(1, "a"), (2, "b")], 1), after("2"));
+        assert_eq!(
+            span(&mut pager, &[(2, "b"), (2, "c")], 2).unwrap_err().reason,
+            "holds more rows at the cursor value `2` than a page has"
+        );
+        let mut pager = Pager::new(rule("{ keyset = { size = 2 } }"), 10);
+        assert_eq!(span(&mut pager, &[(1, "a"), (2, "b")], 1), after("2"));
+        assert_eq!(span(&mut pager, &[(2, "b")], 2), Ok(None));
+    }
+
+    #[test]
+    fn after_at_most_pages_a_listing_of_its_own_begins_at_the_greatest_value() {
+        let mut pager = Pager::new(rule("{ page_number = { param = \"page\", at_most = 2 } }"), 20);
+        let since = |since: Option<&str>| Ok(Some(Place { since: since.map(str::to_owned), ..Place::default() }));
+        assert_eq!(span(&mut pager, &[(1, "a"), (2, "b")], 1), since(None));
+        assert_eq!(pager.params(), [("page".to_owned(), "2".to_owned())]);
+        assert_eq!(span(&mut pager, &[(2, "b"), (3, "c")], 2), since(Some("3")), "a row stamped late has moved one to the next page");
+        assert_eq!(pager.params(), [("page".to_owned(), "1".to_owned())]);
+        assert_eq!(span(&mut pager, &[(3, "c"), (3, "d")], 3), since(Some("3")));
+        assert!(span(&mut pager, &[(2, "x")], 4).unwrap_err().reason.contains("older rows"));
+        let ties = span(&mut pager, &[(3, "e"), (3, "f")], 5).unwrap_err();
+        assert_eq!(ties.reason, "holds more rows at the cursor value `3` than `at_most` pages");
+
+        let mut counted = Pager::new(rule("{ page_number = { param = \"page\", at_most = 2, pages = \"pages\" } }"), 20);
+        assert!(step(&mut counted, &json!({"pages": 2}), "", 2, 1).unwrap().is_some());
+        assert_eq!(step(&mut counted, &json!({"pages": 2}), "", 2, 2), Ok(None), "two pages are all there is");
     }
 
     #[test]

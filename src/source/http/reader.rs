@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reqwest::{
     Client, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER},
+    header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER},
     redirect,
 };
 use serde_json::Value;
@@ -14,10 +14,11 @@ use tokio::task::JoinHandle;
 use url::{Url, form_urlencoded};
 
 use super::{
-    auth::{AuthError, Credentials, bearer},
-    listing::{flagged, take_rows},
+    auth::{AuthError, Credentials},
+    budget::{Budget, Purse},
+    listing::{flagged, span, take_rows},
     pace::{Pace, Rate},
-    pages::{Ask, Lost, Pager, Seen, path},
+    pages::{Ask, Lost, Pager, Place, Seen, path},
     placeholders::Filling,
     settings::{ErrorInside, HttpSettings, HttpStream, Method},
     token::{Desk, Held, Vault},
@@ -48,9 +49,13 @@ pub(crate) struct HttpSource {
     pub(crate) headers: HeaderMap,
     pub(crate) retry: Retry,
     pub(crate) max_page_mib: u32,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) budget: Option<Budget>,
+    pub(crate) at_once: usize,
     pub(super) error: Option<ErrorInside>,
-    /// Shared by its streams, as are its tokens.
+    /// For what is sent outside of a pull; its streams share that of their host.
     pub(super) pace: Option<Arc<Pace>>,
+    /// Its tokens, shared by its streams.
     pub(super) held: Arc<tokio::sync::Mutex<Held>>,
 }
 
@@ -73,6 +78,13 @@ impl HttpSource {
         }
         settings.auth.check().map_err(|message| ("auth", message))?;
         settings.rate.as_ref().map_or(Ok(()), Rate::check).map_err(|message| ("rate", message))?;
+        settings.budget.as_ref().map_or(Ok(()), Budget::check).map_err(|message| ("budget", message))?;
+        if settings.error.as_ref().is_some_and(|error| error.path.is_none() && error.passing.is_empty()) {
+            return Err(("error", "it names neither where errors stand nor which of them pass".to_owned()));
+        }
+        if !(1..=16).contains(&settings.at_once) {
+            return Err(("at_once", "at least one stream is pulled at once, and at most 16".to_owned()));
+        }
         Ok(Self {
             base_url,
             timeout: settings.timeout,
@@ -81,9 +93,19 @@ impl HttpSource {
             retry: settings.retry.clone(),
             max_page_mib: settings.max_page_mib,
             error: settings.error.clone(),
-            pace: settings.rate.clone().map(|rate| Arc::new(Pace::new(rate))),
+            rate: settings.rate.clone(),
+            pace: settings.rate.clone().map(|rate| Arc::new(Pace::new([rate]))),
+            budget: settings.budget.clone(),
+            at_once: settings.at_once,
             held: Arc::default(),
         })
+    }
+
+    /// The host it asks, with its port: rates are the host's.
+    pub(crate) fn host(&self) -> String {
+        let Self { base_url, .. } = self;
+        let port = base_url.port_or_known_default().unwrap_or_default();
+        format!("{}:{port}", base_url.host_str().unwrap_or_default())
     }
 
     /// Whether it belongs to the practice shop.
@@ -124,6 +146,17 @@ impl HttpSource {
     }
 }
 
+/// What the streams of one run share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shared {
+    /// Where refresh tokens are kept.
+    pub(crate) vault: Option<Vault>,
+    /// The pace of the source's host.
+    pub(crate) pace: Option<Arc<Pace>>,
+    /// What is left of the source's budget.
+    pub(crate) purse: Option<Arc<Purse>>,
+}
+
 /// Pages of one stream.
 #[derive(Debug)]
 pub(crate) struct HttpReader {
@@ -153,7 +186,7 @@ struct Line {
     clock: SharedClock,
     run: String,
     error: Option<ErrorInside>,
-    pace: Option<Arc<Pace>>,
+    shared: Shared,
     query: Option<(String, Secret)>,
     desk: Option<Desk>,
     /// What no message may repeat.
@@ -201,7 +234,7 @@ impl HttpReader {
         root: &Path,
         clock: SharedClock,
         run: &str,
-        vault: Option<Vault>,
+        shared: Shared,
     ) -> Result<Self, SourceError> {
         let name = stream.name.clone();
         let settings = http(&stream)?;
@@ -231,7 +264,8 @@ impl HttpReader {
             }))
             .build()
             .map_err(|error| SourceError::Broken { at: name.clone(), reason: error.to_string() })?;
-        let desk = grant.map(|grant| Desk::new(name.clone(), grant, Arc::clone(&source.held), vault, timeout)).transpose()?;
+        let desk =
+            grant.map(|grant| Desk::new(name.clone(), grant, Arc::clone(&source.held), shared.vault.clone(), timeout)).transpose()?;
         let max_bytes = usize::try_from(source.max_page_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
         let pager = Pager::new(settings.pagination.clone(), settings.max_pages);
         let line = Line {
@@ -243,7 +277,7 @@ impl HttpReader {
             clock,
             run: run.to_owned(),
             error: source.error.clone(),
-            pace: source.pace.clone(),
+            shared,
             query,
             desk,
             secrets: secrets.into(),
@@ -265,12 +299,15 @@ impl HttpReader {
 
     /// A request. Values of parameters may be secrets or name people, so that errors show the address's path only.
     fn request(&self, ask: Ask, own: &HttpStream) -> Result<Request, SourceError> {
-        let (params, with_own, token) = match ask {
+        let (params, with_own, place) = match ask {
             Ask::Url(url) => return Ok(Request { url, body: None, linked: true }),
-            Ask::Params { params, with_own, token } => (params, with_own, token),
+            Ask::Params { params, with_own, place } => (params, with_own, place),
         };
-        let (since, until) = (self.window.since.as_deref(), self.window.until.as_deref());
-        let filling = Filling { since, until, token: token.as_deref(), ..Filling::default() };
+        let Place { token, after, tie, since } = &place;
+        let since = since.as_deref().or(self.window.since.as_deref());
+        let until = self.window.until.as_deref();
+        let after = after.as_deref().or(since);
+        let filling = Filling { since, until, token: token.as_deref(), after, tie: tie.as_deref() };
         let mut url = parsed(&self.line.name, &self.base, &filling.path(&own.path))?;
         {
             let mut query = url.query_pairs_mut();
@@ -383,7 +420,9 @@ impl Reader for HttpReader {
         })?;
         self.whole(&rows)?;
         let digest = page_digest(&self.stream, &rows);
-        let seen = Seen { url: &url, link: &link, headers: &headers, body: &body, rows: rows.len(), last: rows.last(), digest };
+        let rule = &http(&self.stream)?.pagination;
+        let span = if rule.ascends() { span(&self.stream, &rows, rule.tie()).map_err(|lost| self.lost(lost))? } else { None };
+        let seen = Seen { url: &url, link: &link, headers: &headers, body: &body, rows: rows.len(), last: rows.last(), digest, span };
         match self.pager.next(&seen).map_err(|lost| self.lost(lost))? {
             Some(ask) => self.send(ask)?,
             None => self.next = None,
@@ -407,6 +446,10 @@ impl Reader for HttpReader {
     fn can_slip(&self) -> bool {
         // The practice shop stands still while it is read.
         !self.practice && http(&self.stream).is_ok_and(|settings| settings.pagination.can_slip())
+    }
+
+    fn ascends(&self) -> bool {
+        http(&self.stream).is_ok_and(|settings| settings.pagination.ascends())
     }
 }
 
@@ -448,7 +491,11 @@ impl Line {
             effort.requests += 1;
             let (reason, hint) = match self.attempt(&request).await {
                 Ok(answer) => return (Ok(answer), effort),
-                Err(Trouble::Lasting(error)) => return (Err(error), effort),
+                Err(Trouble::Lasting(error)) => {
+                    // It was not sent.
+                    effort.requests -= u64::from(matches!(error, SourceError::Budget { .. }));
+                    return (Err(error), effort);
+                }
                 Err(Trouble::Stale { refusal, .. }) if renewed => return (Err(refusal), effort),
                 Err(Trouble::Stale { token, .. }) => {
                     // That is no failure of the source: its tokens end when they like.
@@ -506,15 +553,27 @@ impl Line {
             Some(body) => self.client.post(sent).body(body.clone()),
             None => self.client.get(sent),
         };
-        if let Some(token) = &token {
-            let header =
-                bearer(token).map_err(|_| Trouble::Lasting(self.answer("got a token that no header can carry", "check `auth`")))?;
-            request = request.header(AUTHORIZATION, header);
+        if let Some((desk, token)) = self.desk.as_ref().zip(token.as_ref()) {
+            let (name, value) =
+                desk.header(token).map_err(|_| Trouble::Lasting(self.answer("got a token that no header can carry", "check `auth`")))?;
+            request = request.header(name, value);
         }
-        if let Some(pace) = &self.pace {
+        if let Some(pace) = &self.shared.pace {
             pace.turn().await;
         }
-        let response = request.send().await.map_err(|error| passing(unsent(&error)))?;
+        if let Some(purse) = &self.shared.purse {
+            let at = self.name.clone();
+            purse.pay().map_err(|spent| Trouble::Lasting(SourceError::Budget { at, spent, goes_on: false }))?;
+        }
+        let response = request.send().await.map_err(|error| {
+            let reason = unsent(&error);
+            // It will be no other in a minute.
+            if reason.contains("certificate") {
+                let hint = "see whether `base_url` names the right host, and whether its certificate is valid and signed by an authority that this machine knows";
+                return Trouble::Lasting(self.answer(reason, hint));
+            }
+            passing(reason)
+        })?;
         let status = response.status();
         let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() {
@@ -537,23 +596,34 @@ impl Line {
             let (at, path) = (self.name.clone(), url.path().to_owned());
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
             let said = said(&body, self.secrets.iter().chain(&token));
+            if self.error.as_ref().is_some_and(|rule| rule.passes(&body)) {
+                return Err(passing(format!("answered {}{said}", status.as_u16())));
+            }
             let refusal = SourceError::Refused { at, path, status: status.as_u16(), said };
             return Err(match token {
                 Some(token) if status == StatusCode::UNAUTHORIZED => Trouble::Stale { token, refusal },
                 _ => Trouble::Lasting(refusal),
             });
         }
-        let start = body.iter().find(|byte| !byte.is_ascii_whitespace());
-        if kind.contains("html") || start == Some(&b'<') {
+        let bytes = body.len();
+        let body = match str::from_utf8(&body) {
+            Ok(text) => text.trim_start_matches('\u{feff}').trim_start(),
+            // It ends in the middle of a letter.
+            Err(error) if error.error_len().is_none() => return Err(passing("gave a page that breaks off".to_owned())),
+            Err(error) => {
+                let reason = format!("gave a page with bytes that are not UTF-8, the first at byte {}", error.valid_up_to() + 1);
+                return Err(Trouble::Lasting(self.answer(reason, "JSON is UTF-8 (RFC 8259); let the system send it so")));
+            }
+        };
+        if kind.contains("html") || body.starts_with('<') {
             return Err(Trouble::Lasting(self.answer(
                 "answered with a web page instead of JSON",
                 "it is often a login page, a page about maintenance, or a wrong `base_url` or `path`; open the address in a browser",
             )));
         }
-        let bytes = body.len();
         let body: Value =
-            serde_json::from_slice(&body).map_err(|error| passing(format!("gave a page that breaks off or is no JSON ({error})")))?;
-        if let Some(pace) = &self.pace {
+            serde_json::from_str(body).map_err(|error| passing(format!("gave a page that breaks off or is no JSON ({error})")))?;
+        if let Some(pace) = &self.shared.pace {
             pace.told(&headers, &body);
         }
         if let Some((error, passes)) = self.error.as_ref().and_then(|rule| rule.find(&body)) {
@@ -600,24 +670,24 @@ impl Line {
 impl ErrorInside {
     /// The error in an answer, and whether it passes.
     pub(super) fn find<'a>(&self, body: &'a Value) -> Option<(&'a Value, bool)> {
-        let error = values::at(body, &path(&self.path)).filter(|error| match error {
+        let error = values::at(body, &path(self.path.as_ref()?)).filter(|error| match error {
             Value::Null | Value::Bool(false) => false,
             Value::String(text) => !text.is_empty(),
             Value::Array(list) => !list.is_empty(),
             Value::Object(fields) => !fields.is_empty(),
             _ => true,
         })?;
-        let mut rest = vec![error];
-        let mut passes = false;
-        while let Some(value) = rest.pop() {
-            match value {
-                Value::String(text) => passes |= self.passing.contains(text),
-                Value::Array(list) => rest.extend(list),
-                Value::Object(fields) => rest.extend(fields.values()),
-                _ => {}
-            }
+        Some((error, self.passes(error)))
+    }
+
+    /// Whether an error names one of the words that mean that it passes.
+    fn passes(&self, error: &Value) -> bool {
+        match error {
+            Value::String(text) => self.passing.contains(text),
+            Value::Array(list) => list.iter().any(|inner| self.passes(inner)),
+            Value::Object(fields) => fields.values().any(|inner| self.passes(inner)),
+            _ => false,
         }
-        Some((error, passes))
     }
 }
 
@@ -629,6 +699,8 @@ pub(super) fn unsent(error: &reqwest::Error) -> String {
     }
     if error.is_timeout() {
         "did not answer within `timeout`".to_owned()
+    } else if error.is_connect() && cause.to_string().contains("certificate") {
+        format!("shows a certificate that is not trusted ({cause})")
     } else if error.is_connect() {
         format!("cannot be reached ({cause})")
     } else {
@@ -638,13 +710,24 @@ pub(super) fn unsent(error: &reqwest::Error) -> String {
 
 /// What a refusal says, where there is a word of explanation; without the secrets it repeats.
 pub(super) fn said<'a>(body: &Value, secrets: impl Iterator<Item = &'a Secret>) -> String {
-    let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
-    let words = ["message", "error_description", "error", "errors", "title", "detail"].iter().find_map(|name| body.get(name));
-    let Some(word) = words.or(Some(body).filter(|body| body.is_string())) else { return String::new() };
-    let word = word.as_str().map_or_else(|| word.to_string(), str::to_owned);
+    let Some(word) = word(body) else { return String::new() };
     // One letter is no secret, and taking it out would leave no word readable.
     let secrets = secrets.map(Secret::reveal).filter(|secret| secret.len() > 3);
     format!(": {}", values::shorten(&secrets.fold(word, |word, secret| word.replace(secret, "••••"))))
+}
+
+/// The most telling word in an error; of several errors, the first one's.
+fn word(error: &Value) -> Option<String> {
+    const NAMES: [&str; 6] = ["message", "error_description", "detail", "error", "errors", "title"];
+    match error {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(list) => list.first().and_then(word),
+        Value::Object(fields) => {
+            let inner = NAMES.iter().find_map(|name| fields.get(*name).filter(|inner| !inner.is_null()))?;
+            word(inner).or_else(|| Some(inner.to_string()))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -655,12 +738,13 @@ mod tests {
 
     #[test]
     fn an_error_inside_an_answer_is_found_and_told_from_one_that_passes() {
-        let rule = ErrorInside { path: "errors".to_owned(), passing: vec!["THROTTLED".to_owned()] };
+        let rule = ErrorInside { path: Some("errors".to_owned()), passing: vec!["THROTTLED".to_owned()] };
         let find = |body: &Value| rule.find(body).map(|(error, passes)| (said(error, [].iter()), passes));
         let error = |code: &str| json!({"data": null, "errors": [{"message": "no", "extensions": {"code": code}}]});
         assert_eq!(find(&error("THROTTLED")), Some((": no".to_owned(), true)));
         assert_eq!(find(&error("ACCESS_DENIED")), Some((": no".to_owned(), false)));
         assert_eq!(find(&json!({"errors": "slow down"})), Some((": slow down".to_owned(), false)));
+        assert!(rule.passes(&json!([{"errorCode": "THROTTLED"}])) && !rule.passes(&json!({"THROTTLED": 1})));
         for none in [json!({}), json!({"errors": null}), json!({"errors": []}), json!({"errors": ""}), json!([])] {
             assert_eq!(find(&none), None, "{none}");
         }
@@ -670,6 +754,20 @@ mod tests {
     fn words_do_not_repeat_a_secret_not_even_in_part() {
         let secrets = [Secret::new("s3cret"), Secret::new("e")];
         assert_eq!(said(&json!({"message": "the key s3cret is wrong"}), secrets.iter()), ": the key •••• is wrong");
+        let none: [Secret; 0] = [];
+        for (body, word) in [
+            (
+                json!({"errors": [{"id": "4c1f", "code": "invalid", "title": "Invalid input", "detail": "no such field"}]}),
+                ": no such field",
+            ),
+            (json!({"error": {"type": "invalid_request_error", "message": "no such id"}}), ": no such id"),
+            (json!({"errors": {"name": ["is too long"]}}), ": {\"name\":[\"is too long\"]}"),
+            (json!({"message": null, "title": "gone"}), ": gone"),
+            (json!(["gone"]), ": gone"),
+            (json!({"status": 400}), ""),
+        ] {
+            assert_eq!(said(&body, none.iter()), word, "{body}");
+        }
         let long = format!("{}s3cret", "x".repeat(57));
         assert!(!said(&json!([{"message": long}]), secrets.iter()).contains("s3c"));
     }

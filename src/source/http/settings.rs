@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{auth::Auth, pace::Rate, pages::Pagination, placeholders, write_back::WriteBackSettings};
+use super::{auth::Auth, budget::Budget, pace::Rate, pages::Pagination, placeholders, write_back::WriteBackSettings};
 use crate::{
     config::Period,
     source::{
@@ -38,7 +38,12 @@ pub(crate) struct HttpSettings {
     pub(crate) retry: Retry,
     /// How often it may be asked.
     pub(crate) rate: Option<Rate>,
-    /// Where an answer says that it is an error although its status is 200.
+    /// How much of it one run may use.
+    pub(crate) budget: Option<Budget>,
+    /// How many of its streams are pulled beside each other.
+    #[serde(default = "one")]
+    pub(crate) at_once: usize,
+    /// Where an answer says that it is an error although its status is 200, and which errors pass.
     pub(crate) error: Option<ErrorInside>,
     /// How large one page may be, unpacked, in MiB.
     #[serde(default = "sixty_four")]
@@ -55,6 +60,10 @@ fn half_a_minute() -> Period {
     Period::seconds(30)
 }
 
+fn one() -> usize {
+    1
+}
+
 fn sixty_four() -> u32 {
     64
 }
@@ -63,9 +72,9 @@ fn sixty_four() -> u32 {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ErrorInside {
-    /// The dotted path in the answer at which only errors stand.
-    pub(crate) path: String,
-    /// Words in it, such as a code, that mean that it is worth asking again.
+    /// The dotted path in an answer of status 200 at which only errors stand.
+    pub(crate) path: Option<String>,
+    /// Words in it, or in an answer that refuses, such as a code, that mean that it is worth asking again.
     #[serde(default)]
     pub(crate) passing: Vec<String>,
 }
@@ -81,8 +90,8 @@ pub(crate) enum Method {
     Post,
 }
 
-/// One stream of a source over HTTP. In `path`, `params` and `body`, `{since}`, `{until}` and `{token}` stand for the bounds of the pull
-/// and for where the page begins.
+/// One stream of a source over HTTP. In `path`, `params` and `body`, `{since}` and `{until}` stand for the bounds of the pull, `{token}`,
+/// `{after}` and `{tie}` for where the page begins.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpStream {
@@ -150,6 +159,8 @@ pub(crate) struct CursorSettings {
     /// How long before now the cursor stops, for sources whose newest rows are still settling.
     #[serde(default = "at_once")]
     pub(crate) settle: Period,
+    /// How long the source keeps its changes, where it does not keep them for ever. What is older than that would be missed.
+    pub(crate) kept: Option<Period>,
     /// Where the first pull begins; unless set, at the very beginning.
     pub(crate) start: Option<String>,
     /// How instants are written in the parameter.

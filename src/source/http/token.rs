@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{
     Client, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER},
+    header::{ACCEPT, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER},
     redirect,
 };
 use serde_json::Value;
@@ -15,7 +15,7 @@ use url::{Url, form_urlencoded};
 
 use super::{
     assertion::Assertion,
-    auth::address,
+    auth::{AuthError, address, carried},
     pages::path,
     reader::{Trouble, said, unsent},
 };
@@ -45,6 +45,8 @@ pub(crate) struct Grant {
     pub(crate) assertion: Option<Assertion>,
     /// The dotted path in the answer to the address under which the API lies.
     pub(crate) base_url: Option<String>,
+    /// The header that takes the token as it is; else it is `Authorization: Bearer`.
+    pub(crate) header: Option<String>,
 }
 
 /// The tokens a source gave us last.
@@ -97,6 +99,11 @@ impl Desk {
             .build()
             .map_err(|error| SourceError::Broken { at: name.clone(), reason: error.to_string() })?;
         Ok(Self { client, name, grant: Arc::new(grant), held, vault })
+    }
+
+    /// The header that carries a token.
+    pub(super) fn header(&self, token: &Secret) -> Result<(HeaderName, HeaderValue), AuthError> {
+        carried(token, self.grant.header.as_ref())
     }
 
     /// Whether the token's answer says where the API lies.
@@ -194,11 +201,11 @@ impl Desk {
             }
             body.extend_from_slice(&chunk);
         }
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let body = serde_json::from_slice(&body);
         if !status.is_success() {
-            return Err(self.refused(format!("answered {}{}", status.as_u16(), self.told(&body, shown))));
+            return Err(self.refused(format!("answered {}{}", status.as_u16(), self.told(&body.unwrap_or_default(), shown))));
         }
-        Ok(body)
+        body.map_err(|error| passing(format!("gave an answer that breaks off or is no JSON ({error})"), None))
     }
 
     fn told(&self, body: &Value, shown: &[(&str, &Secret)]) -> String {

@@ -14,7 +14,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::{
     Client, Method, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER},
     redirect,
 };
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    auth::{Credentials, bearer},
+    auth::Credentials,
     pace::Pace,
     placeholders::{escaped, filled},
     reader::{HttpSource, Trouble, below, is_near, said, unsent},
@@ -437,11 +437,11 @@ impl Teller {
             request = request.body(body.clone());
         }
         let token = access.map(|access| access.token);
-        if let Some(token) = &token {
-            let Ok(header) = bearer(token) else {
+        if let Some((desk, token)) = self.desk.as_ref().zip(token.as_ref()) {
+            let Ok((name, value)) = desk.header(token) else {
                 return closed("got a token that no header can carry".to_owned(), KNOWN);
             };
-            request = request.header(AUTHORIZATION, header);
+            request = request.header(name, value);
         }
         if let Some(pace) = &self.pace {
             pace.turn().await;

@@ -8,12 +8,18 @@ use futures::TryStreamExt;
 use serde_json::Value;
 
 use super::{
-    Deletions, Opening, Outcome, Pass, Reader, Resume, Scene, State, Verdict, begin, events, judge, next_state, open, prepare, set_aside,
-    state, widen,
+    Deletions, Opening, Outcome, Pass, Reader, Resume, Scene, State, Verdict, begin, events, exact, judge, next_state, open, prepare,
+    set_aside, state, widen,
 };
 use crate::{
     lake::{Commit, LakeError},
-    source::{columns::Type, error::SourceError, intake::Intake, progress::StreamProgress, settings::Stream},
+    source::{
+        columns::Type,
+        error::SourceError,
+        intake::{Intake, Reached},
+        progress::StreamProgress,
+        settings::Stream,
+    },
 };
 
 /// Pulls a stream whose rows are merged by key.
@@ -36,6 +42,11 @@ pub(super) async fn merge(
     }
     loop {
         let opening = open(&stream, old.as_ref(), now, scene.full);
+        let kept = stream.cursor.as_ref().and_then(|cursor| cursor.kept);
+        if let Some((seen, kept)) = opening.gap.and_then(DateTime::from_timestamp_micros).zip(kept) {
+            let seen = seen.format("%Y-%m-%d %H:%M UTC").to_string();
+            return Err(SourceError::Gap { at: stream.name.clone(), seen, kept });
+        }
         match (&opening.resume, &opening.window.since) {
             (Some(_), _) => tracing::info!(stream = %stream.name, "goes on where the last pull broke off"),
             (None, Some(since)) => tracing::info!(stream = %stream.name, since, "pulls what changed"),
@@ -98,6 +109,8 @@ impl Merging<'_> {
         let sweep = opening.sweep && !self.empty;
         let mut outcome = Outcome::default();
         let mut nth = 0;
+        // Below it everything has come in an earlier pass.
+        let mut whole_below: Option<Reached> = None;
         let old = self.old.as_ref().filter(|old| old.true_for == stream.fingerprint && !scene.full);
         if let Some(taken) = old.and_then(|old| old.taken.as_ref()) {
             reader.recall(taken);
@@ -105,42 +118,68 @@ impl Merging<'_> {
         let (mut intake, hold) = loop {
             nth += 1;
             let resume = opening.resume.as_ref().filter(|_| nth == 1);
-            reader.start(&opening.window, resume.map(|resume| &resume.mark)).await?;
+            let mut window = opening.window.clone();
+            if let Some((cursor, below)) = stream.cursor.as_ref().zip(whole_below.as_ref()) {
+                window.since = Some(exact(cursor, below));
+            }
+            let begun = |reader: &dyn Reader, remember_all| {
+                let mut intake = self.intake(reader, resume, remember_all);
+                intake.reached = whole_below.clone().or(intake.reached);
+                intake
+            };
+            reader.start(&window, resume.map(|resume| &resume.mark)).await?;
             let mut intake: Option<Intake> = None;
             loop {
                 let page = match reader.page().await {
                     Ok(Some(page)) => page,
                     Ok(None) => break,
                     Err(error) if resume.is_some() && intake.is_none() && error.is_refusal() => return Ok(Ran::Lost),
+                    Err(SourceError::Budget { at, spent, .. }) => {
+                        let goes_on = match &mut intake {
+                            Some(intake) => self.so_far(reader, intake, sweep, nth, &mut outcome).await?,
+                            None => resume.is_some(),
+                        };
+                        return Err(SourceError::Budget { at, spent, goes_on });
+                    }
                     Err(error) => return Err(error),
                 };
-                let intake =
-                    intake.get_or_insert_with(|| self.intake(&*reader, resume, sweep || page.announced.is_some() || reader.can_slip()));
+                let intake = intake.get_or_insert_with(|| begun(&*reader, sweep || page.announced.is_some() || reader.can_slip()));
                 intake.take(&page)?;
                 if !intake.wider.is_empty() {
                     return Ok(Ran::Narrow(std::mem::take(&mut intake.wider), outcome));
                 }
                 progress.page(intake.received, page.announced);
                 if intake.is_full() {
-                    set_aside(scene, stream, intake, pulled_at).await?;
-                    let resumable = !sweep && intake.announced.is_none() && !reader.can_slip();
-                    let place = reader.mark().filter(|_| resumable).map(|mark| self.broken_off(mark, intake, &*reader));
-                    self.write(reader.gives_each_once() && nth == 1, intake.chunk(), place, &mut outcome).await?;
+                    self.so_far(reader, intake, sweep, nth, &mut outcome).await?;
                 }
             }
-            let intake = intake.unwrap_or_else(|| self.intake(&*reader, resume, sweep));
+            let mut intake = intake.unwrap_or_else(|| begun(&*reader, sweep));
             let verdict = judge(Pass {
                 nth,
                 pages: intake.pages,
                 different: intake.different(),
                 announced: intake.announced,
                 can_slip: reader.can_slip(),
-                moved: intake.moved,
+                moved: intake.moved.is_some(),
             });
+            // A sweep has to see every row in one pass.
+            let below = intake.whole_below().filter(|_| reader.ascends() && !sweep);
             match verdict {
                 Verdict::Whole => break (intake, false),
                 Verdict::Again => {
-                    tracing::info!(stream = %stream.name, pass = nth, "rows changed while they were read; reading them again");
+                    let from = below.as_ref().map(|below| below.literal.as_str()).unwrap_or_default();
+                    tracing::info!(stream = %stream.name, pass = nth, from, "rows changed while they were read; reading them again");
+                    if below.is_some() {
+                        // What lies below does not come again.
+                        self.so_far(reader, &mut intake, sweep, nth, &mut outcome).await?;
+                        outcome.came(&intake);
+                    }
+                    whole_below = below;
+                }
+                Verdict::Hold if below.is_some() => {
+                    tracing::warn!(stream = %stream.name, "rows kept changing while they were read; they are kept, and the next pull begins at the first of them");
+                    intake.reached = below;
+                    break (intake, false);
                 }
                 Verdict::Hold => {
                     tracing::warn!(stream = %stream.name, "rows kept changing while they were read; they are kept, but the cursor stays for the next pull");
@@ -167,9 +206,7 @@ impl Merging<'_> {
         if !matches!(&rows, Ok(rows) if rows.is_empty()) || state != self.old {
             self.write(appended, rows, state.clone().filter(|_| !hold), &mut outcome).await?;
         }
-        outcome.rows = intake.received;
-        outcome.quarantined = intake.quarantined;
-        outcome.bytes = intake.volume;
+        outcome.came(&intake);
         outcome.drift = intake.drift();
         // Marking is no news of the rows.
         outcome.updated = outcome.updated.saturating_sub(outcome.deleted);
@@ -178,6 +215,23 @@ impl Merging<'_> {
             outcome.cursor_at = state.at.filter(|_| stream.cursor.as_ref().is_some_and(|cursor| cursor.timed));
         }
         Ok(Ran::Through(outcome))
+    }
+
+    /// Commits what has come, with the place to go on from where there is one; says whether there is.
+    async fn so_far(
+        &self,
+        reader: &mut dyn Reader,
+        intake: &mut Intake,
+        sweep: bool,
+        nth: u32,
+        outcome: &mut Outcome,
+    ) -> Result<bool, SourceError> {
+        set_aside(self.scene, self.stream, intake, self.now.timestamp_micros()).await?;
+        let resumable = !sweep && intake.announced.is_none() && !reader.can_slip();
+        let place = reader.mark().filter(|_| resumable).map(|mark| self.broken_off(mark, intake, &*reader));
+        let goes_on = place.is_some();
+        self.write(reader.gives_each_once() && nth == 1, intake.chunk(), place, outcome).await?;
+        Ok(goes_on)
     }
 
     fn intake(&self, reader: &dyn Reader, resume: Option<&Resume>, remember_all: bool) -> Intake {

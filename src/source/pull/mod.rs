@@ -9,12 +9,15 @@
 //! 5. A cursor is true for one set of columns, parameters and key. When those change, everything is read again.
 //! 6. Where pages can slip (numbers, offsets), a row that changes while they are read moves towards the end and pulls another one from
 //!    a later page to one already read. The total tells, where the source says it; else the row that comes a second time. The pages are
-//!    then read again; if that never ends, the rows are kept and the cursor stays.
-//! 7. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
+//!    then read again; if that never ends, the rows are kept and the cursor stays. In a listing that ascends by the cursor all that lies
+//!    below the first row that moved has come: it is read again from there, and the cursor moves that far.
+//! 7. Where a source keeps its changes for some time only, a pull that comes later than that stops and says so, until everything has been
+//!    read again.
+//! 8. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
 //!    bounds the first one had; where the source no longer knows the place, it begins anew. What must see everything in one pass (a
-//!    sweep for what is gone, a count) is never resumed.
-//! 8. What another stream lists as deleted is marked, unless it changed afterwards.
-//! 9. A declared field that had always come and comes no more stops the stream before anything of its page is kept.
+//!    sweep for what is gone, a count) is never resumed. A source's budget ends a run in the same way, in good order.
+//! 9. What another stream lists as deleted is marked, unless it changed afterwards.
+//! 10. A declared field that had always come and comes no more stops the stream before anything of its page is kept.
 //!
 //! Here stands what is decided; `merge.rs` and `replace.rs` do it.
 
@@ -82,6 +85,10 @@ pub(crate) trait Reader: Send {
     fn can_slip(&self) -> bool {
         false
     }
+    /// Whether rows come in ascending order of the cursor, and it has been seen that they do.
+    fn ascends(&self) -> bool {
+        false
+    }
 }
 
 /// What reading took.
@@ -132,6 +139,9 @@ pub(crate) struct State {
     /// What it means: microseconds since 1970, or the number itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at: Option<i64>,
+    /// Up to when everything had been read when a pull last came to its end, where the source forgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen_at: Option<i64>,
     /// What it is true for.
     #[serde(default)]
     true_for: String,
@@ -180,6 +190,15 @@ pub(crate) struct Outcome {
     pub(crate) drift: Option<String>,
 }
 
+impl Outcome {
+    /// Counts what came in a pass.
+    fn came(&mut self, intake: &Intake) {
+        self.rows += intake.received;
+        self.quarantined += intake.quarantined;
+        self.bytes += intake.volume;
+    }
+}
+
 /// What a pull begins with. Pure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Opening {
@@ -190,6 +209,8 @@ pub(crate) struct Opening {
     pub(crate) sweep: bool,
     /// The pull that it goes on with.
     pub(crate) resume: Option<Resume>,
+    /// Up to when nothing is missing, where the source has forgotten changes since.
+    pub(crate) gap: Option<i64>,
 }
 
 /// Decides what to ask for.
@@ -204,7 +225,7 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
     {
         // What it was due to mark as gone, the next pull marks; from an empty table nothing can be.
         let sweep = resume.whole && resume.empty && matches!(stream.deletes, Seeing::Reconcile { .. });
-        return Opening { window: resume.window.clone(), whole: resume.whole, sweep, resume: Some(resume.clone()) };
+        return Opening { window: resume.window.clone(), whole: resume.whole, sweep, resume: Some(resume.clone()), gap: None };
     }
     let due = match stream.deletes {
         Seeing::Reconcile { every } => {
@@ -212,7 +233,9 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
         }
         _ => false,
     };
-    let Some(cursor) = &stream.cursor else { return Opening { window: Window::default(), whole: true, sweep: due, resume: None } };
+    let Some(cursor) = &stream.cursor else {
+        return Opening { window: Window::default(), whole: true, sweep: due, resume: None, gap: None };
+    };
     let from = if full || due { None } else { state.and_then(|state| Some((state.literal.as_deref()?, state.at?))) };
     let since = match from {
         Some((literal, at)) => Some(lower(cursor, literal, at)),
@@ -221,7 +244,9 @@ pub(crate) fn open(stream: &Stream, state: Option<&State>, now: DateTime<Utc>, f
     let until = cursor.bounded_above.then(|| written(bound(cursor, now, None), cursor.format, Some(now)));
     // Rows older than a start are not asked for, and nothing can be said about them.
     let whole = from.is_none() && !cursor.starts_late;
-    Opening { window: Window { since, until }, whole, sweep: due && whole, resume: None }
+    let seen = state.and_then(|state| state.at.max(state.seen_at)).filter(|_| !full);
+    let gap = seen.filter(|seen| cursor.kept.is_some_and(|kept| now.timestamp_micros() - seen > micros(kept.delta())));
+    Opening { window: Window { since, until }, whole, sweep: due && whole, resume: None, gap }
 }
 
 /// Where the cursor must stop, in microseconds.
@@ -240,6 +265,19 @@ fn lower(cursor: &Cursor, literal: &str, at: i64) -> String {
         return literal.to_owned();
     }
     written(at.saturating_sub(overlap), cursor.format, None)
+}
+
+/// A cursor value as the source is asked for what comes after it, with all the digits that the format has.
+pub(crate) fn exact(cursor: &Cursor, Reached { at, literal }: &Reached) -> String {
+    match cursor.format {
+        CursorFormat::Unix if cursor.timed => at.div_euclid(1_000_000).to_string(),
+        CursorFormat::UnixMs if cursor.timed => at.div_euclid(1000).to_string(),
+        CursorFormat::Naive if cursor.timed => {
+            DateTime::from_timestamp_micros(*at).unwrap_or(DateTime::UNIX_EPOCH).format("%Y-%m-%dT%H:%M:%S%.f").to_string()
+        }
+        CursorFormat::Date if cursor.timed => written(*at, CursorFormat::Date, None),
+        _ => literal.clone(),
+    }
 }
 
 /// An instant as a query parameter; rounded down to what the format can say, or up where it is an upper bound.
@@ -315,11 +353,14 @@ fn next_state(stream: &Stream, old: Option<&State>, intake: &Intake, swept: bool
     if swept {
         state.reconciled_at = Some(now);
     }
+    if stream.cursor.as_ref().is_some_and(|cursor| cursor.kept.is_some()) {
+        state.seen_at = state.seen_at.max(Some(intake.bound));
+    }
     state.resume = None;
     state.taken = taken.or(state.taken);
     state.held.clone_from(&intake.held);
-    let says = state.at.is_some() || state.reconciled_at.is_some() || state.taken.is_some() || !state.held.is_empty();
-    says.then_some(state)
+    let reads = state.at.max(state.reconciled_at).max(state.seen_at).is_some() || state.taken.is_some();
+    (reads || !state.held.is_empty()).then_some(state)
 }
 
 /// Pulls one stream.
@@ -471,6 +512,25 @@ mod tests {
             opening.sweep
         };
         assert_eq!((after(6), after(7)), (false, true));
+    }
+
+    #[test]
+    fn a_start_at_the_beginning_of_time_is_none_and_full_sweeps_too() {
+        let now = NOW.parse().unwrap();
+        let opening = |start: &str, full: bool| {
+            let cursor = format!("cursor = {{ field = \"at\", param = \"from\", start = \"{start}\" }}");
+            let stream = stream(&cursor, "deletes = { reconcile = { every = \"7d\" } }");
+            let swept = State {
+                reconciled_at: Some(DateTime::parse_from_rfc3339(NOW).unwrap().timestamp_micros()),
+                ..state(&stream, "2026-11-21T00:00:00Z", 1)
+            };
+            let opening = open(&stream, Some(&swept), now, full);
+            (opening.whole, opening.sweep, opening.window.since)
+        };
+        for start in ["1970-01-01T00:00:00Z", "1970-01-01", "1900-01-01"] {
+            assert_eq!(opening(start, true), (true, true, Some(start.to_owned())));
+            assert!(!opening(start, false).1, "not due yet");
+        }
     }
 
     #[test]
