@@ -75,7 +75,7 @@ fn orders(from: i64, to: i64, step: usize, quantity: i64) -> RecordBatch {
 async fn merge(rows: i64) {
     let folder = tempfile::tempdir().unwrap();
     let lake = Lake::open(folder.path(), &LakeSettings::default()).unwrap();
-    let _lease = lake.write_lease().unwrap();
+    let _lease = lake.write_lease().await.unwrap();
     let batches = (0..rows).step_by(100_000).map(move |from| Ok(orders(from, (from + 100_000).min(rows), 1, 1)));
     let stream = RecordBatchStreamAdapter::new(orders_schema(), futures::stream::iter(batches));
     let begun = Instant::now();

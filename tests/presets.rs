@@ -269,8 +269,18 @@ fn shopify() {
 }
 
 #[test]
+fn shopify_rest() {
+    lives(&Preset { name: "shopify_rest", fetches_tokens: true, sweeps: true, ..USUAL });
+}
+
+#[test]
 fn stripe() {
     lives(&Preset { name: "stripe", ..USUAL });
+}
+
+#[test]
+fn woocommerce() {
+    lives(&Preset { name: "woocommerce", sweeps: true, ..USUAL });
 }
 
 #[test]

@@ -144,6 +144,9 @@ fn told(pull: &PullRecord) -> String {
         let _ = write!(line, ", {} behind", span(lag));
     }
     let _ = write!(line, "; deletes: {}", pull.deletes.as_deref().unwrap_or("none"));
+    if let Some(drift) = &pull.drift {
+        let _ = write!(line, "; {drift}");
+    }
     line
 }
 

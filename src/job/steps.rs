@@ -38,7 +38,7 @@ pub async fn pull(
     progress: Progress,
 ) -> Result<Vec<Pulled>, Failure> {
     let only = source::select(&house.sources, only)?;
-    let _lease = house.lake.write_lease()?;
+    let _lease = house.lake.write_lease().await?;
     let shop = if house.sources.iter().any(Source::is_practice) {
         let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = &house.project.deployment().sandbox;
@@ -87,7 +87,7 @@ fn scratch(house: &House, moment: Moment) -> Result<Option<Lake>, Failure> {
 /// # Errors
 /// Where nothing can be built. A table that fails its audits is among `failures`; the others are published.
 pub async fn build(house: &House, moment: Moment, only: &[String], run: Option<&str>) -> Result<Built, Failure> {
-    let _lease = house.lake.write_lease()?;
+    let _lease = house.lake.write_lease().await?;
     let scratch = scratch(house, moment)?;
     let built = model::build(
         &house.library,
@@ -327,7 +327,7 @@ pub struct Tidied {
 /// # Errors
 /// Where a folder cannot be read or a file cannot be removed.
 pub async fn tidy(house: &House) -> Result<Tidied, Failure> {
-    let _lease = house.lake.write_lease()?;
+    let _lease = house.lake.write_lease().await?;
     let now = house.project.clock().now();
     let deployment = house.project.deployment();
     let keep_lake = Period::days(deployment.lake.keep_days);

@@ -86,7 +86,7 @@ async fn a_slot_interrupted_too_long_ago_is_missed() {
 async fn a_run_that_was_asked_to_stop_or_found_the_lake_taken_leaves_its_slot_open() {
     let (_root, clock, mut house, job) = house("2026-11-22T01:00:05Z", HOURLY).await;
     let begun = at("2026-11-22T00:30:00Z");
-    let lease = house.lake.write_lease().unwrap();
+    let lease = house.lake.write_lease().await.unwrap();
     run_due(&house, &job, begun).await.unwrap();
     assert_eq!((slots(&house, "claimed").await, count_runs(&house).await), (1, 1), "another process writes to the lake");
     drop(lease);

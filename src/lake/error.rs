@@ -7,7 +7,10 @@ use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 use parquet::errors::ParquetError;
 
-use crate::diagnosis::{Diagnose, Diagnosis, Exit};
+use crate::{
+    diagnosis::{Diagnose, Diagnosis, Exit},
+    secret::SecretError,
+};
 
 /// What can go wrong in the lake.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +76,17 @@ pub enum LakeError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A bucket does not answer, or does not let us in.
+    #[error("{reason}")]
+    Store {
+        /// What was asked for, and why it failed.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A secret of the bucket is missing.
+    #[error("{0}")]
+    Secret(SecretError),
     /// The log of a table cannot be read.
     #[error("the log of table `{table}` cannot be read: {source}")]
     Log {
@@ -141,6 +155,8 @@ impl LakeError {
             Self::Conflict(_) => "lake_conflict",
             Self::Foreign { .. } => "lake_foreign",
             Self::Io { .. } => "lake_io",
+            Self::Store { .. } => "lake_store",
+            Self::Secret(_) => "secret",
             Self::Log { .. } => "lake_log",
             Self::Rows { .. } => "lake_rows",
             Self::Source { .. } => "lake_source",
@@ -173,6 +189,8 @@ impl LakeError {
                 }
                 _ => "see that the folder exists and can be written, then run again".to_owned(),
             },
+            Self::Store { hint, .. } => hint.clone(),
+            Self::Secret(error) => return error.diagnosis().hint,
             Self::Log { .. } | Self::Rows { .. } | Self::Source { .. } => return None,
         })
     }
@@ -194,8 +212,11 @@ impl Diagnose for LakeError {
             | Self::NoVersion { .. }
             | Self::Column { .. }
             | Self::Change { .. }
+            | Self::Secret(_)
             | Self::Foreign { .. } => Exit::Wrong,
-            Self::Conflict(_) | Self::Io { .. } | Self::Log { .. } | Self::Rows { .. } | Self::Source { .. } => Exit::Failed,
+            Self::Conflict(_) | Self::Store { .. } | Self::Io { .. } | Self::Log { .. } | Self::Rows { .. } | Self::Source { .. } => {
+                Exit::Failed
+            }
         }
     }
 }

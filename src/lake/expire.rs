@@ -4,24 +4,22 @@
 //! needed while one of those versions holds it. What no version ever held (a killed process left it) goes once it is older than the keep
 //! period, so that a write under way elsewhere is not disturbed.
 
-use std::path::{Path, PathBuf};
-
 use chrono::{DateTime, Utc};
 
 use super::{
     Expired, LakeError,
-    log::{LOG, Lifetime, Memory, Snapshot, memory},
+    folder::Folder,
+    log::{Lifetime, Memory, Snapshot, memory},
 };
 
-/// Removes what is not needed. Blocking.
-pub(super) fn expire(folder: &Path, newest: &Snapshot, cutoff: DateTime<Utc>, pinned: &[i64]) -> Result<Expired, LakeError> {
-    let Memory { files, commits } = memory(folder, newest)?;
+/// Removes what is not needed.
+pub(super) async fn expire(folder: &Folder, newest: &Snapshot, cutoff: DateTime<Utc>, pinned: &[i64]) -> Result<Expired, LakeError> {
+    let Memory { files, commits } = memory(folder, newest).await?;
     let needed = needed(&commits, newest.version, cutoff, pinned);
     let mut expired = Expired::default();
-    for (path, modified, bytes) in data_files(folder)? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if goes(files.get(name), &needed, modified, cutoff) {
-            std::fs::remove_file(&path).map_err(LakeError::io(&path))?;
+    for (name, modified, bytes) in folder.files().await? {
+        if goes(files.get(&name), &needed, modified, cutoff) {
+            folder.remove(&name).await?;
             expired.files += 1;
             expired.bytes += bytes;
         }
@@ -46,18 +44,4 @@ fn goes(lifetime: Option<&Lifetime>, needed: &[i64], modified: DateTime<Utc>, cu
         }
         None => modified < cutoff,
     }
-}
-
-/// The files beside the log, with their age and size.
-fn data_files(folder: &Path) -> Result<Vec<(PathBuf, DateTime<Utc>, u64)>, LakeError> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(LakeError::io(folder))? {
-        let path = entry.map_err(LakeError::io(folder))?.path();
-        let metadata = std::fs::metadata(&path).map_err(LakeError::io(&path))?;
-        if metadata.is_file() && !path.ends_with(LOG) {
-            let modified = metadata.modified().map_err(LakeError::io(&path))?;
-            files.push((path, modified.into(), metadata.len()));
-        }
-    }
-    Ok(files)
 }

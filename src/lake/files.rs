@@ -3,14 +3,9 @@
 //! A file is named by the version that wrote it. Until that version's commit names it, a file belongs to nobody: a write that fails
 //! removes its own, a process that is killed leaves them to [`expire`](super::Lake::expire).
 
-use std::{
-    fs::{File, OpenOptions},
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    time::SystemTime,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use arrow::{
@@ -18,8 +13,9 @@ use arrow::{
     compute::{max, min},
     datatypes::{DataType, SchemaRef, TimestampMicrosecondType},
 };
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat};
 use deltalake::kernel::Add;
+use futures::FutureExt;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
@@ -27,7 +23,10 @@ use parquet::{
 };
 use serde_json::{Map, Value, json};
 
-use super::LakeError;
+use super::{
+    LakeError,
+    folder::{Folder, Output},
+};
 
 /// Where a file is closed and the next begun: a merge that touches one row rewrites no more than this, and files are its unit of work.
 const TARGET_BYTES: usize = 32 << 20;
@@ -60,19 +59,19 @@ impl DataFile {
 /// The files of one coming version; they are removed again unless [`keep`](Staging::keep) is called.
 #[derive(Debug)]
 pub(super) struct Staging {
-    folder: PathBuf,
+    folder: Folder,
     table: String,
     version: i64,
     next: AtomicU32,
-    created: Mutex<Vec<PathBuf>>,
+    created: Mutex<Vec<String>>,
     kept: AtomicBool,
 }
 
 impl Staging {
-    pub(super) fn new(folder: &Path, table: &str, version: i64) -> Result<Arc<Self>, LakeError> {
-        std::fs::create_dir_all(folder).map_err(LakeError::io(folder))?;
+    pub(super) fn new(folder: &Folder, table: &str, version: i64) -> Result<Arc<Self>, LakeError> {
+        folder.make()?;
         Ok(Arc::new(Self {
-            folder: folder.to_owned(),
+            folder: folder.clone(),
             table: table.to_owned(),
             version,
             next: AtomicU32::new(0),
@@ -81,35 +80,62 @@ impl Staging {
         }))
     }
 
-    /// To be called once a commit names the files.
+    /// To be called once a commit names the files, or may name them.
     pub(super) fn keep(&self) {
         self.kept.store(true, Ordering::Release);
     }
 
+    /// To be called before a commit that may arrive without our hearing of it.
+    pub(super) fn keep_if_far(&self) {
+        if self.folder.is_far() {
+            self.keep();
+        }
+    }
+
     /// A file with a name nobody has: what a killed process left under this version's name stays until it expires.
-    fn create(&self) -> Result<(String, File), LakeError> {
+    fn create(&self) -> Result<(String, Output), LakeError> {
         loop {
-            let name = format!("v{:09}-{:05}.parquet", self.version, self.next.fetch_add(1, Ordering::Relaxed));
-            let path = self.folder.join(&name);
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(file) => {
-                    self.created.lock().unwrap_or_else(PoisonError::into_inner).push(path);
-                    return Ok((name, file));
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(LakeError::io(&path)(error)),
+            let name = self.name();
+            if let Some(output) = self.folder.create(&name)? {
+                self.created.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+                return Ok((name, output));
             }
         }
+    }
+
+    /// Makes a file durable; its name by now, its size and time.
+    fn finish(&self, mut name: String, mut output: Output) -> Result<(String, u64, i64), LakeError> {
+        loop {
+            if let Some((size, modified)) = self.folder.finish(&name, &mut output)? {
+                return Ok((name, size, modified.timestamp_millis()));
+            }
+            let taken = std::mem::replace(&mut name, self.name());
+            let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+            created.retain(|ours| *ours != taken);
+            created.push(name.clone());
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("v{:09}-{:05}.parquet", self.version, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.kept.load(Ordering::Acquire) {
-            for path in self.created.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-                // What cannot be removed now is an orphan that expires.
-                let _ = std::fs::remove_file(path);
+        if self.kept.load(Ordering::Acquire) {
+            return;
+        }
+        let (folder, created) = (self.folder.clone(), std::mem::take(&mut *self.created.lock().unwrap_or_else(PoisonError::into_inner)));
+        // What cannot be removed now is an orphan that expires.
+        let remove = async move {
+            for name in created {
+                let _ = folder.remove(&name).await;
             }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if self.folder.is_far() => drop(runtime.spawn(remove)),
+            _ => drop(remove.now_or_never()),
         }
     }
 }
@@ -125,7 +151,7 @@ pub(super) struct FileWriter {
 
 struct Open {
     name: String,
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<Output>,
     rows: u64,
     times: Vec<TimeRange>,
 }
@@ -189,19 +215,10 @@ impl FileWriter {
     }
 
     fn close(&mut self, open: Open) -> Result<(), LakeError> {
-        let path = self.staging.folder.join(&open.name);
-        let file = open.writer.into_inner().map_err(LakeError::parquet(&self.staging.table))?;
-        file.sync_all().map_err(LakeError::io(&path))?;
-        let metadata = file.metadata().map_err(LakeError::io(&path))?;
-        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let output = open.writer.into_inner().map_err(LakeError::parquet(&self.staging.table))?;
+        let (name, size, modified) = self.staging.finish(open.name, output)?;
         let stats = stats(&self.schema, open.rows, &open.times);
-        self.done.push(DataFile {
-            name: open.name,
-            size: metadata.len(),
-            rows: open.rows,
-            modified: DateTime::<Utc>::from(modified).timestamp_millis(),
-            stats,
-        });
+        self.done.push(DataFile { name, size, rows: open.rows, modified, stats });
         Ok(())
     }
 }

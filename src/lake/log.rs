@@ -1,42 +1,39 @@
 //! The log of one table: what a version holds, and how the next version appears all at once.
 //!
-//! The log is Delta's (protocol reader 1, writer 2), read through `deltalake`. A version is published by this module itself: the commit
-//! is written beside the log, synced, and linked under its number, which fails where another writer was first. A process killed at any
-//! point therefore leaves the old version or the new one, never half of one; and because files are synced before the link and the link
-//! after, a published version also survives a power cut on file systems that honour `fsync`. Checkpoints (a summary of the log, every
-//! [`CHECKPOINT_EVERY`] versions) are written by `deltalake`, which does not sync them.
+//! The log is Delta's (protocol reader 1, writer 2), read through `deltalake`. A version is published by this room itself: on a disk the
+//! commit is written beside the log, synced, and linked under its number, which fails where another writer was first; in a bucket it is
+//! created on condition that its number is free. A process killed at any point therefore leaves the old version or the new one, never half
+//! of one; and because files are synced before the link and the link after, a published version also survives a power cut on file systems
+//! that honour `fsync`. Checkpoints (a summary of the log, every [`CHECKPOINT_EVERY`] versions) are written by `deltalake`, which does not
+//! sync them.
 //!
 //! The pull cursor stands in the table's own properties, which Delta carries from version to version and through checkpoints: it changes
 //! in the commit that holds its rows, each version knows its own, and no removed log file can take it away. The commit's `commitInfo`
 //! repeats it for people who read the history.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::collections::HashMap;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use deltalake::{
-    DeltaTable, DeltaTableBuilder,
+    DeltaTable,
     kernel::{
         Action, Metadata, MetadataExt, Protocol, Remove, StructType, engine::arrow_conversion::TryIntoKernel, new_metadata,
         transaction::CommitData,
     },
     protocol::{DeltaOperation, SaveMode},
 };
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
-use url::Url;
 
 use super::{
     Commit, LakeError,
+    bucket::AT_ONCE,
     columns::storable,
     files::{DataFile, is_time},
+    folder::{Folder, wait},
 };
 
-pub(super) const LOG: &str = "_delta_log";
 /// How many versions lie between two checkpoints.
 const CHECKPOINT_EVERY: i64 = 50;
 const CURSOR: &str = "perennial.cursor";
@@ -82,34 +79,13 @@ pub(super) struct Change {
 }
 
 /// The newest version in the log of `folder`; `None` where there is no table.
-pub(super) fn latest(folder: &Path) -> Result<Option<i64>, LakeError> {
-    Ok(commits(folder)?.last().map(|(version, _)| *version))
-}
-
-/// The commits in the log, oldest first.
-pub(super) fn commits(folder: &Path) -> Result<Vec<(i64, PathBuf)>, LakeError> {
-    let log = folder.join(LOG);
-    let entries = match std::fs::read_dir(&log) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(LakeError::io(&log)(error)),
-    };
-    let mut commits = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(LakeError::io(&log))?.path();
-        if path.extension().is_some_and(|ending| ending == "json")
-            && let Some(version) = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok())
-        {
-            commits.push((version, path));
-        }
-    }
-    commits.sort_unstable();
-    Ok(commits)
+pub(super) async fn latest(folder: &Folder) -> Result<Option<i64>, LakeError> {
+    Ok(folder.commits().await?.last().copied())
 }
 
 /// Reads a version (the newest where none is named); `None` where there is no table.
-pub(super) async fn load(folder: &Path, table: &str, version: Option<i64>) -> Result<Option<Snapshot>, LakeError> {
-    let Some(newest) = latest(folder)? else {
+pub(super) async fn load(folder: &Folder, table: &str, version: Option<i64>) -> Result<Option<Snapshot>, LakeError> {
+    let Some(newest) = latest(folder).await? else {
         return Ok(None);
     };
     let version = version.unwrap_or(newest);
@@ -147,14 +123,14 @@ pub(super) async fn load(folder: &Path, table: &str, version: Option<i64>) -> Re
     Ok(Some(Snapshot { version, schema, files, metadata: state.metadata().clone() }))
 }
 
-async fn open(folder: &Path, table: &str, version: u64) -> Result<DeltaTable, LakeError> {
-    let url = Url::from_directory_path(folder).map_err(|()| LakeError::Name(table.to_owned()))?;
-    let builder = DeltaTableBuilder::from_url(url).map_err(LakeError::log(table))?;
-    builder.with_version(version).load().await.map_err(LakeError::log(table))
+async fn open(folder: &Folder, table: &str, version: u64) -> Result<DeltaTable, LakeError> {
+    let mut delta = folder.delta(table)?;
+    delta.load_version(version).await.map_err(folder.failed(table))?;
+    Ok(delta)
 }
 
 /// Publishes the version after `base` (version 0 where there is none). Blocking.
-pub(super) fn publish(folder: &Path, table: &str, base: Option<&Snapshot>, change: Change, note: &Commit) -> Result<i64, LakeError> {
+pub(super) fn publish(folder: &Folder, table: &str, base: Option<&Snapshot>, change: Change, note: &Commit) -> Result<i64, LakeError> {
     let version = base.map_or(0, |snapshot| snapshot.version + 1);
     let mut actions = Vec::new();
     let mut metadata = base.map(|snapshot| snapshot.metadata.clone());
@@ -182,6 +158,12 @@ pub(super) fn publish(folder: &Path, table: &str, base: Option<&Snapshot>, chang
     let mode = if change.overwrite { SaveMode::Overwrite } else { SaveMode::Append };
     let operation = DeltaOperation::Write { mode, partition_by: None, predicate: None };
     let mut info = HashMap::new();
+    if folder.is_far() {
+        // So that a commit whose answer got lost can be told from another writer's.
+        let mut mark = [0; 12];
+        getrandom::fill(&mut mark).map_err(|error| LakeError::log(table)(deltalake::DeltaTableError::generic(error.to_string())))?;
+        info.insert("perennial.commit".to_owned(), json!(hex::encode(mark)));
+    }
     if let Some(run) = &note.run {
         info.insert("perennial.run".to_owned(), json!(run));
     }
@@ -189,7 +171,7 @@ pub(super) fn publish(folder: &Path, table: &str, base: Option<&Snapshot>, chang
         info.insert(CURSOR.to_owned(), cursor.clone());
     }
     let bytes = CommitData::new(actions, operation, info, Vec::new()).get_bytes().map_err(|error| LakeError::log(table)(error.into()))?;
-    link(folder, table, version, &bytes)?;
+    wait(folder.publish(table, version, bytes))?;
     Ok(version)
 }
 
@@ -214,41 +196,8 @@ fn described(table: &str, old: Option<Metadata>, schema: &Schema) -> Result<Meta
     }
 }
 
-/// Writes the commit beside the log and links it under its number; the link fails where the number is taken.
-fn link(folder: &Path, table: &str, version: i64, bytes: &[u8]) -> Result<(), LakeError> {
-    let log = folder.join(LOG);
-    std::fs::create_dir_all(&log).map_err(LakeError::io(&log))?;
-    let draft = folder.join(format!(".commit-{version:020}-{}", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        sync(folder)
-    };
-    write().map_err(LakeError::io(&draft))?;
-    let published = log.join(format!("{version:020}.json"));
-    let linked = match std::fs::hard_link(&draft, &published) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(LakeError::Conflict(table.to_owned())),
-        // Some file systems know no links; there the lease alone keeps a second writer out.
-        Err(_) if !published.exists() => std::fs::rename(&draft, &published).map_err(LakeError::io(&published)),
-        linked => linked.map_err(LakeError::io(&published)),
-    };
-    let _ = std::fs::remove_file(&draft);
-    linked?;
-    if let Err(error) = sync(&log) {
-        // It is published all the same: taking it for a failure would remove the files it names.
-        tracing::warn!(table, version, %error, "a version was published, but not synced to disk");
-    }
-    Ok(())
-}
-
-/// Makes the names in a folder durable.
-fn sync(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 /// Summarises the log where enough versions have passed since the last summary.
-pub(super) async fn checkpoint(folder: &Path, table: &str, version: i64) {
+pub(super) async fn checkpoint(folder: &Folder, table: &str, version: i64) {
     if version == 0 || version % CHECKPOINT_EVERY != 0 {
         return;
     }
@@ -278,11 +227,12 @@ pub(super) struct Memory {
 }
 
 /// Reads the whole log.
-pub(super) fn memory(folder: &Path, newest: &Snapshot) -> Result<Memory, LakeError> {
+pub(super) async fn memory(folder: &Folder, newest: &Snapshot) -> Result<Memory, LakeError> {
     let mut files: HashMap<String, Lifetime> = newest.files.iter().map(|file| (file.name.clone(), Lifetime::default())).collect();
     let mut instants = Vec::new();
-    for (version, path) in commits(folder)? {
-        let text = std::fs::read_to_string(&path).map_err(LakeError::io(&path))?;
+    let versions = folder.commits().await?;
+    let mut texts = stream::iter(versions).map(|version| async move { Ok((version, folder.commit(version).await?)) }).buffered(AT_ONCE);
+    while let Some((version, text)) = texts.try_next().await? {
         let mut instant = None;
         for line in text.lines() {
             let Ok(action) = serde_json::from_str::<Action>(line) else { continue };
@@ -303,7 +253,7 @@ pub(super) fn memory(folder: &Path, newest: &Snapshot) -> Result<Memory, LakeErr
 }
 
 #[cfg(test)]
-pub(super) async fn delta(folder: &Path) -> DeltaTable {
-    let version = latest(folder).unwrap().unwrap();
+pub(super) async fn delta(folder: &Folder) -> DeltaTable {
+    let version = latest(folder).await.unwrap().unwrap();
     open(folder, "test", u64::try_from(version).unwrap()).await.unwrap()
 }

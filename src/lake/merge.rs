@@ -9,11 +9,7 @@
 //! Memory is bounded by the new rows and a row group a core. Delta's own `MERGE` would do as well; this keeps the clustering (a scattered
 //! merge does not make the next one scan everything), knows exactly what was new and what was replaced, and needs no query engine.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::{
     array::{BooleanArray, RecordBatch, UInt32Array},
@@ -30,6 +26,7 @@ use super::{
     LakeError,
     columns::conform,
     files::{DataFile, FileWriter, Staging},
+    folder::{Folder, Input},
     keys::Keyed,
     log::{Change, LiveFile},
 };
@@ -37,13 +34,15 @@ use super::{
 const BATCH: usize = 8192;
 /// A file below this is small.
 const SMALL_BYTES: u64 = 4 << 20;
+/// The end of a file, where it says what stands where, is rarely longer.
+const FOOTER: u64 = 64 << 10;
 /// How many small files are borne before they are folded into one.
 const SMALL_FILES: usize = 8;
 
 /// A merge under way.
 pub(super) struct Merge<'a> {
     pub(super) table: &'a str,
-    pub(super) folder: &'a Path,
+    pub(super) folder: &'a Folder,
     pub(super) schema: &'a SchemaRef,
     pub(super) files: &'a [LiveFile],
     pub(super) staging: &'a Arc<Staging>,
@@ -113,7 +112,7 @@ impl Merge<'_> {
 
     /// A reader of the key's columns of the row groups that may hold a key; `None` where none may.
     fn key_reader(&self, file: &LiveFile, keyed: &Keyed, key: &SchemaRef) -> Result<Option<ParquetRecordBatchReader>, LakeError> {
-        let builder = self.open(file)?;
+        let (builder, input) = open(self.table, self.folder, file, FOOTER)?;
         let metadata = Arc::clone(builder.metadata());
         let groups: Vec<usize> =
             (0..metadata.num_row_groups()).filter(|at| keyed.may_stand_in(metadata.row_group(*at), key.field(0).name())).collect();
@@ -122,6 +121,14 @@ impl Merge<'_> {
         }
         let names: Vec<&str> = key.fields().iter().map(|field| field.name().as_str()).collect();
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        if let Input::Object(object) = input {
+            let columns = groups.iter().flat_map(|at| metadata.row_group(*at).columns().iter().enumerate());
+            let wanted = columns.filter(|(leaf, _)| mask.leaf_included(*leaf)).map(|(_, column)| {
+                let (start, length) = column.byte_range();
+                start..start + length
+            });
+            object.fetch(&wanted.collect::<Vec<_>>())?;
+        }
         builder.with_row_groups(groups).with_projection(mask).build().map(Some).map_err(LakeError::parquet(self.table))
     }
 
@@ -184,8 +191,8 @@ impl Merge<'_> {
         take_record_batch(&all, &UInt32Array::from(order)).map_err(&failed)
     }
 
-    fn open(&self, file: &LiveFile) -> Result<ParquetRecordBatchReaderBuilder<File>, LakeError> {
-        open(self.table, &self.folder.join(&file.name))
+    fn open(&self, file: &LiveFile) -> Result<ParquetRecordBatchReaderBuilder<Input>, LakeError> {
+        open(self.table, self.folder, file, u64::MAX).map(|(builder, _)| builder)
     }
 
     /// Does `work` for each of `files` on as many threads as there are cores; the results come in the order of `files`.
@@ -194,11 +201,17 @@ impl Merge<'_> {
         if threads <= 1 {
             return files.iter().map(|at| work(*at)).collect();
         }
+        let runtime = tokio::runtime::Handle::current();
         let next = Mutex::new(files.iter().enumerate());
         let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
         let mut results: Vec<(usize, Result<T, LakeError>)> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads)
-                .map(|_| scope.spawn(|| std::iter::from_fn(take).map(|(order, at)| (order, work(*at))).collect::<Vec<_>>()))
+                .map(|_| {
+                    scope.spawn(|| {
+                        let _entered = runtime.enter();
+                        std::iter::from_fn(take).map(|(order, at)| (order, work(*at))).collect::<Vec<_>>()
+                    })
+                })
                 .collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
         });
@@ -211,8 +224,17 @@ impl Merge<'_> {
     }
 }
 
-/// Opens a file of the table for reading in batches.
-pub(super) fn open(table: &str, path: &PathBuf) -> Result<ParquetRecordBatchReaderBuilder<File>, LakeError> {
-    let file = File::open(path).map_err(LakeError::io(path))?;
-    Ok(ParquetRecordBatchReaderBuilder::try_new(file).map_err(LakeError::parquet(table))?.with_batch_size(BATCH))
+/// Opens a file of the table for reading in batches; of one that lies far, at least the last `ahead` bytes are fetched at once.
+pub(super) fn open(
+    table: &str,
+    folder: &Folder,
+    file: &LiveFile,
+    ahead: u64,
+) -> Result<(ParquetRecordBatchReaderBuilder<Input>, Input), LakeError> {
+    let input = folder.open(&file.name, file.size)?;
+    if let Input::Object(object) = &input {
+        object.fetch(&[file.size.saturating_sub(ahead)..file.size])?;
+    }
+    let builder = ParquetRecordBatchReaderBuilder::try_new(input.clone()).map_err(LakeError::parquet(table))?;
+    Ok((builder.with_batch_size(BATCH), input))
 }

@@ -1,8 +1,10 @@
-//! Tables of Parquet that are merged, replaced, read at a version and expired: Delta tables in one folder, one folder a table.
+//! Tables of Parquet that are merged, replaced, read at a version and expired: Delta tables in one folder, on a disk or in a bucket, one
+//! folder a table.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `settings` | `[lake]` |
+//! | `settings`, `store` | `[lake]`, and how a bucket knows us |
+//! | `folder`, `bucket` | what is asked of a table's folder, and what a disk and a bucket answer |
 //! | `log` | a table's log: what a version holds, how the next one appears all at once, where the pull cursor stands |
 //! | `columns` | which columns a table can hold and how they may change |
 //! | `files` | writing the Parquet files of a version |
@@ -15,34 +17,41 @@
 //! each table at a whole version, the cursor at the rows it belongs to, and at worst some files that no version names, which `expire`
 //! sweeps. Data files and commits are synced to disk in that order, so on a file system that honours `fsync` this is true of a power cut,
 //! too; only Delta's checkpoints (summaries of the log, written now and then) are not synced: should one be torn by a power cut, remove it
-//! and `_last_checkpoint`, the log itself says everything.
+//! and `_last_checkpoint`, the log itself says everything. In a bucket a file is there whole or not at all, and what was answered stays.
 
+mod bucket;
 mod columns;
 mod error;
 mod expire;
 mod files;
+mod folder;
 mod keys;
 mod lease;
 mod log;
 mod merge;
 mod provider;
+#[cfg(test)]
+pub(crate) mod server;
 mod settings;
+pub(crate) mod store;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use chrono::{DateTime, Utc};
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
 
 pub use self::{error::LakeError, lease::WriteLease, settings::LakeSettings};
 use self::{
     files::{DataFile, FileWriter, Staging},
+    folder::{Folder, Root, wait},
+    lease::Rhythm,
     log::{Change, LiveFile, Snapshot},
     merge::Merge,
     provider::PinnedTable,
@@ -55,7 +64,8 @@ const AHEAD: usize = 4;
 /// The lake; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Lake {
-    root: PathBuf,
+    root: Root,
+    rhythm: Rhythm,
     read_only: bool,
     /// One write a table at a time within this process; other processes are kept out by the lease.
     turns: Arc<Mutex<HashMap<String, Turn>>>,
@@ -95,12 +105,12 @@ pub struct Expired {
 }
 
 impl Lake {
-    /// Opens the lake of the project in `root`; makes the folder where there is none.
+    /// Opens the lake of the project in `root`; makes the folder where there is none. A bucket is not asked yet.
     ///
     /// # Errors
-    /// Where the folder cannot be made.
+    /// Where the folder cannot be made, or a secret of the bucket is missing.
     pub fn open(root: &Path, settings: &LakeSettings) -> Result<Self, LakeError> {
-        Self::at(root.join(&settings.path), settings.read_only)
+        Ok(Self::at(Root::open(root, settings)?, settings.read_only))
     }
 
     /// A lake of its own in `folder`, for a replay. It can be written even where the project's lake is read-only.
@@ -108,32 +118,21 @@ impl Lake {
     /// # Errors
     /// Where the folder cannot be made.
     pub fn scratch(&self, folder: &Path) -> Result<Self, LakeError> {
-        Self::at(folder.to_owned(), false)
+        Ok(Self::at(Root::disk(folder, false)?, false))
     }
 
-    fn at(folder: PathBuf, read_only: bool) -> Result<Self, LakeError> {
-        if !read_only {
-            std::fs::create_dir_all(&folder).map_err(LakeError::io(&folder))?;
-        }
-        // Delta and the engine name files by absolute paths.
-        let root = std::path::absolute(&folder).map_err(LakeError::io(&folder))?;
-        Ok(Self { root, read_only, turns: Arc::default() })
+    fn at(root: Root, read_only: bool) -> Self {
+        Self { root, rhythm: Rhythm::default(), read_only, turns: Arc::default() }
     }
 
-    /// The folder the tables stand in.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Takes the writer lease (an OS file lock, gone with the process).
+    /// Takes the writer lease: on a disk an OS file lock, gone with the process; in a bucket an object that is taken over a minute after its
+    /// holder gave the last sign.
     ///
     /// # Errors
-    /// [`LakeError::Busy`] while another process or another lease of this one holds it; where the lake is read-only or its folder cannot be
-    /// written.
-    pub fn write_lease(&self) -> Result<WriteLease, LakeError> {
+    /// [`LakeError::Busy`] while another process or another lease of this one holds it; where the lake is read-only or cannot be written.
+    pub async fn write_lease(&self) -> Result<WriteLease, LakeError> {
         self.writable()?;
-        WriteLease::take(&self.root)
+        WriteLease::take(&self.root, self.rhythm).await
     }
 
     /// The names of all tables, sorted.
@@ -141,20 +140,12 @@ impl Lake {
     /// # Errors
     /// Where the folder cannot be read.
     pub async fn tables(&self) -> Result<Vec<String>, LakeError> {
-        let entries = match std::fs::read_dir(&self.root) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(LakeError::io(&self.root)(error)),
-        };
+        let folders = self.root.folders().await?.into_iter().filter(|name| is_table_name(name));
+        let looks = stream::iter(folders).map(|name| async move { Ok((log::latest(&self.root.table(&name)).await?, name)) });
+        let mut looks = looks.buffer_unordered(bucket::AT_ONCE);
         let mut tables = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(LakeError::io(&self.root))?.path();
-            if let Some(name) = path.file_name().and_then(|name| name.to_str())
-                && is_table_name(name)
-                && log::latest(&path)?.is_some()
-            {
-                tables.push(name.to_owned());
-            }
+        while let Some((latest, name)) = looks.try_next().await? {
+            tables.extend(latest.map(|_| name));
         }
         tables.sort();
         Ok(tables)
@@ -165,7 +156,7 @@ impl Lake {
     /// # Errors
     /// Where its log cannot be listed.
     pub async fn latest(&self, table: &str) -> Result<Option<i64>, LakeError> {
-        log::latest(&self.folder(table)?)
+        log::latest(&self.folder(table)?).await
     }
 
     /// How many rows the newest version of a table holds.
@@ -326,7 +317,7 @@ impl Lake {
     /// Where there is no such table or version, or the version has expired.
     pub async fn provider(&self, table: &str, version: Option<i64>) -> Result<Arc<dyn TableProvider>, LakeError> {
         let snapshot = self.snapshot(table, version).await?;
-        Ok(Arc::new(PinnedTable::new(&self.folder(table)?, table, &snapshot)?))
+        Ok(Arc::new(PinnedTable::new(self.folder(table)?, table, &snapshot).await?))
     }
 
     /// All rows of a table at a version.
@@ -357,11 +348,10 @@ impl Lake {
         let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
         let reading = tokio::task::spawn_blocking(move || {
             let read = |file: &LiveFile| -> Result<bool, LakeError> {
-                let path = folder.join(&file.name);
-                if !path.exists() {
+                if !wait(folder.holds(std::iter::once(file.name.as_str())))? {
                     return Err(LakeError::NoVersion { table: name.clone(), version: snapshot.version });
                 }
-                let builder = merge::open(&name, &path)?;
+                let (builder, _) = merge::open(&name, &folder, file, u64::MAX)?;
                 let wanted = builder.schema().fields().iter().enumerate().filter(|(_, field)| schema.index_of(field.name()).is_ok());
                 let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.map(|(place, _)| place));
                 for batch in builder.with_projection(mask).build().map_err(LakeError::parquet(&name))? {
@@ -385,7 +375,7 @@ impl Lake {
             }
         });
         let table = table.to_owned();
-        Ok(Box::pin(futures::stream::unfold((receiver, Some(reading), table), |(mut receiver, reading, table)| async move {
+        Ok(Box::pin(stream::unfold((receiver, Some(reading), table), |(mut receiver, reading, table)| async move {
             if let Some(batch) = receiver.recv().await {
                 return Some((batch, (receiver, reading, table)));
             }
@@ -407,15 +397,15 @@ impl Lake {
             let _turn = self.turn(&table).await?;
             let newest = self.snapshot(&table, None).await?;
             let (folder, pinned) = (self.folder(&table)?, pinned.get(&table).cloned().unwrap_or_default());
-            let expired = blocking(&table, move || expire::expire(&folder, &newest, cutoff, &pinned)).await?;
+            let expired = blocking(&table, move || wait(expire::expire(&folder, &newest, cutoff, &pinned))).await?;
             total.files += expired.files;
             total.bytes += expired.bytes;
         }
         Ok(total)
     }
 
-    fn folder(&self, table: &str) -> Result<PathBuf, LakeError> {
-        if is_table_name(table) { Ok(self.root.join(table)) } else { Err(LakeError::Name(table.to_owned())) }
+    fn folder(&self, table: &str) -> Result<Folder, LakeError> {
+        if is_table_name(table) { Ok(self.root.table(table)) } else { Err(LakeError::Name(table.to_owned())) }
     }
 
     fn writable(&self) -> Result<(), LakeError> {
@@ -450,6 +440,9 @@ impl Lake {
     ) -> Result<i64, LakeError> {
         let (folder, name) = (self.folder(table)?, table.to_owned());
         let version = blocking(table, move || {
+            if let Some(staging) = &staging {
+                staging.keep_if_far();
+            }
             let version = log::publish(&folder, &name, base.as_ref(), change, &commit)?;
             // Here and not in the caller, which may be gone by now: its files belong to the version that names them.
             if let Some(staging) = staging {
@@ -508,5 +501,7 @@ fn died(table: &str, error: &tokio::task::JoinError) -> LakeError {
     LakeError::rows(table)(ArrowError::ComputeError(error.to_string()))
 }
 
+#[cfg(test)]
+mod bucket_tests;
 #[cfg(test)]
 mod tests;

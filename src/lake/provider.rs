@@ -2,7 +2,7 @@
 //!
 //! Files written before a column was added lack it; DataFusion's Parquet scan fills it with nulls. Statistics of row groups and pages prune.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -11,7 +11,6 @@ use datafusion::{
     common::{Statistics, stats::Precision},
     datasource::{
         listing::PartitionedFile,
-        object_store::ObjectStoreUrl,
         physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource, parquet::CachedParquetFileReaderFactory},
         source::DataSourceExec,
     },
@@ -21,28 +20,27 @@ use datafusion::{
 };
 use object_store::ObjectMeta;
 
-use super::{LakeError, log::Snapshot};
+use super::{LakeError, folder::Folder, log::Snapshot};
 
 /// A table at one version.
 #[derive(Debug)]
 pub(super) struct PinnedTable {
     schema: SchemaRef,
     files: Vec<PartitionedFile>,
+    folder: Folder,
     rows: usize,
     bytes: usize,
 }
 
 impl PinnedTable {
     /// Fails where a file of the version has expired.
-    pub(super) fn new(folder: &Path, table: &str, snapshot: &Snapshot) -> Result<Self, LakeError> {
+    pub(super) async fn new(folder: Folder, table: &str, snapshot: &Snapshot) -> Result<Self, LakeError> {
+        if !folder.holds(snapshot.files.iter().map(|file| file.name.as_str())).await? {
+            return Err(LakeError::NoVersion { table: table.to_owned(), version: snapshot.version });
+        }
         let mut files = Vec::with_capacity(snapshot.files.len());
         for file in &snapshot.files {
-            let path = folder.join(&file.name);
-            if !path.exists() {
-                return Err(LakeError::NoVersion { table: table.to_owned(), version: snapshot.version });
-            }
-            let location = object_store::path::Path::from_absolute_path(&path)
-                .map_err(|error| LakeError::io(&path)(std::io::Error::new(std::io::ErrorKind::InvalidInput, error.to_string())))?;
+            let location = folder.location(&file.name)?;
             let meta = ObjectMeta { location, last_modified: file.modified, size: file.size, e_tag: None, version: None };
             let statistics = Statistics {
                 num_rows: Precision::Exact(usize::try_from(file.rows).unwrap_or(usize::MAX)),
@@ -54,6 +52,7 @@ impl PinnedTable {
         Ok(Self {
             schema: Arc::clone(&snapshot.schema),
             files,
+            folder,
             rows: usize::try_from(snapshot.rows()).unwrap_or(usize::MAX),
             bytes: usize::try_from(snapshot.files.iter().map(|file| file.size).sum::<u64>()).unwrap_or(usize::MAX),
         })
@@ -92,8 +91,11 @@ impl TableProvider for PinnedTable {
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let url = ObjectStoreUrl::local_filesystem();
+        let url = self.folder.store_url();
         let runtime = state.runtime_env();
+        if let Some(store) = self.folder.store() {
+            runtime.register_object_store(url.as_ref(), store);
+        }
         let footers = runtime.cache_manager.get_file_metadata_cache();
         let reader = Arc::new(CachedParquetFileReaderFactory::new(runtime.object_store(&url)?, footers));
         // The filters reach the source through the physical optimizer's pushdown, dynamic ones included.

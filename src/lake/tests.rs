@@ -22,6 +22,13 @@ fn lake() -> (tempfile::TempDir, Lake) {
     (folder, lake)
 }
 
+fn root(lake: &Lake) -> &Path {
+    match &lake.root {
+        Root::Disk(root) => root,
+        Root::Bucket(_) => panic!("a lake in a bucket has no folder"),
+    }
+}
+
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
 }
@@ -120,7 +127,7 @@ async fn rows_and_their_cursor_stand_in_one_commit() {
     lake.ensure("orders", people(&[("x", 1)]).schema()).await.unwrap();
     assert_eq!(lake.cursor("orders").await.unwrap(), None);
     let written = lake.merge("orders", &key(), vec![people(&[("a", 1)])], at_cursor(7)).await.unwrap();
-    let commit = std::fs::read_to_string(lake.root().join(format!("orders/_delta_log/{:020}.json", written.version))).unwrap();
+    let commit = std::fs::read_to_string(root(&lake).join(format!("orders/_delta_log/{:020}.json", written.version))).unwrap();
     assert!(commit.contains("\"add\"") && commit.contains("perennial.cursor") && commit.contains("run-7"), "{commit}");
     lake.merge("orders", &key(), vec![people(&[("b", 1)])], Commit::default()).await.unwrap();
     assert_eq!(lake.cursor("orders").await.unwrap(), Some(json!({ "updated_at": 7 })));
@@ -133,13 +140,13 @@ async fn a_cursor_and_old_versions_outlive_checkpoints() {
     for round in 0..54 {
         lake.merge("orders", &key(), vec![people(&[("b", round)])], Commit::default()).await.unwrap();
     }
-    assert!(lake.root().join("orders/_delta_log").join(format!("{:020}.checkpoint.parquet", 50)).exists());
+    assert!(root(&lake).join("orders/_delta_log").join(format!("{:020}.checkpoint.parquet", 50)).exists());
     assert_eq!(lake.cursor("orders").await.unwrap(), Some(json!({ "updated_at": 1 })));
     assert_eq!(scores(&lake, "orders", Some(20)).await["b"], 19);
     assert_eq!(scores(&lake, "orders", None).await["b"], 53);
     // The summary alone is enough: the log before it can be gone.
     for version in 0..50 {
-        std::fs::remove_file(lake.root().join(format!("orders/_delta_log/{version:020}.json"))).unwrap();
+        std::fs::remove_file(root(&lake).join(format!("orders/_delta_log/{version:020}.json"))).unwrap();
     }
     assert_eq!(lake.cursor("orders").await.unwrap(), Some(json!({ "updated_at": 1 })));
     assert_eq!(scores(&lake, "orders", None).await.len(), 2);
@@ -163,7 +170,7 @@ async fn old_versions_are_readable_until_they_expire_and_pinned_ones_after() {
     for score in 0..4 {
         lake.replace("segment", people(&[("a", 1)]).schema(), stream(vec![people(&[("a", score)])]), Commit::default()).await.unwrap();
     }
-    std::fs::write(lake.root().join("segment/v000000004-00000.parquet"), "left behind").unwrap();
+    std::fs::write(root(&lake).join("segment/v000000004-00000.parquet"), "left behind").unwrap();
     let none = BTreeMap::new();
     assert_eq!(lake.expire(Period::days(30), Utc::now(), &none).await.unwrap(), Expired::default());
     assert_eq!(scores(&lake, "segment", Some(0)).await["a"], 0);
@@ -197,7 +204,7 @@ async fn a_version_that_was_live_within_the_keep_period_is_spared() {
 async fn a_killed_write_changes_nothing_and_does_not_stand_in_the_way() {
     let (_folder, lake) = lake();
     lake.merge("orders", &key(), vec![people(&[("a", 1)])], at_cursor(1)).await.unwrap();
-    let folder = lake.root().join("orders");
+    let folder = root(&lake).join("orders");
     std::fs::write(folder.join("v000000001-00000.parquet"), "half a file").unwrap();
     std::fs::write(folder.join(".commit-00000000000000000001-1"), "half a commit").unwrap();
     assert_eq!(scores(&lake, "orders", None).await.len(), 1);
@@ -218,7 +225,7 @@ async fn rows_that_break_off_leave_the_table_and_the_folder_as_they_were() {
     let error = lake.replace("segment", schema, broken, Commit::default()).await.unwrap_err();
     assert!(error.source_error().is_some());
     assert_eq!(scores(&lake, "segment", None).await["a"], 1);
-    assert_eq!(std::fs::read_dir(lake.root().join("segment")).unwrap().count(), 2, "the log and one file");
+    assert_eq!(std::fs::read_dir(root(&lake).join("segment")).unwrap().count(), 2, "the log and one file");
 }
 
 #[tokio::test]
@@ -298,7 +305,7 @@ async fn delta_lake_itself_reads_what_we_wrote() {
     let (_folder, lake) = lake();
     lake.merge("orders", &key(), vec![everything()], at_cursor(1)).await.unwrap();
     lake.merge("orders", &key(), vec![everything().slice(1, 1)], at_cursor(2)).await.unwrap();
-    let table = log::delta(&lake.root().join("orders")).await;
+    let table = log::delta(&lake.folder("orders").unwrap()).await;
     let context = SessionContext::new();
     context.register_table("orders", table.table_provider().await.unwrap()).unwrap();
     let sql = "select count(*), count(distinct id) from orders where at < '1970-01-01T00:00:02Z' or at is null";
@@ -316,7 +323,7 @@ async fn no_value_but_instants_stands_in_the_log() {
         ("at", Arc::new(TimestampMicrosecondArray::from(vec![1_000_001]).with_timezone("UTC"))),
     ]);
     lake.merge("people", &key(), vec![rows], Commit::default()).await.unwrap();
-    let commit = std::fs::read_to_string(lake.root().join("people/_delta_log").join(format!("{:020}.json", 0))).unwrap();
+    let commit = std::fs::read_to_string(root(&lake).join("people/_delta_log").join(format!("{:020}.json", 0))).unwrap();
     assert!(!commit.contains("Ada") && !commit.contains("ada@"), "{commit}");
     assert!(commit.contains("1970-01-01T00:00:01.000001Z"), "{commit}");
 }
@@ -339,17 +346,17 @@ async fn an_empty_table_can_be_read() {
 #[tokio::test]
 async fn one_lease_at_a_time_and_none_where_writing_is_forbidden() {
     let (folder, lake) = lake();
-    let lease = lake.write_lease().unwrap();
-    let error = lake.write_lease().unwrap_err();
+    let lease = lake.write_lease().await.unwrap();
+    let error = lake.write_lease().await.unwrap_err();
     assert!(matches!(error, LakeError::Busy));
     assert_eq!(error.exit(), Exit::Busy);
     drop(lease);
-    lake.write_lease().unwrap();
+    lake.write_lease().await.unwrap();
     lake.ensure("orders", everything().schema()).await.unwrap();
 
     let settings = LakeSettings { read_only: true, ..LakeSettings::default() };
     let reader = Lake::open(folder.path(), &settings).unwrap();
-    assert!(matches!(reader.write_lease(), Err(LakeError::ReadOnly)));
+    assert!(matches!(reader.write_lease().await, Err(LakeError::ReadOnly)));
     let error = reader.replace("orders", everything().schema(), stream(vec![everything()]), Commit::default()).await.unwrap_err();
     assert_eq!((error.exit(), error.diagnosis().code.as_str()), (Exit::Wrong, "lake_read_only"));
     assert_eq!(reader.read("orders", None).await.unwrap().len(), 0);

@@ -98,8 +98,10 @@ pub struct PullRecord {
     pub cursor: Option<String>,
     /// What that means, where it is an instant; how far it lies behind `finished_at` is the stream's lag.
     pub cursor_at: Option<DateTime<Utc>>,
-    /// How the stream sees deletes: `none`, `flag` or `reconcile`.
+    /// How the stream sees deletes: `none`, `flag`, `reconcile`, `events` or the last two.
     pub deletes: Option<String>,
+    /// What of the source differs from what is declared: fields nobody declared, fields that do not come, columns that have widened.
+    pub drift: Option<String>,
     /// Why it failed; never holds a value of a row.
     pub error: Option<String>,
 }
@@ -125,6 +127,7 @@ impl PullRecord {
             cursor: None,
             cursor_at: None,
             deletes: None,
+            drift: None,
             error: None,
         }
     }
@@ -231,8 +234,8 @@ impl Ledger {
         sqlx::query(
             "insert or replace into pulls
              (run, source, stream, started_at, finished_at, rows, bytes, inserted, updated, deleted, quarantined, requests, retries,
-              cursor, cursor_at, deletes, error)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+              cursor, cursor_at, deletes, drift, error)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&pull.run)
         .bind(&pull.source)
@@ -250,6 +253,7 @@ impl Ledger {
         .bind(&pull.cursor)
         .bind(pull.cursor_at.map(micros))
         .bind(&pull.deletes)
+        .bind(&pull.drift)
         .bind(&pull.error)
         .execute(self.pool())
         .await?;
@@ -412,6 +416,7 @@ fn pull(row: &SqliteRow) -> Result<PullRecord, LedgerError> {
         cursor: row.try_get("cursor")?,
         cursor_at: row.try_get::<Option<i64>, _>("cursor_at")?.map(instant).transpose()?,
         deletes: row.try_get("deletes")?,
+        drift: row.try_get("drift")?,
         error: row.try_get("error")?,
     })
 }
@@ -500,6 +505,7 @@ mod tests {
         let mut failed = PullRecord::begin("r2", "shop", "orders", second);
         failed.finished_at = Some(second);
         failed.error = Some("gone".to_owned());
+        failed.drift = Some("not declared: note".to_owned());
         ledger.record_pull(&failed).await.unwrap();
         assert_eq!(ledger.last_pulls().await.unwrap(), [failed]);
         assert!(ledger.streams_with_rows().await.unwrap().contains(&("shop".to_owned(), "orders".to_owned())));

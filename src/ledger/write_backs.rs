@@ -12,7 +12,7 @@ use super::{CustomerId, Ledger, LedgerError, instant, micros};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Telling {
     /// The call may be under way, or its process died in it.
-    Telling,
+    Begun,
     /// The other side took it.
     Told,
     /// The other side knows no such person: it said so, or we know of none (then nothing was called).
@@ -26,7 +26,7 @@ pub(crate) enum Telling {
 impl Telling {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Telling => "telling",
+            Self::Begun => "telling",
             Self::Told => "told",
             Self::NotThere => "not_there",
             Self::Failed => "failed",
@@ -35,7 +35,7 @@ impl Telling {
     }
 
     fn read(text: &str) -> Result<Self, LedgerError> {
-        let all = [Self::Telling, Self::Told, Self::NotThere, Self::Failed, Self::Unknown];
+        let all = [Self::Begun, Self::Told, Self::NotThere, Self::Failed, Self::Unknown];
         all.into_iter()
             .find(|state| state.as_str() == text)
             .ok_or_else(|| LedgerError::Value { value: text.to_owned(), expected: "state of a write-back" })
@@ -55,7 +55,7 @@ impl Tried {
     /// Whether a call is owed, having been tried like this before; `again`: also one that may have been taken.
     pub(crate) fn is_owed(self, again: bool) -> bool {
         match self.state {
-            Telling::Telling | Telling::Failed => true,
+            Telling::Begun | Telling::Failed => true,
             Telling::NotThere => self.attempts == 0,
             Telling::Unknown => again,
             Telling::Told => false,
@@ -359,7 +359,7 @@ mod tests {
             ledger.end_write_back(call(3, ""), state, Some("answered 500"), at(2)).await.unwrap();
         }
         assert!(ledger.begin_write_back(call(3, ""), at(3)).await.unwrap());
-        assert_eq!(untold(&ledger, &["manual"]).await[2].tried[""], Tried { state: Telling::Telling, attempts: 3 });
+        assert_eq!(untold(&ledger, &["manual"]).await[2].tried[""], Tried { state: Telling::Begun, attempts: 3 });
     }
 
     #[tokio::test]

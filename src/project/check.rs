@@ -10,6 +10,7 @@ use crate::{
     config::{Folder, nearest},
     diagnosis::{Diagnose, Diagnosis, Failure, Finding, Severity},
     engine::{Engine, EngineSettings},
+    lake::Lake,
     ledger::Ledger,
     message::{Brand, Templates},
     model::Library,
@@ -35,6 +36,11 @@ pub async fn check(folder: &Folder, clock: SharedClock, offline: bool) -> Vec<Fi
     findings.extend(unusable);
     check_sql_and_letters(folder, deployment.as_ref(), &sources, &campaigns, &mut findings).await;
     if !offline {
+        if let Some(deployment) = deployment.as_ref().filter(|deployment| deployment.lake.is_far())
+            && let Some(lake) = kept(Lake::open(folder.root(), &deployment.lake), &mut findings)
+        {
+            kept(lake.tables().await, &mut findings);
+        }
         for source in sources.iter().filter(|source| !source.is_practice()) {
             findings.extend(source.probe(None, folder.root(), clock.clone()).await);
         }

@@ -98,8 +98,10 @@ pub(crate) struct Intake {
     pub(crate) each_once: bool,
     /// What another stream lists as deleted.
     pub(crate) deletions: Option<Arc<Deletions>>,
-    told_unknown: bool,
-    told_missing: HashSet<usize>,
+    /// Fields nobody declared; none until a page holds some.
+    undeclared: BTreeSet<String>,
+    /// Columns whose field was in no row of a page.
+    absent: BTreeSet<String>,
     /// What is known of the fields that rows may leave out, by column.
     pub(crate) held: BTreeMap<String, Held>,
     /// Types that hold what the columns at these positions cannot.
@@ -150,8 +152,8 @@ impl Intake {
             versions: HashMap::new(),
             remember_all,
             deletions: None,
-            told_unknown: false,
-            told_missing: HashSet::new(),
+            undeclared: BTreeSet::new(),
+            absent: BTreeSet::new(),
             held: BTreeMap::new(),
             wider: BTreeMap::new(),
             received: 0,
@@ -165,6 +167,17 @@ impl Intake {
             aside: Vec::new(),
             quarantined: 0,
         }
+    }
+
+    /// What of the source differs from what is declared; `None` where nothing does.
+    pub(crate) fn drift(&self) -> Option<String> {
+        let listed = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let wide = self.stream.columns.list.iter().filter(|column| column.declared.is_some());
+        let wide: BTreeSet<String> = wide.map(|column| format!("{} is {}", column.name, column.kind)).collect();
+        let told = [("not declared", &self.undeclared), ("in no row of a page", &self.absent), ("widened", &wide)];
+        let told: Vec<String> =
+            told.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what}: {}", listed(names))).collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     /// How many different rows came, by key; those whose key cannot be read count each.
@@ -437,22 +450,23 @@ impl Intake {
         if rows.len() == 0 {
             return Ok(());
         }
-        if !self.told_unknown {
+        if self.undeclared.is_empty() {
             let looked = if self.pages == 1 { rows.len() } else { 1 };
             let unknown: BTreeSet<&str> =
                 (0..looked).flat_map(|position| rows.row(position).names()).filter(|name| !self.declared.contains(*name)).collect();
             if !unknown.is_empty() {
-                self.told_unknown = true;
                 let kept = self.stream.columns.list.iter().any(|column| matches!(column.origin, Origin::Extra(_)));
                 let what = if kept { "kept in `_extra`" } else { "left out" };
                 let fields = unknown.iter().copied().collect::<Vec<_>>().join(", ");
                 tracing::info!(stream = %self.stream.name, count = unknown.len(), fields, "the source holds fields that are not declared; they are {what}");
             }
+            self.undeclared = unknown.into_iter().map(str::to_owned).collect();
         }
         let stream = Arc::clone(&self.stream);
         for (position, Counted { with, without }) in fields.iter().enumerate().filter(|(_, counted)| counted.with + counted.without > 0) {
             let column = &stream.columns.list[position];
-            if column.optional || !matches!(column.origin, Origin::Field(..)) || !rows.row(0).is_json() {
+            let counts = matches!(column.origin, Origin::Field(..)) && !column.optional && !stream.compares(position);
+            if !counts || !rows.row(0).is_json() {
                 continue;
             }
             let held = self.held.entry(column.name.clone()).or_insert(Held::Always { rows: 0, without: 0 });
@@ -460,7 +474,7 @@ impl Intake {
             if held.is_gone() {
                 return Err(gone(&stream, column, rows.row(0), self.received + 1 - rows.len() as u64));
             }
-            if *with == 0 && self.told_missing.insert(position) {
+            if *with == 0 && self.absent.insert(column.name.clone()) {
                 tracing::warn!(stream = %stream.name, column = column.name, "a declared field is in no row of this page; it stays empty");
             }
         }

@@ -166,7 +166,7 @@ impl Source {
             }
             Kind::File => {
                 let settings: FileSettings = read(filled.as_ref(), text, file)?;
-                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(place, "bad_value", message, None))?;
+                let source = FileSource::new(&settings).map_err(|(place, message)| spot.wrong(&place, "bad_value", message, None))?;
                 for (stream, settings) in settings.streams {
                     streams.push(Stream::file(&spot, named(&stream)?, settings)?);
                 }
@@ -602,6 +602,7 @@ impl OneSource {
                 record.deleted = outcome.deleted;
                 record.quarantined = outcome.quarantined;
                 record.cursor = outcome.cursor;
+                record.drift = outcome.drift;
                 record.cursor_at = outcome.cursor_at.and_then(chrono::DateTime::from_timestamp_micros);
                 self.record(&record).await;
                 let pulled = Pulled {

@@ -1243,6 +1243,7 @@ async fn fields_nobody_declared_are_kept_where_the_stream_says_so() {
     let mut project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;
     project.pull().await.unwrap();
     assert!(project.lake.schema("shop__orders", None).await.unwrap().index_of("_extra").is_err());
+    assert_eq!(project.ledger.last_pulls().await.unwrap()[0].drift.as_deref(), Some("not declared: extra"));
     fake.world.lock().unwrap().asked.clear();
     project.source = source("shop", &shop(&fake.base, TOKEN, &format!("{CURSOR}\nextra = true"))).unwrap();
     project.pull().await.unwrap();
@@ -1375,14 +1376,18 @@ async fn a_column_widens_with_its_values_and_stays_wide() {
     let settings = shop(&fake.base, TOKEN, WIDEN);
     let mut project = Project::new("shop", &settings).await;
     project.pull().await.unwrap();
-    let (before, cursor) = (project.lake.latest("shop__orders").await.unwrap(), project.lake.cursor("shop__orders").await.unwrap());
+    let before = project.lake.latest("shop__orders").await.unwrap();
+    let cursor = || async { project.lake.cursor("shop__orders").await.unwrap().unwrap()["literal"].clone() };
+    assert_eq!(cursor().await, "2023-11-14T22:13:23Z");
     let at = "2023-11-14T22:13:22Z";
     let serve = |rows: Value| fake.world.lock().unwrap().rows = Some(rows);
     serve(json!([{"id": "2", "value": 2.5, "updated_at": at}, {"id": "4", "value": "1.25", "updated_at": at}]));
     let pulled = project.pull().await.unwrap();
     assert_eq!((pulled.rows, pulled.inserted, pulled.updated), (2, 1, 1));
     assert_eq!(decimals(&project.rows("shop__orders").await, "value"), ("Decimal128(21, 2)".to_owned(), vec![100, 250, 300, 125]));
-    assert_eq!(project.lake.cursor("shop__orders").await.unwrap(), cursor, "the cursor stands where it stood");
+    assert_eq!(cursor().await, "2023-11-14T22:13:23Z", "it stands where it stood");
+    let drift = project.ledger.last_pulls().await.unwrap()[0].drift.clone().unwrap();
+    assert_eq!(drift, "in no row of a page: deleted_at; widened: value is decimal(21,2)");
     let old = project.lake.read("shop__orders", before).await.unwrap();
     assert_eq!(old[0].column_by_name("value").unwrap().data_type().to_string(), "Int64", "an older version is as it was");
 

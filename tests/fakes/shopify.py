@@ -192,13 +192,17 @@ class Shop(Api):
             refunded = sum(refund["cents"] for refund in order["refunds"])
             status = {"PENDING": "pending", "AUTHORIZED": "pending", "VOIDED": "cancelled"}.get(order["paid"], "paid")
             status = "cancelled" if order["cancelled"] else "refunded" if refunded >= order["total"] else status
+            if order["customer"]:
+                whose = str(order["customer"])
+            else:
+                # A guest goes by the address, or by the order where there is none.
+                address = (order["email"] or "").lower()
+                whose = "guest:" + (hashlib.sha256(address.encode()).hexdigest()[:24] if address else f"order-{order['id']}")
+                customers[whose] = {"email": order["email"], "first_name": None, "last_name": None}
             orders[f"{self.source}:{order['id']}"] = {
-                "customer": str(order["customer"]) if order["customer"] else None, "total": f"{order['total'] / 100:.4f}",
-                "currency": SHOP_CURRENCY, "status": status, "refunded_base": f"{-refunded / 100:.4f}",
+                "customer": whose, "total": f"{order['total'] / 100:.4f}", "currency": SHOP_CURRENCY, "status": status,
+                "refunded_base": f"{-refunded / 100:.4f}",
             }
-        guests = {order["email"].lower(): order["email"] for order in self.orders.values() if not order["customer"] and order["email"]}
-        for lower, email in guests.items():
-            customers["guest:" + hashlib.sha256(lower.encode()).hexdigest()[:24]] = {"email": email, "first_name": None, "last_name": None}
         return {
             "customers": customers,
             "orders": orders,

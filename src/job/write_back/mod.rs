@@ -228,7 +228,7 @@ impl Round<'_> {
                 Telling::Told => self.done.told += 1,
                 Telling::NotThere => self.done.not_there += 1,
                 Telling::Unknown => self.done.unknown += 1,
-                Telling::Failed | Telling::Telling => {}
+                Telling::Failed | Telling::Begun => {}
             }
             let failed = matches!(state, Telling::Failed);
             self.done.waiting -= u64::from(!failed);

@@ -2,7 +2,7 @@
 //!
 //! | file | what it answers |
 //! |---|---|
-//! | `settings.rs`, `store.rs` | what the settings may say of files, and of how buckets know us |
+//! | `settings.rs`, `store.rs` | what the settings may say of files, and of the stores they lie in |
 //! | `place.rs` | where a `path` points to |
 //! | `remote.rs` | files elsewhere: listed, fetched, and what to do where that fails |
 //! | `reader.rs` | which files are due, and their rows as pages |
@@ -14,8 +14,6 @@ mod list;
 mod place;
 pub(crate) mod reader;
 mod remote;
-#[cfg(test)]
-mod server;
 pub(crate) mod settings;
 pub(crate) mod store;
 #[cfg(test)]

@@ -3,27 +3,7 @@
 use object_store::path::Path;
 use url::Url;
 
-/// Which store a bucket belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    /// Amazon S3, and everything that speaks like it.
-    S3,
-    /// Google Cloud Storage.
-    Gs,
-    /// Azure Blob Storage.
-    Az,
-}
-
-impl Scheme {
-    /// As it stands before `://`.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::S3 => "s3",
-            Self::Gs => "gs",
-            Self::Az => "az",
-        }
-    }
-}
+use crate::lake::store::Scheme;
 
 /// What a `path` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,15 +20,12 @@ impl Place {
     /// Reads a `path`; `Err` says what is wrong with it and what to write instead.
     pub(crate) fn of(path: &str) -> Result<Self, (String, String)> {
         let Some((scheme, rest)) = path.split_once("://") else { return Ok(Self::Folder) };
-        let scheme = match scheme {
-            "s3" => Scheme::S3,
-            "gs" => Scheme::Gs,
-            "az" => Scheme::Az,
-            "http" | "https" => return Self::web(path),
-            other => {
-                let message = format!("files cannot be read from `{other}://`");
-                return Err((message, "write s3://, gs://, az://, https:// or a path from the project folder".to_owned()));
-            }
+        if matches!(scheme, "http" | "https") {
+            return Self::web(path);
+        }
+        let Some(scheme) = Scheme::of(scheme) else {
+            let message = format!("files cannot be read from `{scheme}://`");
+            return Err((message, "write s3://, gs://, az://, https:// or a path from the project folder".to_owned()));
         };
         match rest.split_once('/') {
             Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
@@ -112,11 +89,6 @@ pub(crate) fn fixed_prefix(key: &str) -> Option<Path> {
 /// Whether a pattern names one object and no more.
 pub(crate) fn is_exact(key: &str) -> bool {
     !key.contains(['*', '?', '['])
-}
-
-/// Whether something at this host never leaves the machine.
-pub(crate) fn is_near(url: &Url) -> bool {
-    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
 #[cfg(test)]

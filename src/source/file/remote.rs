@@ -23,15 +23,13 @@ use reqwest::{
 use url::Url;
 
 use super::{
-    place::{Place, Scheme, fixed_prefix, is_exact},
-    store::{Closed, FileSource},
+    place::{Place, fixed_prefix, is_exact},
+    store::FileSource,
 };
 use crate::{
+    lake::store::{Asked, Closed, Scheme},
     secret::{Secret, SecretError},
-    source::{
-        retry::{self, Next, Retry},
-        values,
-    },
+    source::retry::{self, Next, Retry},
 };
 
 /// Where fetched files lie while they are read.
@@ -104,7 +102,7 @@ impl Remote {
                     Closed::Secret(error) => Trouble::Secret(error),
                     Closed::Unfit => told(
                         format!("`{}://{bucket}` cannot be opened with what `[store]` or the environment says", scheme.word()),
-                        credentials(scheme),
+                        asked(scheme, String::new(), 1, &[]).credentials(),
                     ),
                 })?;
                 Some(Self::Bucket(Bucket { store, address: format!("{}://{bucket}", scheme.word()), scheme, key, secrets, retry }))
@@ -197,69 +195,19 @@ impl Bucket {
         }
     }
 
-    /// An error in words that name the bucket and the key, and no secret: stores like to quote what they were sent.
     fn explain(&self, key: &str, error: &object_store::Error) -> Trouble {
-        let at = format!("{}/{key}", self.address);
-        let text = error.to_string();
-        let said = code(&text).map(|code| format!(" ({code})")).unwrap_or_default();
-        let status = status(&text);
-        let number = status.and_then(|status| status.get(..3)?.parse::<u16>().ok());
-        let (reason, hint) = match (error, number) {
-            // Where no key is set, the machine's own service for keys is asked, and there is none.
-            _ if text.contains("169.254.169.254") || text.contains("metadata.google.internal") => {
-                (format!("{at} cannot be read without a key, and the environment holds none"), credentials(self.scheme))
-            }
-            (object_store::Error::NotFound { .. }, _) | (_, Some(404)) => {
-                (format!("{at} is not there{said}"), "correct the bucket or the key in the stream's `path`".to_owned())
-            }
-            (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => {
-                (format!("{at} may not be read{said}"), credentials(self.scheme))
-            }
-            (_, Some(408 | 429 | 500..)) => {
-                let attempts = self.retry.attempts.max(1);
-                (format!("{at} answered {}{said}, {attempts} times in a row", status.unwrap_or_default()), AGAIN.to_owned())
-            }
-            (_, Some(_)) => (format!("{at} answered {}{said}", status.unwrap_or_default()), AGAIN.to_owned()),
-            (error, None) => (format!("{at} cannot be read: {}", innermost(error)), AGAIN.to_owned()),
-        };
-        told(self.hidden(reason), hint)
+        let (reason, hint) = self.asked(key).explain(error);
+        told(reason, hint)
     }
 
-    fn hidden(&self, text: String) -> String {
-        self.secrets.iter().map(Secret::reveal).filter(|secret| !secret.is_empty()).fold(text, |text, secret| text.replace(secret, "••••"))
+    fn asked(&self, key: &str) -> Asked<'_> {
+        asked(self.scheme, format!("{}/{key}", self.address), self.retry.attempts, &self.secrets)
     }
 }
 
-/// What a store calls what went wrong: `<Code>NoSuchBucket</Code>`.
-fn code(text: &str) -> Option<&str> {
-    let (code, _) = text.split_once("<Code>")?.1.split_once("</Code>")?;
-    (!code.is_empty() && code.len() < 64 && code.chars().all(|c| c.is_ascii_alphanumeric())).then_some(code)
-}
-
-/// The status a store answered with, in its error's own words: `503 Service Unavailable`.
-fn status(text: &str) -> Option<&str> {
-    let (_, status) = text.split_once("status code: ")?;
-    status.split([':', '<', '\n']).next().map(str::trim)
-}
-
-/// The innermost cause, without the page of HTML that some proxies answer with.
-fn innermost(error: &object_store::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    values::shorten(cause.to_string().split('<').next().unwrap_or_default().trim())
-}
-
-fn credentials(scheme: Scheme) -> String {
-    let keys = match scheme {
-        Scheme::S3 => {
-            "`access_key_id`, `secret_access_key` and `region` under `[store]`, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION"
-        }
-        Scheme::Gs => "`service_account` under `[store]`, or GOOGLE_SERVICE_ACCOUNT",
-        Scheme::Az => "`account` and `key` under `[store]`, or AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-    };
-    format!("check {keys} in the environment, and that they may list and read this bucket")
+/// A request for files.
+fn asked(scheme: Scheme, at: String, attempts: u32, secrets: &[Secret]) -> Asked<'_> {
+    Asked { scheme, at, section: "[store]", path: "the stream's `path`", access: "read", attempts, secrets, again: AGAIN }
 }
 
 const AGAIN: &str = "see whether it can be reached from here, then run the command again; the table is as before";
@@ -404,15 +352,6 @@ fn scratch(root: &Path) -> Result<File, Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stores_answer_is_told_by_its_code_alone() {
-        assert_eq!(code("… 403: <Error><Code>InvalidAccessKeyId</Code><AWSAccessKeyId>AKIA</AWSAccessKeyId>"), Some("InvalidAccessKeyId"));
-        assert_eq!(code("<Code>a <b></Code>"), None);
-        assert_eq!(code("plain"), None);
-        assert_eq!(status("… status code: 503 Service Unavailable: <html>"), Some("503 Service Unavailable"));
-        assert_eq!(status("connection refused"), None);
-    }
 
     #[test]
     fn a_fetched_file_leaves_no_trace() {

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{
-    place::{Place, is_exact},
-    store::StoreSettings,
-};
+use super::place::{Place, is_exact};
 use crate::{
     config::ConfigError,
+    lake::store::StoreSettings,
     source::{
         columns::DeclaredColumns,
         deletes::Deletes,

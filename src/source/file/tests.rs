@@ -21,11 +21,10 @@ use axum::{
 };
 use chrono::Utc;
 
-use super::server::Moto;
 use crate::{
     clock::ManualClock,
     diagnosis::{Diagnose, Diagnosis, Exit},
-    lake::{Lake, LakeSettings},
+    lake::{Lake, LakeSettings, server::Moto},
     ledger::{Ledger, LedgerSettings},
     source::{Progress, PullFailure, PullRequest, Pulled, Source, pull},
 };

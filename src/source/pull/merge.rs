@@ -207,6 +207,7 @@ impl Merging<'_> {
             self.write(appended, rows, state.clone().filter(|_| !hold), &mut outcome).await?;
         }
         outcome.came(&intake);
+        outcome.drift = intake.drift();
         // Marking is no news of the rows.
         outcome.updated = outcome.updated.saturating_sub(outcome.deleted);
         if let Some(state) = state {

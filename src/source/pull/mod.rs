@@ -15,8 +15,9 @@
 //!    read again.
 //! 8. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
 //!    bounds the first one had; where the source no longer knows the place, it begins anew. What must see everything in one pass (a
-//!    sweep for what is gone, a count) is never resumed. A source's budget ends a
-//!    run in the same way, in good order.
+//!    sweep for what is gone, a count) is never resumed. A source's budget ends a run in the same way, in good order.
+//! 9. What another stream lists as deleted is marked, unless it changed afterwards.
+//! 10. A declared field that had always come and comes no more stops the stream before anything of its page is kept.
 //!
 //! Here stands what is decided; `merge.rs` and `replace.rs` do it.
 
@@ -184,6 +185,8 @@ pub(crate) struct Outcome {
     pub(crate) cursor: Option<String>,
     /// What the cursor means, where it is an instant, in microseconds.
     pub(crate) cursor_at: Option<i64>,
+    /// What of the source differs from what is declared.
+    pub(crate) drift: Option<String>,
 }
 
 impl Outcome {

@@ -130,5 +130,6 @@ async fn once(scene: &Scene, stream: &Arc<Stream>, old: Option<&State>, reader: 
         let commit = Commit { run: Some(scene.run.clone()), cursor: state.and_then(|state| serde_json::to_value(state).ok()) };
         scene.lake.append(&stream.name.table(), Vec::new(), commit).await.map_err(failed)?;
     }
-    Ok(Ok(Outcome { rows: intake.received, inserted: written.rows, bytes: intake.volume, quarantined, ..Outcome::default() }))
+    let (rows, bytes, drift) = (intake.received, intake.volume, intake.drift());
+    Ok(Ok(Outcome { rows, inserted: written.rows, bytes, quarantined, drift, ..Outcome::default() }))
 }

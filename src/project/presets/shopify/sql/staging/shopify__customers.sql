@@ -4,6 +4,27 @@ key = "customer_id"
 -- The shop's customers, and the guests: whoever left only an address with an order (an import, a sale at the till).
 -- Where the address also belongs to somebody else's record, the program sees one person; the hash keeps the address
 -- itself out of ids, logs and file names.
+with
+
+guests as (
+  select
+    lower_email(email)                                                   as address,
+    first_value(btrim(email) order by ordered_at desc, id)               as email,
+    first_value(nullif(btrim(locale), '') order by ordered_at desc, id)  as locale,
+    min(ordered_at)                                                      as first_ordered_at,
+    max(ordered_at)                                                      as last_ordered_at
+  from shopify__orders
+  where customer_id is null and lower_email(email) is not null and not coalesce(test, false) and _deleted_at is null
+  group by lower_email(email)
+),
+
+deleted as (
+  select lower_email(email) as address, max(_deleted_at) as deleted_at
+  from shopify__customers
+  where _deleted_at is not null
+  group by lower_email(email)
+)
+
 select
   customer_id,                                                                     -- Shopify's number; other systems know people by it
   case when lower_email(email) is not null then btrim(email) end as email,         -- null where it is no address at all
@@ -20,16 +41,15 @@ from shopify__customers
 union all
 
 select
-  'guest:' || left(encode(sha256(lower_email(email)), 'hex'), 24)           as customer_id,   -- the same words as in shopify__orders.sql
-  first_value(btrim(email) order by ordered_at desc, id)                    as email,
-  null                                                                      as phone,
-  null                                                                      as first_name,
-  null                                                                      as last_name,
-  first_value(nullif(btrim(locale), '') order by ordered_at desc, id)       as locale,
-  null                                                                      as country,
-  min(ordered_at)                                                           as created_at,    -- a guest begins with the first order
-  min(ordered_at)                                                           as updated_at,    -- and never outranks what a real record says
-  null                                                                      as deleted_at
-from shopify__orders
-where customer_id is null and lower_email(email) is not null and not coalesce(test, false) and _deleted_at is null
-group by lower_email(email)
+  'guest:' || left(encode(sha256(g.address), 'hex'), 24)         as customer_id,   -- the same words as in shopify__orders.sql
+  g.email,
+  null                                                           as phone,
+  null                                                           as first_name,
+  null                                                           as last_name,
+  g.locale,
+  null                                                           as country,
+  g.first_ordered_at                                             as created_at,    -- a guest begins with the first order
+  g.first_ordered_at                                             as updated_at,    -- and never outranks what a real record says
+  case when d.deleted_at > g.last_ordered_at then d.deleted_at end as deleted_at   -- a deleted customer does not come back as a guest
+from guests g
+left join deleted d on d.address = g.address

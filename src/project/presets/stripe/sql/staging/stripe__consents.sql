@@ -16,10 +16,10 @@ answers as (
 
 select
   customer_id,
-  'email'                                                         as channel,
-  'marketing'                                                     as purpose,
-  case when min(promotions) = max(promotions) and min(promotions) = 'opt_in' then 'granted' else 'denied' end as status,   -- of two answers in one second, the no
-  created_at                                                      as at
+  'email'                                                               as channel,
+  'marketing'                                                           as purpose,
+  case when max(promotions) = 'opt_in' then 'granted' else 'denied' end as status,   -- `opt_out` is the greater: of two in one second, the no
+  created_at                                                            as at
 from answers
 where customer_id is not null
 group by customer_id, created_at

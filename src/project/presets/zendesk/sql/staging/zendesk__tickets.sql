@@ -10,7 +10,7 @@ select
   'zendesk:' || t.id                                                                as ticket_id,
   case when coalesce(asked.role, 'end-user') = 'end-user' then t.requester_id end   as customer_id,     -- a colleague's question is nobody's
   t.created_at                                                                      as opened_at,
-  t.created_at + cast(coalesce(m.reply_seconds, 60 * m.reply_minutes) || ' seconds' as interval) as first_reply_at,   -- null until somebody answered
+  t.created_at + cast(coalesce(m.reply_seconds, 60 * m.reply_minutes) || ' seconds' as interval) as first_reply_at,   -- null: no answer yet
   case when t.status in ('solved', 'closed') then coalesce(m.solved_at, t.updated_at) end as resolved_at,  -- a reopened ticket is unresolved again
   t.status,                                                                         -- new, open, pending, hold, solved, closed
   case

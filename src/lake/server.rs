@@ -16,7 +16,7 @@ use object_store::{ObjectStore, ObjectStoreExt, aws::AmazonS3Builder};
 const BUCKET: &str = "shop";
 
 /// One server with one empty bucket, gone with the test.
-pub(super) struct Moto {
+pub(crate) struct Moto {
     child: Child,
     port: u16,
     store: Arc<dyn ObjectStore>,
@@ -37,7 +37,7 @@ fn found() -> Option<PathBuf> {
 
 impl Moto {
     /// A server, or a word on why there is none. A `strict` one knows no key at all, and refuses whoever comes with one.
-    pub(super) async fn start(strict: bool) -> Option<Self> {
+    pub(crate) async fn start(strict: bool) -> Option<Self> {
         let Some(server) = found() else {
             println!("skipped: moto is not installed (`.ci/run` puts it into ~/.cache/perennial/moto)");
             return None;
@@ -71,16 +71,16 @@ impl Moto {
         panic!("moto did not come up");
     }
 
-    pub(super) async fn put(&self, key: &str, bytes: &[u8]) {
+    pub(crate) async fn put(&self, key: &str, bytes: &[u8]) {
         self.store.put(&key.into(), bytes.to_vec().into()).await.unwrap();
     }
 
-    pub(super) async fn remove(&self, key: &str) {
+    pub(crate) async fn remove(&self, key: &str) {
         self.store.delete(&key.into()).await.unwrap();
     }
 
     /// `[store]` as a source would write it, the secret in a file of the project.
-    pub(super) fn settings(&self) -> String {
+    pub(crate) fn settings(&self) -> String {
         format!(
             "[store]\nendpoint = \"http://127.0.0.1:{}\"\nallow_http = true\naccess_key_id = {{ file = \"id\" }}\nsecret_access_key = {{ file = \"secret\" }}\n",
             self.port
