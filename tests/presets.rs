@@ -95,6 +95,10 @@ fn lead(folder: &mut Folder, name: &str, fake: &Fake) {
     for (name, value) in settings["env"].as_object().unwrap() {
         folder.set(name, value.as_str().unwrap());
     }
+    // The brand counts in EUR, and some orders were paid in something else.
+    let rates = "select column1 as currency, date '2020-01-01' as date, column2 as rate
+        from (values ('USD', 0.9), ('GBP', 1.2), ('JPY', 0.006), ('SEK', 0.09), ('CHF', 1.05), ('DKK', 0.13), ('CAD', 0.65), ('KWD', 2.9))";
+    fs::write(folder.path(&format!("sql/staging/{name}__fx_rates.sql")), rates).unwrap();
     let job = fs::read_to_string(folder.path("jobs/nightly.toml")).unwrap();
     let scheduled = job.lines().map(|line| if line.starts_with("schedule") { "schedule = \"* * * * *\"" } else { line });
     fs::write(folder.path("jobs/nightly.toml"), scheduled.collect::<Vec<_>>().join("\n") + "\n").unwrap();
@@ -150,9 +154,10 @@ fn plain(text: &str) -> String {
 /// Pulls and builds, and compares every table the fake knows of.
 #[track_caller]
 fn same(folder: &Folder, source: &str, fake: &Fake, when: &str) {
-    folder.run(&["build"]).ended(0);
     let truth = fake.told("truth", &json!({}));
-    assert!(!truth.as_object().unwrap().is_empty());
+    let tables: Vec<&str> = truth.as_object().unwrap().keys().map(String::as_str).collect();
+    assert!(!tables.is_empty());
+    folder.run(&[&["build", "identities"], tables.as_slice()].concat()).ended(0);
     for (table, rows) in truth.as_object().unwrap() {
         let rows = rows.as_object().unwrap();
         let columns: Vec<String> = rows.values().next().map(|row| row.as_object().unwrap().keys().cloned().collect()).unwrap_or_default();
@@ -248,9 +253,10 @@ fn other_columns(preset: &Preset) {
     let stopped = folder.run(&["pull", "--format", "json"]).ended(1);
     let told = stopped.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(told.contains(name), "{name}: {told}");
-    folder.run(&["build"]).ended(0);
-    let customers = truth["customers"].as_object().unwrap();
-    assert_eq!(held(&folder, name, "customers", &[]).len(), customers.len(), "{name}: nothing is lost");
+    folder.run(&["build", "identities", "customers"]).ended(0);
+    let held = held(&folder, name, "customers", &[]);
+    let lost: Vec<&String> = truth["customers"].as_object().unwrap().keys().filter(|id| !held.contains_key(*id)).collect();
+    assert!(lost.is_empty(), "{name}: the table lost {lost:?}");
 }
 
 #[test]
