@@ -226,6 +226,22 @@ class Shop(Api):
     def sells(product):
         return product["status"] == "ACTIVE" and (not product["tracked"] or product["stock"] > 0)
 
+    def consent(self, customer, state, at):
+        """The customer's own word, from somewhere else."""
+        customer["state"], customer["updated"] = state, now().replace(microsecond=0)
+        customer["answered"] = instant(at) if at else customer["updated"]
+
+    def update_customer(self, request, version, id):
+        """`PUT customers/{id}.json` of the REST API; in either fake, as Shopify answers both under one address."""
+        customer = self.people.get(int(id)) if id.isdigit() else None
+        if not customer:
+            raise Answer(404, {"errors": "Not Found"})
+        given = request.json().get("customer", {}).get("email_marketing_consent") or {}
+        if given.get("state") not in ("subscribed", "unsubscribed", "pending"):
+            raise Answer(422, {"errors": {"email_marketing_consent.state": ["is not included in the list"]}})
+        self.consent(customer, given["state"].upper(), given.get("consent_updated_at"))
+        return Answer(200, {"customer": {"id": customer["id"], "email": customer["email"], "email_marketing_consent": given}})
+
     # Who is asking.
 
     def expire(self):
@@ -516,7 +532,8 @@ class Search:
 class Shopify(Shop):
     """GraphQL."""
 
-    routes = [("POST", r"/admin/api/(\d{4}-\d\d|unstable)/graphql\.json", "graphql")]
+    routes = [("POST", r"/admin/api/(\d{4}-\d\d|unstable)/graphql\.json", "graphql"),
+              ("PUT", r"/admin/api/(\d{4}-\d\d|unstable)/customers/([^/]+)\.json", "update_customer")]
     #: of Shopify Plus, so that tests need not wait; a standard plan has 2,000 and gets back 100 a second
     points, restored, most = 20000, 1000, 1000
 
@@ -679,7 +696,10 @@ class Shopify(Shop):
 
     def consent_update(self, given):
         """The customer's own word, from somewhere else: SUBSCRIBED, UNSUBSCRIBED or PENDING."""
-        customer = self.people.get(int(str(given.get("customerId", "0")).rsplit("/", 1)[-1]))
+        id = str(given.get("customerId", ""))
+        if not re.fullmatch(r"gid://shopify/Customer/\d+", id):
+            raise GraphError(f"Variable $input was provided invalid value for customerId (Invalid global id '{id}')", "INVALID_VARIABLE")
+        customer = self.people.get(int(id.rsplit("/", 1)[1]))
         consent = given.get("emailMarketingConsent") or {}
         error = None
         if not customer:
@@ -691,8 +711,7 @@ class Shopify(Shop):
                      "code": "INCLUSION"}
         if error:
             return {"customer": None, "userErrors": [error]}
-        customer["state"], customer["updated"] = consent["marketingState"], now().replace(microsecond=0)
-        customer["answered"] = instant(consent["consentUpdatedAt"]) if consent.get("consentUpdatedAt") else customer["updated"]
+        self.consent(customer, consent["marketingState"], consent.get("consentUpdatedAt"))
         return {"customer": self.customer_row(customer), "userErrors": []}
 
     # Rows, whole; a query takes from them what it asks for, and only then is it worked out where that takes time.
