@@ -189,6 +189,15 @@ class Salesforce(server.Api):
     def too_many(self):
         return refusal(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
 
+    def answer(self, request):
+        if request.path != "/services/oauth2/token":
+            return super().answer(request)
+        with self.lock:  # signing in does not count against the quota
+            waiting, self.throttle = self.throttle, 0
+            answer = super().answer(request)
+            self.throttle = waiting
+            return answer
+
     def before(self, request):
         if request.path == "/services/oauth2/token":
             return
