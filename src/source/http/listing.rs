@@ -38,7 +38,7 @@ pub(super) fn span(stream: &Stream, rows: &[Value], tie: Option<&str>) -> Result
             None => None,
         };
         if let Some((before, tied, other)) = &last {
-            let tied = before.at == reached.at && tied.zip(apart).is_some_and(|(a, b)| !ascends(a, b));
+            let tied = before.literal == reached.literal && tied.zip(apart).is_some_and(|(a, b)| !ascends(a, b));
             if before.at > reached.at || tied {
                 return Err(unordered(format!("lists row {} before row {}", named(stream, other), named(stream, row))));
             }

@@ -4,14 +4,16 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use axum::{Json, Router, routing::get};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tokio::sync::Barrier;
 
 use super::assertion::tests::rsa_key;
 use crate::{
@@ -307,13 +309,20 @@ async fn sources_that_ask_the_same_host_keep_its_rate_together() {
 
 #[tokio::test]
 async fn as_many_streams_are_pulled_beside_each_other_as_is_said() {
-    let meeting = Arc::new(Barrier::new(2));
+    let here = Arc::new(AtomicUsize::new(0));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let answer = get(move || {
-        let meeting = Arc::clone(&meeting);
+        let here = Arc::clone(&here);
         async move {
-            let met = tokio::time::timeout(Duration::from_secs(2), meeting.wait()).await.is_ok();
+            here.fetch_add(1, Ordering::SeqCst);
+            let mut met = false;
+            // The other one comes soon, or not at all.
+            for _ in 0..100 {
+                met |= here.load(Ordering::SeqCst) == 2;
+                tokio::time::sleep(Duration::from_millis(if met { 1 } else { 10 })).await;
+            }
+            here.fetch_sub(1, Ordering::SeqCst);
             Json(json!([{"id": "0", "value": i32::from(met), "updated_at": NOW}]))
         }
     });
