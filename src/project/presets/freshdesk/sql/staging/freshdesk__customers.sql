@@ -17,11 +17,7 @@ contacts as (
     c.external_id,
     coalesce(c.created_at, d.created_at) as created_at,
     greatest(c.updated_at, d.updated_at) as updated_at,
-    -- In the trash, unless taken out again since; or gone for good, which the weekly look at all contacts tells.
-    case
-      when c.id is null or d.updated_at >= c.updated_at then d.updated_at
-      else c._deleted_at
-    end                                  as deleted_at
+    case when c.id is null then d.updated_at else c._deleted_at end as deleted_at   -- in the trash already before the first pull
   from freshdesk__contacts c
   full join freshdesk__deleted_contacts d on d.id = c.id
 ),
