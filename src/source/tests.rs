@@ -1268,8 +1268,9 @@ async fn fields_nobody_declared_are_kept_where_the_stream_says_so() {
     project.write("in/o.csv", b"id,note,spare\n1,\"a \"\"b\"\"\",\n");
     project.pull().await.unwrap();
     assert_eq!(texts(&project.rows("till__orders").await, "_extra"), some(&[r#"{"note":"a \"b\"","spare":null}"#]));
-    for stream in ["path = \"in/o.parquet\"\nextra = true", "path = \"in/o.csv\"\nheader = false\nextra = true"] {
-        let error = source("till", &files(stream, "id = \"text\"")).unwrap_err();
+    for stream in ["path = \"in/o.parquet\"", "path = \"in/o\"\nformat = \"delta\"", "path = \"in/o.csv\"\nheader = false"] {
+        let stream = format!("{stream}\nextra = true");
+        let error = source("till", &files(&stream, "id = \"text\"")).unwrap_err();
         assert!(error.message.starts_with("fields that are not declared can be kept where each has a name"), "{error:?}");
     }
 }
@@ -1458,8 +1459,10 @@ async fn files_widen_merged_or_replaced_and_dates_become_instants() {
     let project = Project::new("till", &files("path = \"in/*.csv\"\nkey = [\"id\"]\non_bad_value = \"widen\"", "id = \"integer\"")).await;
     project.write("in/a.csv", b"id\n1.5\n");
     assert_eq!(project.pull().await.unwrap_err().diagnosis().code, "bad_row", "a key keeps its type");
-    let error = source("till", &files("path = \"in/o.parquet\"\non_bad_value = \"widen\"", "id = \"text\"")).unwrap_err();
-    assert!(error.message.contains("types of its own"), "{error:?}");
+    for stream in ["path = \"in/o.parquet\"", "path = \"in/o\"\nformat = \"delta\""] {
+        let error = source("till", &files(&format!("{stream}\non_bad_value = \"widen\""), "id = \"text\"")).unwrap_err();
+        assert!(error.message.contains("types of their own"), "{error:?}");
+    }
 }
 
 #[test]
