@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,8 @@ use crate::support::{Folder, repository, skip};
 struct Fake {
     child: Child,
     address: String,
+    /// What it says of itself; where nobody listens, it could not go on.
+    _says: BufReader<ChildStdout>,
 }
 
 impl Drop for Fake {
@@ -34,8 +36,9 @@ impl Fake {
         command.arg("-B").arg(file).args(options).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut address = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        Self { child, address: address.trim().to_owned() }
+        let mut says = BufReader::new(child.stdout.take().unwrap());
+        says.read_line(&mut address).unwrap();
+        Self { child, address: address.trim().to_owned(), _says: says }
     }
 
     /// Acts as somebody who works in the system, or as the system itself.
@@ -110,7 +113,14 @@ fn held(folder: &Folder, source: &str, table: &str, columns: &[String]) -> BTree
              where i.source = '{source}' and t.deleted_at is null",
             list("t")
         ),
-        "consents" | "feedback" => format!("select i.source_id as id{} from {table} t join identities i on {of}", list("t")),
+        "feedback" => format!("select i.source_id as id{} from feedback t join identities i on {of}", list("t")),
+        // Of several answers the newest.
+        "consents" => format!(
+            "select i.source_id as id{} from (
+               select *, row_number() over (partition by customer_id, channel, purpose order by at desc) as nth from consents
+             ) t join identities i on {of} where t.nth = 1",
+            list("t")
+        ),
         "order_items" => format!("select t.order_id || '/' || cast(t.line as varchar) as id{} from order_items t", list("t")),
         _ => {
             let customer = if columns.iter().any(|column| column == "customer") { ", i.source_id as customer" } else { "" };

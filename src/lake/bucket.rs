@@ -17,17 +17,13 @@ use std::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use deltalake::{
-    DeltaResult, DeltaTable, DeltaTableError,
-    logstore::{StorageConfig, default_logstore},
-};
+use deltalake::{DeltaResult, DeltaTable};
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, path::Path as Key};
 use parquet::errors::ParquetError;
-use url::Url;
 
 use super::{
     LakeError,
-    store::{Asked, Closed, Patience, Scheme, StoreSettings},
+    store::{self, Asked, Closed, Patience, Scheme, StoreSettings},
 };
 use crate::secret::Secret;
 
@@ -103,12 +99,7 @@ impl Bucket {
     }
 
     pub(super) fn delta(&self, table: &Key) -> DeltaResult<DeltaTable> {
-        let url: Url = format!("{}://{}/{table}/", self.scheme.word(), self.name)
-            .parse()
-            .map_err(|_| DeltaTableError::InvalidTableLocation(table.to_string()))?;
-        let config = StorageConfig::default();
-        let below = config.decorate_store(self.store(), &url)?;
-        Ok(DeltaTable::new(default_logstore(Arc::new(below), self.store(), &url, &config)))
+        store::delta(&self.store, &format!("{}/", self.address(table)))
     }
 
     /// The names of the folders below the lake's own.

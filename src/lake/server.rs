@@ -71,6 +71,10 @@ impl Moto {
         panic!("moto did not come up");
     }
 
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
+    }
+
     pub(crate) async fn put(&self, key: &str, bytes: &[u8]) {
         self.store.put(&key.into(), bytes.to_vec().into()).await.unwrap();
     }

@@ -2,6 +2,10 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use deltalake::{
+    DeltaResult, DeltaTable, DeltaTableError,
+    logstore::{StorageConfig, default_logstore},
+};
 use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder,
@@ -204,6 +208,14 @@ impl StoreSettings {
         };
         Ok((opened, secrets))
     }
+}
+
+/// The Delta table at an address of a store, `s3://bucket/table/`, not yet read.
+pub(crate) fn delta(store: &Arc<dyn ObjectStore>, address: &str) -> DeltaResult<DeltaTable> {
+    let url: Url = address.parse().map_err(|_| DeltaTableError::InvalidTableLocation(address.to_owned()))?;
+    let config = StorageConfig::default();
+    let below = config.decorate_store(Arc::clone(store), &url)?;
+    Ok(DeltaTable::new(default_logstore(Arc::new(below), Arc::clone(store), &url, &config)))
 }
 
 /// How patient we are with a store.

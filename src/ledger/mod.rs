@@ -53,8 +53,8 @@ const SCHEMA: [&str; 6] = [
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
     include_str!("tokens.sql"),
-    include_str!("write_backs.sql"),
     include_str!("drift.sql"),
+    include_str!("write_backs.sql"),
 ];
 
 /// `[ledger]` in `config/perennial.toml`.

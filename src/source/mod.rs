@@ -6,6 +6,7 @@
 //! | `preset.rs` | settings that come with the program |
 //! | `columns.rs`, `values.rs` | declared types, and which values fit them |
 //! | `deletes.rs` | how deleted rows are seen |
+//! | `extra.rs`, `held.rs` | fields that nobody declared, and declared ones that no longer come |
 //! | `rows.rs` | a row, whatever shape its source gives it |
 //! | `intake.rs` | rows in, record batches out; keys, versions and the cursor are followed on the way |
 //! | `pull/` | the pull law; how rows are merged, and how a table is replaced |
@@ -37,9 +38,11 @@ mod columns;
 mod database;
 mod deletes;
 mod error;
+mod extra;
 #[cfg(test)]
 mod fake;
 mod file;
+mod held;
 mod http;
 mod intake;
 mod preset;

@@ -6,7 +6,8 @@ use arrow::array::{Array, ArrayRef};
 use serde_json::{Map, Value};
 
 use super::{
-    columns::{Column, Origin, Taken, Type},
+    columns::{Column, Origin, Type},
+    extra::Taken,
     values::{self, Cell, Misfit},
 };
 

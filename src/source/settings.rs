@@ -6,10 +6,11 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    columns::{Column, Columns, DeclaredColumns, EXTRA, Format, Origin, Taken, Type},
+    columns::{Column, Columns, DeclaredColumns, Format, Origin, Type},
     database::settings::DatabaseStream,
     deletes::{Deletes, Events, Seeing},
     error::StreamName,
+    extra::{EXTRA, Taken},
     file::settings::{FileStream, Mode},
     http::{
         pages::{Keyset, Pagination, path},

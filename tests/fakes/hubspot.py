@@ -6,6 +6,7 @@ asked, and knows no times; whoever is erased for good is in neither. Values of p
 answered with 429 and without `Retry-After`.
 """
 
+import hashlib
 import re
 from collections import deque
 from datetime import timedelta
@@ -26,7 +27,8 @@ PIPELINES = {
         (DELIVERED, "Delivered", {"state": "CLOSED"}), (CANCELLED, "Cancelled", {"state": "CLOSED"})])],
     "tickets": [("0", "Support pipeline", [
         ("1", "New", {"ticketState": "OPEN", "isClosed": "false"}), ("2", "Waiting on contact", {"ticketState": "OPEN", "isClosed": "false"}),
-        ("3", "Waiting on us", {"ticketState": "OPEN", "isClosed": "false"}), ("4", "Closed", {"ticketState": "CLOSED", "isClosed": "true"})])],
+        ("3", "Waiting on us", {"ticketState": "OPEN", "isClosed": "false"}),
+        ("4", "Closed", {"ticketState": "CLOSED", "isClosed": "true"})])],
 }
 # What a row carries where nobody names properties.
 DEFAULTS = {
@@ -58,8 +60,13 @@ class HubSpot(server.Api):
         ("POST", r"/oauth/v1/token", "token"),
     ]
 
+    @staticmethod
+    def options(parser):
+        parser.add_argument("--currencies", default="EUR", help="what orders are paid in, such as EUR,GBP")
+
     def __init__(self, arguments):
         super().__init__(arguments)
+        self.erased = {}
         self.token_valid, self.oauth, self.given = True, set(), 0
         self.asked = {"search": deque(), "other": deque()}
         self.next_id = 100
@@ -112,17 +119,20 @@ class HubSpot(server.Api):
     def order(self, contact, email, at):
         dice, id = self.dice, self.new_id()
         placed = at - timedelta(days=dice.randint(0, 30), minutes=3)
-        currency = dice.choice(["EUR", "EUR", "GBP", "USD"])
+        currency = dice.choice(self.arguments.currencies.split(","))
         total = f"{sum(float(product[2]) for product in dice.sample(PRODUCTS, 2)):.2f}"
         status = dice.choice(["paid", "paid", "paid", "pending", "refunded", None])
         stage = dice.choice([OPEN, PROCESSED, SHIPPED, DELIVERED, DELIVERED, CANCELLED])
         self.put("orders", id, at, placed, {
-            "hs_order_name": f"#{1000 + int(id)}", "hs_external_order_id": f"gid-{id}", "hs_source_store": "shop.example", "hs_pipeline": PIPELINES["orders"][0][0],
-            "hs_pipeline_stage": stage, "hs_total_price": total, "hs_subtotal_price": total, "hs_order_discount": dice.choice([None, "", "5.00"]),
+            "hs_order_name": f"#{1000 + int(id)}", "hs_external_order_id": f"gid-{id}", "hs_source_store": "shop.example",
+            "hs_pipeline": PIPELINES["orders"][0][0],
+            "hs_pipeline_stage": stage, "hs_total_price": total, "hs_subtotal_price": total,
+            "hs_order_discount": dice.choice([None, "", "5.00"]),
             "hs_tax": "0", "hs_currency_code": currency, "hs_billing_address_email": email, "hs_shipping_address_city": "Köln",
             "hs_external_order_status": status, "hs_external_created_date": dice.choice([iso(placed, True), iso(placed, True), None]),
             "hs_external_canceled_date": iso(at, True) if stage == CANCELLED else dice.choice([None, ""]),
-            "hs_refund_amount": total if status == "refunded" else dice.choice([None, "0", "1.50"]), "hs_discount_codes": dice.choice([None, "SPRING"]),
+            "hs_refund_amount": total if status == "refunded" else dice.choice([None, "0", "1.50"]),
+            "hs_discount_codes": dice.choice([None, "SPRING"]),
         }, contacts=[contact] if contact else [], created_name="hs_createdate")
         return id
 
@@ -132,7 +142,8 @@ class HubSpot(server.Api):
         stage = dice.choice(["1", "2", "3", "4", "4"])
         self.put("tickets", id, at, opened, {
             "subject": dice.choice(["It came broken", "Wo bleibt mein Stuhl?", "It's the wrong size", "返品したいです", ""]), "content": "…",
-            "hs_pipeline": "0", "hs_pipeline_stage": stage, "hs_ticket_category": dice.choice([None, "PRODUCT_ISSUE", "BILLING_ISSUE", "GENERAL_INQUIRY"]),
+            "hs_pipeline": "0", "hs_pipeline_stage": stage,
+            "hs_ticket_category": dice.choice([None, "PRODUCT_ISSUE", "BILLING_ISSUE", "GENERAL_INQUIRY"]),
             "hs_ticket_priority": None, "first_agent_reply_date": dice.choice([None, iso(opened + timedelta(hours=5), True)]),
             "closed_date": iso(at, True) if stage == "4" else dice.choice([None, ""]), "source_type": "EMAIL",
             "hs_all_associated_contact_emails": f"{email};second@example.org" if email and int(id) % 3 == 0 else email,
@@ -146,7 +157,8 @@ class HubSpot(server.Api):
     def put(self, kind, id, changed, created, properties, contacts=(), created_name="createdate"):
         modified = "lastmodifieddate" if kind == "contacts" else "hs_lastmodifieddate"
         properties = {**properties, created_name: iso(created, True), modified: iso(changed, True), "hs_object_id": id}
-        self.objects[kind][id] = {"properties": properties, "created": created, "changed": changed, "archived": None, "contacts": list(contacts)}
+        self.objects[kind][id] = {"properties": properties, "created": created, "changed": changed, "archived": None,
+                                  "contacts": list(contacts)}
         self.touched(kind, id)
 
     def edit(self, kind, id, **properties):
@@ -187,7 +199,7 @@ class HubSpot(server.Api):
                 self.objects["contacts"][id]["archived"] = now()
                 self.touched("contacts", id)
             elif action == "erase":
-                del self.objects["contacts"][id]
+                self.erased[id] = {**self.objects["contacts"].pop(id), "archived": now()}
                 self.touched("contacts", id)
             else:
                 self.work_on(id)
@@ -332,7 +344,8 @@ class HubSpot(server.Api):
         if "contacts" in request.params.get("associations", ""):
             for shown, (_, row) in zip(results, found):
                 if row["contacts"]:
-                    shown["associations"] = {"contacts": {"results": [{"id": id, "type": f"{kind[:-1]}_to_contact"} for id in row["contacts"]]}}
+                    linked = [{"id": id, "type": f"{kind[:-1]}_to_contact"} for id in row["contacts"]]
+                    shown["associations"] = {"contacts": {"results": linked}}
         answer = {"results": results}
         if len(found) > limit:
             answer["paging"] = {"next": {"after": str(found[limit][0]), "link": f"{self.address}{request.path}?after={found[limit][0]}"}}
@@ -343,14 +356,16 @@ class HubSpot(server.Api):
         common = {"createdAt": at, "updatedAt": at, "archived": False}
         return Answer(200, {"results": [
             {"id": id, "label": label, "displayOrder": 0, **common, "stages": [
-                {"id": stage, "label": name, "displayOrder": place, "metadata": metadata, "writePermissions": "CRM_PERMISSIONS_ENFORCEMENT", **common}
+                {"id": stage, "label": name, "displayOrder": place, "metadata": metadata,
+                 "writePermissions": "CRM_PERMISSIONS_ENFORCEMENT", **common}
                 for place, (stage, name, metadata) in enumerate(stages)]}
             for id, label, stages in PIPELINES.get(kind, [])]})
 
     def timeline(self, request):
         """The newest first; `offset` names the item to go on after."""
         limit, since = request.number("limit", 10, 1000), request.number("startTimestamp", 0)
-        found = sorted((item for item in self.changes if item["timestamp"] >= since), key=lambda item: (-item["timestamp"], item["recipient"]))
+        found = sorted((item for item in self.changes if item["timestamp"] >= since),
+                       key=lambda item: (-item["timestamp"], item["recipient"]))
         start = 0
         if offset := request.params.get("offset"):
             at, recipient = offset.split("|")
@@ -376,44 +391,49 @@ class HubSpot(server.Api):
         return {"replace": {"https://api.hubapi.com": self.address}, "env": {"HUBSPOT_TOKEN": TOKEN}}
 
     def truth(self):
-        # A contact is found by any of its addresses, also once it is archived; one that is erased is known from before, if at all.
-        addresses = {}
-        for id, row in self.objects["contacts"].items():
+        """What somebody knows who has read it all along: archived and erased contacts are remembered, and their noes with them."""
+        addresses, contacts = {}, {**self.erased, **self.objects["contacts"]}
+        for id, row in contacts.items():
             for address in [row["properties"]["email"], *(row["properties"]["hs_additional_emails"] or "").split(";")]:
                 if address and (address.lower() not in addresses or not row["archived"]):
                     addresses[address.lower()] = id
-        living = set(self.living())
 
-        def whose(emails):
-            return addresses.get((emails or "").split(";")[0].lower())
+        def whose(emails, otherwise=None):
+            address = (emails or "").split(";")[0].lower()
+            return addresses.get(address) or (f"guest:{hashlib.sha256(address.encode()).hexdigest()[:24]}" if address else otherwise)
 
-        def status(row):
-            p = row["properties"]
+        def status(p):
             if p["hs_external_canceled_date"] or p["hs_pipeline_stage"] == CANCELLED:
                 return "cancelled"
-            if p["hs_external_order_status"] in ("refunded", "pending"):
-                return p["hs_external_order_status"]
-            return "paid"
+            return p["hs_external_order_status"] if p["hs_external_order_status"] in ("refunded", "pending") else "paid"
 
-        answers = {}
-        for item in sorted(self.changes, key=lambda item: item["timestamp"]):
-            id = addresses.get(item["recipient"])
-            if id in living:
-                answers[id] = "granted" if item["changes"][0]["change"] == "SUBSCRIBED" else "denied"
-        answers.update({id: "denied" for id in living if self.objects["contacts"][id]["properties"]["hs_email_optout"] == "true"})
-        stages = {"4": "closed", "2": "pending"}
         text = lambda value: value or None
-        return {
-            "customers": {id: {"email": text(p["email"]), "first_name": text(p["firstname"]), "last_name": text(p["lastname"])}
-                          for id in living for p in [self.objects["contacts"][id]["properties"]]},
-            "orders": {f"hubspot:{id}": {"customer": whose(row["properties"]["hs_billing_address_email"]), "total": row["properties"]["hs_total_price"],
-                                         "currency": row["properties"]["hs_currency_code"], "status": status(row)}
-                       for id, row in self.objects["orders"].items()},
-            "tickets": {f"hubspot:{id}": {"customer": whose(p["hs_all_associated_contact_emails"]), "status": stages.get(p["hs_pipeline_stage"], "open"),
-                                          "kind": "complaint" if p["hs_ticket_category"] in ("PRODUCT_ISSUE", "BILLING_ISSUE") else "question"}
-                        for id, row in self.objects["tickets"].items() for p in [row["properties"]]},
-            "consents": {id: {"status": status} for id, status in answers.items()},
-        }
+        customers = {id: {"email": text(p["email"]), "first_name": text(p["firstname"]), "last_name": text(p["lastname"])}
+                     for id in self.living() for p in [self.objects["contacts"][id]["properties"]]}
+        nobody = {"email": None, "first_name": None, "last_name": None}
+        orders, tickets, answers = {}, {}, {}
+        for id, row in self.objects["orders"].items():
+            p = row["properties"]
+            customer = whose(p["hs_billing_address_email"], f"guest:order-{id}")
+            orders[f"hubspot:{id}"] = {"customer": customer, "total": p["hs_total_price"], "currency": p["hs_currency_code"],
+                                       "status": status(p)}
+            if customer.startswith("guest:"):
+                customers[customer] = {**nobody, "email": text(p["hs_billing_address_email"])}
+        stages = {"4": "closed", "2": "pending"}
+        for id, row in self.objects["tickets"].items():
+            p = row["properties"]
+            tickets[f"hubspot:{id}"] = {
+                "customer": whose(p["hs_all_associated_contact_emails"]), "status": stages.get(p["hs_pipeline_stage"], "open"),
+                "kind": "complaint" if p["hs_ticket_category"] in ("PRODUCT_ISSUE", "BILLING_ISSUE") else "question"}
+        for item in sorted(self.changes, key=lambda item: item["timestamp"]):
+            id, said_yes = whose(item["recipient"]), item["changes"][0]["change"] == "SUBSCRIBED"
+            if said_yes and (id not in contacts or contacts[id]["archived"]):
+                continue  # the yes of somebody who is gone is none
+            answers[id] = {"status": "granted" if said_yes else "denied"}
+            if id.startswith("guest:"):
+                customers[id] = {**nobody, "email": item["recipient"]}
+        answers.update({id: {"status": "denied"} for id, row in contacts.items() if row["properties"]["hs_email_optout"] == "true"})
+        return {"customers": customers, "orders": orders, "tickets": tickets, "consents": answers}
 
 
 if __name__ == "__main__":

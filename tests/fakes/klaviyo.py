@@ -17,7 +17,8 @@ from server import Answer, now
 KEY = "pk_0123456789abcdef0123456789abcdef01"
 SORTS = {"id", "created", "updated", "email"}
 BURST, STEADY = 75, 750
-ALLOWED = {"created": {"greater-than", "less-than"}, "updated": {"greater-than", "less-than"}, "email": {"equals", "any"}, "id": {"equals", "any"},
+ALLOWED = {"created": {"greater-than", "less-than"}, "updated": {"greater-than", "less-than"}, "email": {"equals", "any"},
+           "id": {"equals", "any"},
            "subscriptions.email.marketing.suppression.timestamp": {"greater-than", "less-than", "greater-or-equal", "less-or-equal"}}
 
 
@@ -26,7 +27,8 @@ def stamp(at):
 
 
 def refusal(status, code, title, detail, **source):
-    error = {"id": "8f2e", "status": status, "code": code, "title": title, "detail": detail, "source": source or {"pointer": "/data/"}, "links": {}, "meta": {}}
+    error = {"id": "8f2e", "status": status, "code": code, "title": title, "detail": detail, "source": source or {"pointer": "/data/"},
+             "links": {}, "meta": {}}
     return Answer(status, {"errors": [error]}, {"Content-Type": "application/vnd.api+json"})
 
 
@@ -38,7 +40,7 @@ class Klaviyo(server.Api):
 
     def __init__(self, arguments):
         super().__init__(arguments)
-        self.known, self.key_valid, self.windows, self.next_id = {}, True, {}, 0
+        self.known, self.gone, self.key_valid, self.windows, self.next_id = {}, {}, True, {}, 0
         for number in range(1, arguments.customers + 1):
             self.newcomer(number, now() - timedelta(days=self.dice.randint(2, 50), seconds=self.dice.randint(0, 9)))
 
@@ -61,11 +63,14 @@ class Klaviyo(server.Api):
         self.known[id] = {
             "created": created, "updated": changed, "consent": consent, "said": said, "suppression": suppression, "lists": lists,
             "attributes": {
-                "email": email, "phone_number": "+4930901820" if number % 3 == 0 else None, "external_id": str(5000 + number) if number % 2 else None,
-                "first_name": person["first_name"], "last_name": person["last_name"], "organization": None, "locale": dice.choice([None, "en-US", "de-DE"]),
+                "email": email, "phone_number": "+4930901820" if number % 3 == 0 else None,
+                "external_id": str(5000 + number) if number % 2 else None,
+                "first_name": person["first_name"], "last_name": person["last_name"], "organization": None,
+                "locale": dice.choice([None, "en-US", "de-DE"]),
                 "title": None, "image": None, "last_event_date": stamp(changed),
                 "location": {"address1": None, "address2": None, "city": "Köln", "country": dice.choice(["Germany", person["country"], None]),
-                             "latitude": "50.94", "longitude": 6.96, "region": None, "zip": "50667", "timezone": dice.choice([None, "Europe/Berlin"]),
+                             "latitude": "50.94", "longitude": 6.96, "region": None, "zip": "50667",
+                             "timezone": dice.choice([None, "Europe/Berlin"]),
                              "ip": "203.0.113.7"},
                 "properties": {"Tea or coffee": "tea", "points": 12},
             },
@@ -78,7 +83,7 @@ class Klaviyo(server.Api):
         ids = self.dice.sample(sorted(self.known), count)
         for id in ids:
             if action == "delete":  # by the data privacy API: there is no trace of it
-                del self.known[id]
+                self.gone[id] = self.known.pop(id)
                 continue
             self.known[id]["attributes"]["last_name"] = self.dice.choice(server.LAST) + "-Neu"
             self.known[id]["updated"] = now()
@@ -103,7 +108,8 @@ class Klaviyo(server.Api):
     def before(self, request):
         scheme, _, key = (request.headers.get("Authorization") or "").partition(" ")
         if scheme != "Klaviyo-API-Key" or not key:
-            raise refusal(401, "not_authenticated", "Authentication credentials were not provided.", "Missing or invalid authorization scheme. "
+            raise refusal(401, "not_authenticated", "Authentication credentials were not provided.",
+                          "Missing or invalid authorization scheme. "
                           "Please use Klaviyo-API-Key.")
         if key != KEY or not self.key_valid:
             raise refusal(401, "authentication_failed", "Incorrect authentication credentials.", "Incorrect authentication credentials.")
@@ -136,7 +142,8 @@ class Klaviyo(server.Api):
             found = [place for place in found if (place < after if down else place > after)]
         page = found[:int(size)]
         extra = request.params.get("additional-fields[profile]", "").split(",")
-        names = {"page[size]": size, "sort": sort, **{name: request.params[name] for name in ("filter", "additional-fields[profile]") if name in request.params}}
+        names = {"page[size]": size, "sort": sort,
+                 **{name: request.params[name] for name in ("filter", "additional-fields[profile]") if name in request.params}}
         link = self.link(request.path, names)
         following = None
         if len(found) > len(page):
@@ -163,7 +170,8 @@ class Klaviyo(server.Api):
             raise refusal(400, "invalid", "Invalid filter provided.", f"Unexpected syntax in {text}", parameter="filter")
         for operator, name, value in parts:
             if operator not in ALLOWED.get(name, ()):
-                raise refusal(400, "invalid", "Invalid filter provided.", f"'{operator}' is not a valid filter operation for '{name}'.", parameter="filter")
+                raise refusal(400, "invalid", "Invalid filter provided.", f"'{operator}' is not a valid filter operation for '{name}'.",
+                              parameter="filter")
             if name in ("created", "updated"):
                 bound, held = server.instant(value), profile[name].replace(microsecond=0)
             elif name == "email":
@@ -180,11 +188,13 @@ class Klaviyo(server.Api):
         if "subscriptions" in extra:
             attributes["subscriptions"] = {
                 "email": {"marketing": {
-                    "can_receive_email_marketing": not profile["suppression"], "consent": profile["consent"], "consent_timestamp": stamp(profile["said"]),
+                    "can_receive_email_marketing": not profile["suppression"], "consent": profile["consent"],
+                    "consent_timestamp": stamp(profile["said"]),
                     "last_updated": stamp(profile["updated"]), "method": "PREFERENCE_PAGE" if profile["said"] else None, "method_detail": "",
                     "custom_method_detail": None, "double_optin": bool(profile["said"]), "suppression": profile["suppression"],
                     "list_suppressions": profile["lists"]}},
-                "sms": {"marketing": {"can_receive_sms_marketing": False, "consent": "NEVER_SUBSCRIBED", "consent_timestamp": None, "method": None,
+                "sms": {"marketing": {"can_receive_sms_marketing": False, "consent": "NEVER_SUBSCRIBED", "consent_timestamp": None,
+                                      "method": None,
                                       "method_detail": None, "last_updated": None}},
                 "mobile_push": {"marketing": {"can_receive_push_marketing": False, "consent": "NEVER_SUBSCRIBED", "consent_timestamp": None}},
             }
@@ -218,10 +228,12 @@ class Klaviyo(server.Api):
                 return "denied"
             return "granted" if profile["consent"] == "SUBSCRIBED" else None
 
-        return {
-            "customers": {id: {name: profile["attributes"][name] for name in ("email", "first_name", "last_name")} for id, profile in self.known.items()},
-            "consents": {id: {"status": status(profile)} for id, profile in self.known.items() if status(profile)},
-        }
+        answers = {id: {"status": status(profile)} for id, profile in self.known.items() if status(profile)}
+        # A no outlives its profile for whoever read it before.
+        answers.update({id: {"status": "denied"} for id, profile in self.gone.items() if status(profile) == "denied"})
+        names = ("email", "first_name", "last_name")
+        return {"customers": {id: {name: profile["attributes"][name] for name in names} for id, profile in self.known.items()},
+                "consents": answers}
 
 
 if __name__ == "__main__":

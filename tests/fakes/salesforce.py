@@ -7,7 +7,9 @@ batch holds at most 2,000 records, here far fewer, as Salesforce may choose; a s
 """
 
 import base64
+import hashlib
 import json
+import operator
 import re
 from datetime import timedelta
 
@@ -32,8 +34,7 @@ FIELDS = {
 }
 FIELDS = {name: set(fields.split()) for name, fields in FIELDS.items()}
 PREFIX = {"Contact": "003", "Case": "500", "Order": "801", "OrderItem": "802", "Product2": "01t", "Opportunity": "006"}
-OPERATORS = {"=": lambda a, b: a == b, "!=": lambda a, b: a != b, ">=": lambda a, b: a is not None and a >= b, ">": lambda a, b: a is not None and a > b,
-             "<=": lambda a, b: a is not None and a <= b, "<": lambda a, b: a is not None and a < b}
+OPERATORS = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
 
 def stamp(at):
@@ -56,11 +57,12 @@ class Salesforce(server.Api):
 
     def __init__(self, arguments):
         super().__init__(arguments)
-        self.sessions, self.refresh, self.given, self.used = set(), "5Aep-refresh-0", 0, 0
+        self.sessions, self.refresh, self.given, self.used, self.erased = set(), "5Aep-refresh-0", 0, 0, {}
         self.records, self.next_id, self.locators = {name: {} for name in FIELDS}, 1000, {}
         self.waiting, self.seen = [], {name: {} for name in FIELDS}
         for name, family, price in PRODUCTS:
-            self.put("Product2", now() - timedelta(days=800), now() - timedelta(days=30), Name=name, ProductCode=name.upper()[:3], Description=None,
+            self.put("Product2", now() - timedelta(days=800), now() - timedelta(days=30), Name=name, ProductCode=name.upper()[:3],
+                     Description=None,
                      IsActive=family != "Paper", Family=family, DisplayUrl=f"https://shop.example/{name.split()[0].lower()}")
         for number in range(1, arguments.customers + 1):
             self.newcomer(number, now() - timedelta(days=self.dice.randint(2, 50)))
@@ -106,6 +108,10 @@ class Salesforce(server.Api):
             self.order(contact, changed)
         if dice.random() < 0.3:
             self.case(contact, changed)
+        if number % 25 == 0:
+            self.put("Opportunity", created, changed, AccountId=f"0015g{number:010d}AAA", ContactId=contact, Name=f"Deal {number}",
+                     StageName="Closed Won" if number % 2 else "Prospecting", Amount=1200.5, CloseDate=changed.strftime("%Y-%m-%d"),
+                     IsClosed=bool(number % 2), IsWon=bool(number % 2))
         if number % 40 == 0:
             self.order(None, changed)
             self.case(None, changed, email=f"guest{number}@example.org")
@@ -115,12 +121,14 @@ class Salesforce(server.Api):
     def order(self, contact, at):
         dice = self.dice
         placed = at - timedelta(days=dice.randint(0, 30), minutes=3)
-        status, code = dice.choice([("Activated", "Activated"), ("Activated", "Activated"), ("Shipped", "Activated"), ("Draft", "Draft"), ("Cancelled", "Activated")])
+        status, code = dice.choice([("Activated", "Activated"), ("Activated", "Activated"), ("Shipped", "Activated"), ("Draft", "Draft"),
+                                    ("Cancelled", "Activated")])
         back = dice.random() < 0.05  # a reduction order: what came back
         items = [(product, 1.0 if not back else -1.0) for product in dice.sample(sorted(self.records["Product2"]), dice.randint(1, 3))]
         prices = {record["Id"]: float(price) for record, (_, _, price) in zip(self.records["Product2"].values(), PRODUCTS)}
         order = self.put(
-            "Order", at, at, AccountId="0015g00000SHOPAAAX", EffectiveDate=placed.strftime("%Y-%m-%d"), Status=status, StatusCode=code,
+            "Order", at - timedelta(minutes=3), at, AccountId="0015g00000SHOPAAAX", EffectiveDate=placed.strftime("%Y-%m-%d"),
+            Status=status, StatusCode=code,
             BillToContactId=contact, ActivatedDate=None if code == "Draft" else at, OrderNumber=f"{self.next_id:08d}",
             TotalAmount=round(sum(prices[product] * quantity for product, quantity in items), 2), CurrencyIsoCode=dice.choice(["EUR", "GBP"]))
         for line, (product, quantity) in enumerate(items, 1):
@@ -133,7 +141,8 @@ class Salesforce(server.Api):
         opened = at - timedelta(days=dice.randint(0, 9), minutes=3)
         return self.put(
             "Case", opened, at, CaseNumber=f"{self.next_id:08d}", ContactId=contact, SuppliedEmail=email, SuppliedName=email and "Somebody",
-            Type=dice.choice([None, "Problem", "Question", "Feature Request"]), Status="Closed" if closed else dice.choice(["New", "Working", "On Hold"]),
+            Type=dice.choice([None, "Problem", "Question", "Feature Request"]),
+            Status="Closed" if closed else dice.choice(["New", "Working", "On Hold"]),
             Origin="Email", Subject=dice.choice(["It's broken", "Wo bleibt mein Stuhl?", None]), Priority="Medium", IsClosed=closed,
             ClosedDate=at if closed else None)
 
@@ -162,7 +171,7 @@ class Salesforce(server.Api):
             if action == "delete":
                 self.edit("Contact", id, IsDeleted=True)
             else:
-                del self.records["Contact"][id]
+                self.erased[id] = self.records["Contact"].pop(id)
                 self.touched("Contact", id)
         return ids
 
@@ -224,7 +233,8 @@ class Salesforce(server.Api):
         if not 21 <= int(version) <= 66:
             raise refusal(404, "NOT_FOUND", "The requested resource does not exist")
         text = request.params.get("q", "").strip()
-        found = re.fullmatch(r"SELECT\s+(.+?)\s+FROM\s+(\w+)(?:\s+WHERE\s+(.+?))?(?:\s+ORDER\s+BY\s+(\w+)(\s+DESC|\s+ASC)?)?", text, re.I | re.S)
+        found = re.fullmatch(r"SELECT\s+(.+?)\s+FROM\s+(\w+)(?:\s+WHERE\s+(.+?))?(?:\s+ORDER\s+BY\s+(\w+)(\s+DESC|\s+ASC)?)?", text,
+                             re.I | re.S)
         if not found:
             raise refusal(400, "MALFORMED_QUERY", f"unexpected token: {text[:20]}")
         names, kind, where, order, down = found.groups()
@@ -234,7 +244,8 @@ class Salesforce(server.Api):
         rules = [self.rule(kind, part, text) for part in re.split(r"\s+AND\s+", where, flags=re.I)] if where else []
         self.see()
         records = [record for record in self.seen[kind].values() if (verb == "queryAll" or not record["IsDeleted"]) and
-                   all(OPERATORS[operator](record[name], value) for name, operator, value in rules)]
+                   all((how in ("=", "!=") or record[name] is not None) and OPERATORS[how](record[name], value)
+                       for name, how, value in rules)]
         if order:
             records.sort(key=lambda record: (record[order] is not None, record[order]), reverse="DESC" in (down or "").upper())
         self.locators[locator := f"01g5g{len(self.locators):010d}AAA"] = (kind, names, records)
@@ -242,7 +253,8 @@ class Salesforce(server.Api):
 
     def field(self, kind, name, text):
         if name not in FIELDS[kind]:
-            raise refusal(400, "INVALID_FIELD", f"\n{text}\n^\nERROR at Row:1:Column:8\nNo such column '{name}' on entity '{kind}'. If you are attempting to "
+            raise refusal(400, "INVALID_FIELD",
+                          f"\n{text}\n^\nERROR at Row:1:Column:8\nNo such column '{name}' on entity '{kind}'. If you are attempting to "
                           "use a custom field, be sure to append the '__c' after the custom field name.")
         return name
 
@@ -250,16 +262,17 @@ class Salesforce(server.Api):
         found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|!=|=|>|<)\s*(\S+|'.*')\s*", part)
         if not found:
             raise refusal(400, "MALFORMED_QUERY", f"unexpected token: {part}")
-        name, operator, value = found.groups()
+        name, how, value = found.groups()
         self.field(kind, name, text)
         if value.lower() in ("true", "false", "null"):
-            return name, operator, {"true": True, "false": False, "null": None}[value.lower()]
+            return name, how, {"true": True, "false": False, "null": None}[value.lower()]
         if value.startswith("'"):
-            return name, operator, value.strip("'")
+            return name, how, value.strip("'")
         # An instant is written bare, and with a zone.
         if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", value) or name in DATES:
-            raise refusal(400, "MALFORMED_QUERY", f"\n{text}\n^\nERROR at Row:1:Column:1\nline 1:1 no viable alternative at character '{value[-1]}'")
-        return name, operator, server.instant(value)
+            raise refusal(400, "MALFORMED_QUERY",
+                          f"\n{text}\n^\nERROR at Row:1:Column:1\nline 1:1 no viable alternative at character '{value[-1]}'")
+        return name, how, server.instant(value)
 
     def more(self, request, locator, start):
         if locator not in self.locators:
@@ -269,7 +282,8 @@ class Salesforce(server.Api):
     def batch(self, locator, start):
         kind, names, records = self.locators[locator]
         end = start + BATCH
-        answer = {"totalSize": len(records), "done": end >= len(records), "records": [self.shown(kind, record, names) for record in records[start:end]]}
+        answer = {"totalSize": len(records), "done": end >= len(records),
+                  "records": [self.shown(kind, record, names) for record in records[start:end]]}
         if end < len(records):
             # It says `query` also where `queryAll` was asked.
             answer["nextRecordsUrl"] = f"/services/data/v62.0/query/{locator}-{end}"
@@ -302,24 +316,30 @@ class Salesforce(server.Api):
                 "env": {"SALESFORCE_CLIENT_ID": "3MVG9.consumer.key", "SALESFORCE_CLIENT_SECRET": "secret"}}
 
     def truth(self):
-        living, status = set(self.living()), {"Draft": "pending", "Activated": "paid"}
-        by_email = {(self.records["Contact"][id]["Email"] or "").lower(): id for id in sorted(self.records["Contact"], reverse=True)}
-
-        def whose(case):
-            return case["ContactId"] or by_email.get((case["SuppliedEmail"] or "").lower())
-
+        """What somebody knows who has read it all along: deleted and erased contacts are remembered, and their noes with them."""
+        living, contacts, status = self.living(), {**self.erased, **self.records["Contact"]}, {"Draft": "pending", "Activated": "paid"}
+        by_email = {(contacts[id]["Email"] or "").lower(): id for id in sorted(contacts, key=lambda id: id in living)}
+        names = {"email": "Email", "first_name": "FirstName", "last_name": "LastName"}
+        customers = {id: {name: contacts[id][field] for name, field in names.items()} for id in living}
+        orders, tickets = {}, {}
+        for id, o in self.records["Order"].items():
+            customer = o["BillToContactId"] or f"guest:order-{id}"
+            orders[f"salesforce:{id}"] = {"customer": customer, "total": f"{o['TotalAmount']:.4f}", "currency": "EUR",
+                                          "status": "cancelled" if o["Status"] == "Cancelled" else status[o["StatusCode"]]}
+            if not o["BillToContactId"]:
+                customers[customer] = {"email": None, "first_name": None, "last_name": None}
+        for id, c in self.records["Case"].items():
+            address = (c["SuppliedEmail"] or "").lower()
+            customer = c["ContactId"] or by_email.get(address) or "guest:" + hashlib.sha256(address.encode()).hexdigest()[:24]
+            tickets[f"salesforce:{id}"] = {"customer": customer, "kind": "complaint" if c["Type"] == "Problem" else "question",
+                                           "status": "closed" if c["IsClosed"] else "pending" if c["Status"] == "On Hold" else "open"}
+            if customer.startswith("guest:"):
+                customers[customer] = {"email": c["SuppliedEmail"], "first_name": None, "last_name": None}
         return {
-            "customers": {id: {"email": c["Email"], "first_name": c["FirstName"], "last_name": c["LastName"]}
-                          for id in living for c in [self.records["Contact"][id]]},
-            "orders": {f"salesforce:{id}": {"customer": o["BillToContactId"], "total": f"{o['TotalAmount']:.4f}", "currency": "EUR",
-                                            "status": "cancelled" if o["Status"] == "Cancelled" else status[o["StatusCode"]]}
-                       for id, o in self.records["Order"].items()},
-            "tickets": {f"salesforce:{id}": {"customer": whose(c), "status": "closed" if c["IsClosed"] else "pending" if c["Status"] == "On Hold" else "open",
-                                             "kind": "complaint" if c["Type"] == "Problem" else "question"}
-                        for id, c in self.records["Case"].items()},
+            "customers": customers, "orders": orders, "tickets": tickets,
             "products": {f"salesforce:{id}": {"name": p["Name"], "category": p["Family"].lower(), "in_stock": p["IsActive"]}
                          for id, p in self.records["Product2"].items()},
-            "consents": {id: {"status": "denied"} for id in living if self.records["Contact"][id]["HasOptedOutOfEmail"]},
+            "consents": {id: {"status": "denied"} for id, c in contacts.items() if c["HasOptedOutOfEmail"]},
         }
 
 

@@ -41,7 +41,9 @@ class Shop(Api):
         super().__init__(arguments)
         self.client = {"client_id": secrets.token_hex(16), "client_secret": "shpss_" + secrets.token_hex(16)}
         self.token, self.granted = "shpat_" + secrets.token_hex(16), set()
-        self.people, self.products, self.orders, self.events, self.gone = {}, {}, {}, [], {}
+        self.people, self.products, self.orders, self.events = {}, {}, {}, []
+        #: customers and products that were deleted
+        self.left, self.gone = {}, {}
         self.last = 5400000000000
         for name, category, price in PRODUCTS:
             self.add_product(name, category, int(price.replace(".", "")))
@@ -74,11 +76,14 @@ class Shop(Api):
         # Somebody who bought in a store and left a telephone number has no address.
         email = None if self.dice.random() < 0.04 else who["email"]
         state = self.dice.choice(CONSENTS) if email else None
-        answered = min(at + timedelta(days=1), now() - self.since).replace(microsecond=0) if state in ("SUBSCRIBED", "UNSUBSCRIBED", "PENDING") and self.dice.random() < 0.9 else None
+        answered = None
+        if state in ("SUBSCRIBED", "UNSUBSCRIBED", "PENDING") and self.dice.random() < 0.9:
+            answered = min(at + timedelta(days=1), now() - self.since).replace(microsecond=0)
         self.people[id] = {
             "id": id, "first_name": who["first_name"], "last_name": who["last_name"], "email": email, "country": who["country"],
             "phone": f"+49301234{id % 10000:04d}" if self.dice.random() < 0.3 else None, "locale": LOCALES[who["country"]], "created": at,
-            "updated": at + timedelta(days=1), "state": state, "answered": answered, "tags": self.dice.choice([[], ["VIP"], ["wholesale", "B2B"]]),
+            "updated": at + timedelta(days=1), "state": state, "answered": answered,
+            "tags": self.dice.choice([[], ["VIP"], ["wholesale", "B2B"]]),
         }
         return self.people[id]
 
@@ -102,7 +107,8 @@ class Shop(Api):
             "test": dice.random() < 0.03, "currency": dice.choice(["EUR"] * 4 + ["GBP", "USD", "JPY"]),
             "source": "web" if email or customer else "pos",
         }
-        for change in dice.choice([[], [], [], ["send"], ["send"], ["send", "part"], ["all"], ["cancel"], ["pending"], ["authorize"], ["void"]]):
+        for change in dice.choice([[], [], [], ["send"], ["send"], ["send", "part"], ["all"], ["cancel"], ["pending"], ["authorize"],
+                                   ["void"]]):
             self.change_order(order, change, min(now() - self.since, at + timedelta(days=4)))
         return order
 
@@ -162,7 +168,7 @@ class Shop(Api):
             idle.append(self.add_customer(person(self.dice, self.last))["id"])
         ids = self.dice.sample(idle, count)
         for id in ids:
-            del self.people[id]
+            self.left[id] = self.people.pop(id)
         for id in self.dice.sample(sorted(self.orders), min(count, len(self.orders))):
             del self.orders[id]
             self.event("ORDER", id)
@@ -173,7 +179,8 @@ class Shop(Api):
         return ids
 
     def event(self, kind, id, action="destroy"):
-        self.events.append({"id": self.next_id(), "at": now().replace(microsecond=0), "shows": now() + timedelta(seconds=self.arguments.lag),
+        self.events.append({"id": self.next_id(), "at": now().replace(microsecond=0),
+                            "shows": now() + timedelta(seconds=self.arguments.lag),
                             "kind": kind, "subject": id, "action": action})
 
     def shown_events(self):
@@ -203,10 +210,13 @@ class Shop(Api):
                 "customer": whose, "total": f"{order['total'] / 100:.4f}", "currency": SHOP_CURRENCY, "status": status,
                 "refunded_base": f"{-refunded / 100:.4f}",
             }
+        consents = {str(one["id"]): {"status": answers[one["state"]]} for one in self.people.values() if one["state"] in answers}
+        # A no outlives the customer.
+        consents.update({str(one["id"]): {"status": "denied"} for one in self.left.values() if answers.get(one["state"]) == "denied"})
         return {
             "customers": customers,
             "orders": orders,
-            "consents": {str(one["id"]): {"status": answers[one["state"]]} for one in self.people.values() if one["state"] in answers},
+            "consents": consents,
             # Old orders still name what is sold no more.
             "products": {f"{self.source}:{id}": {"name": one["name"], "in_stock": id in self.products and self.sells(one)}
                          for id, one in {**self.products, **self.gone}.items()},
@@ -229,7 +239,8 @@ class Shop(Api):
             return Answer(400, {"error": "invalid_client", "error_description": "Client authentication failed"})
         token = "shpat_" + secrets.token_hex(16)
         self.granted.add(token)
-        return Answer(200, {"access_token": token, "scope": "read_all_orders,read_orders,read_customers,read_products", "expires_in": 86399})
+        return Answer(200,
+                      {"access_token": token, "scope": "read_all_orders,read_orders,read_customers,read_products", "expires_in": 86399})
 
     def answer(self, request):
         if request.method == "POST" and request.path == "/admin/oauth/access_token":
@@ -244,7 +255,8 @@ class Shop(Api):
             raise Answer(401, {"errors": "[API] Invalid API key or access token (unrecognized login or wrong password)"})
 
     def settings(self):
-        env = {"SHOPIFY_TOKEN": self.token, "SHOPIFY_CLIENT_ID": self.client["client_id"], "SHOPIFY_CLIENT_SECRET": self.client["client_secret"]}
+        env = {"SHOPIFY_TOKEN": self.token, "SHOPIFY_CLIENT_ID": self.client["client_id"],
+               "SHOPIFY_CLIENT_SECRET": self.client["client_secret"]}
         return {"replace": {"https://your-shop.myshopify.com": self.address}, "env": env}
 
 
@@ -300,7 +312,8 @@ SCHEMA = {
     "BasicEvent": dict.fromkeys("id action createdAt message subjectId subjectType hasAdditionalContent".split()),
 }
 SORTS = {
-    "orders": {"default": "PROCESSED_AT", "PROCESSED_AT": "processedAt", "CREATED_AT": "createdAt", "UPDATED_AT": "updatedAt", "ID": "number"},
+    "orders": {"default": "PROCESSED_AT", "PROCESSED_AT": "processedAt", "CREATED_AT": "createdAt", "UPDATED_AT": "updatedAt",
+               "ID": "number"},
     "customers": {"default": "ID", "CREATED_AT": "createdAt", "UPDATED_AT": "updatedAt", "ID": "number"},
     "products": {"default": "ID", "CREATED_AT": "createdAt", "UPDATED_AT": "updatedAt", "TITLE": "title", "ID": "number"},
     "events": {"default": "ID", "CREATED_AT": "createdAt", "ID": "number"},
@@ -359,7 +372,8 @@ class Document:
     def take(self, wanted=None):
         token = self.peek()
         if token is None or (wanted and token != wanted):
-            raise GraphError(f"syntax error, unexpected {token or 'end of file'}" + (f", expecting {wanted}" if wanted else ""), "PARSE_ERROR")
+            raise GraphError(f"syntax error, unexpected {token or 'end of file'}" + (f", expecting {wanted}" if wanted else ""),
+                             "PARSE_ERROR")
         self.place += 1
         return token
 
@@ -512,7 +526,8 @@ class Shopify(Shop):
 
     def throttle_status(self):
         self.bucket.pour(0)
-        return {"maximumAvailable": float(self.points), "currentlyAvailable": int(self.points - self.bucket.level), "restoreRate": float(self.restored)}
+        return {"maximumAvailable": float(self.points), "currentlyAvailable": int(self.points - self.bucket.level),
+                "restoreRate": float(self.restored)}
 
     def too_many(self, cost=982):
         error = {"message": "Throttled", "extensions": {"code": "THROTTLED", "documentation": "https://shopify.dev/api/usage/rate-limits"}}
@@ -592,7 +607,9 @@ class Shopify(Shop):
 
     def run(self, root, one):
         if one.name == "shop":
-            return self.project("Shop", {"id": "gid://shopify/Shop/1", "name": "Fernwood", "currencyCode": SHOP_CURRENCY, "ianaTimezone": "Europe/Berlin"}, one.inner)
+            return self.project("Shop",
+                                {"id": "gid://shopify/Shop/1", "name": "Fernwood", "currencyCode": SHOP_CURRENCY,
+                                 "ianaTimezone": "Europe/Berlin"}, one.inner)
         if root == "Mutation":
             return self.project("ConsentPayload", self.consent_update(one.arguments.get("input") or {}), one.inner)
         rows = getattr(self, f"{one.name}_rows")()
@@ -603,7 +620,8 @@ class Shopify(Shop):
         sort = sorts.get(one.arguments.get("sortKey", sorts["default"]))
         if sort is None:
             raise GraphError(f"Argument 'sortKey' on Field '{one.name}' has an invalid value", "argumentLiteralsIncompatible")
-        rows = sorted((row for row in rows if search.test(row)), key=lambda row: (row[sort], row["number"]), reverse=bool(one.arguments.get("reverse")))
+        rows = sorted((row for row in rows if search.test(row)), key=lambda row: (row[sort], row["number"]),
+                      reverse=bool(one.arguments.get("reverse")))
         kind = SCHEMA["QueryRoot"][one.name][:-1]
         return self.connection(kind, rows, one, sort)
 
@@ -628,8 +646,10 @@ class Shopify(Shop):
             elif part.name == "nodes":
                 answer[part.alias] = [self.project(kind, row, part.inner) for row in page]
             else:
-                parts = {"cursor": lambda row, cursor, inner: cursor, "node": lambda row, cursor, inner: self.project(kind, row, inner.inner)}
-                answer[part.alias] = [{inner.alias: parts[inner.name](row, cursor, inner) for inner in part.inner} for row, cursor in zip(page, cursors)]
+                parts = {"cursor": lambda row, cursor, inner: cursor, "node": lambda row, cursor,
+                         inner: self.project(kind, row, inner.inner)}
+                answer[part.alias] = [{inner.alias: parts[inner.name](row, cursor, inner) for inner in part.inner} for row,
+                                      cursor in zip(page, cursors)]
         return answer
 
     def project(self, kind, row, selections):
@@ -667,7 +687,8 @@ class Shopify(Shop):
         elif not customer["email"]:
             error = {"field": ["input", "customerId"], "message": "Customer must have an email address", "code": "MISSING_EMAIL"}
         elif consent.get("marketingState") not in ("SUBSCRIBED", "UNSUBSCRIBED", "PENDING"):
-            error = {"field": ["input", "emailMarketingConsent", "marketingState"], "message": "Marketing state is invalid", "code": "INCLUSION"}
+            error = {"field": ["input", "emailMarketingConsent", "marketingState"], "message": "Marketing state is invalid",
+                     "code": "INCLUSION"}
         if error:
             return {"customer": None, "userErrors": [error]}
         customer["state"], customer["updated"] = consent["marketingState"], now().replace(microsecond=0)
@@ -689,13 +710,17 @@ class Shopify(Shop):
             "marketingUpdatedAt": iso(one["answered"]) if one["answered"] else None,
         }
         return {
-            "number": one["id"], "id": f"gid://shopify/Customer/{one['id']}", "legacyResourceId": str(one["id"]), "firstName": one["first_name"],
+            "number": one["id"], "id": f"gid://shopify/Customer/{one['id']}", "legacyResourceId": str(one["id"]),
+            "firstName": one["first_name"],
             "lastName": one["last_name"], "displayName": " ".join(filter(None, [one["first_name"], one["last_name"]])) or one["email"],
-            "locale": one["locale"], "createdAt": iso(one["created"]), "updatedAt": iso(one["updated"]), "tags": one["tags"], "state": "DISABLED",
-            "note": None, "numberOfOrders": lambda: str(sum(order["customer"] == one["id"] for order in self.orders.values())), "verifiedEmail": True,
+            "locale": one["locale"], "createdAt": iso(one["created"]), "updatedAt": iso(one["updated"]), "tags": one["tags"],
+            "state": "DISABLED",
+            "note": None, "numberOfOrders": lambda: str(sum(order["customer"] == one["id"] for order in self.orders.values())),
+            "verifiedEmail": True,
             "taxExempt": False, "multipassIdentifier": None, "defaultEmailAddress": email or None,
             "defaultPhoneNumber": one["phone"] and {"phoneNumber": one["phone"], "marketingState": "NOT_SUBSCRIBED"},
-            "defaultAddress": {"city": "Ŝtadt", "zip": "10115", "countryCodeV2": one["country"], "address1": "1 O'Connell St", "firstName": one["first_name"],
+            "defaultAddress": {"city": "Ŝtadt", "zip": "10115", "countryCodeV2": one["country"], "address1": "1 O'Connell St",
+                               "firstName": one["first_name"],
                                "lastName": one["last_name"]} if one["email"] else None,
             "amountSpent": {"amount": "0.0", "currencyCode": SHOP_CURRENCY},
         }
@@ -708,10 +733,13 @@ class Shopify(Shop):
         image = {"url": f"https://cdn.shopify.example/{one['id']}.jpg", "altText": None, "width": 1200, "height": 800}
         handle = one["name"].lower().replace(" ", "-").replace(",", "")
         return {
-            "number": one["id"], "id": f"gid://shopify/Product/{one['id']}", "legacyResourceId": str(one["id"]), "title": one["name"], "handle": handle,
+            "number": one["id"], "id": f"gid://shopify/Product/{one['id']}", "legacyResourceId": str(one["id"]), "title": one["name"],
+            "handle": handle,
             "productType": one["category"], "vendor": "Fernwood", "status": one["status"], "tags": [], "createdAt": iso(one["created"]),
-            "updatedAt": iso(one["updated"]), "publishedAt": iso(one["created"]), "totalInventory": one["stock"], "tracksInventory": one["tracked"],
-            "onlineStoreUrl": f"https://shop.example/products/{handle}" if one["status"] == "ACTIVE" else None, "hasOutOfStockVariants": one["stock"] == 0,
+            "updatedAt": iso(one["updated"]), "publishedAt": iso(one["created"]), "totalInventory": one["stock"],
+            "tracksInventory": one["tracked"],
+            "onlineStoreUrl": f"https://shop.example/products/{handle}" if one["status"] == "ACTIVE" else None,
+            "hasOutOfStockVariants": one["stock"] == 0,
             "priceRangeV2": {"minVariantPrice": price, "maxVariantPrice": price},
             "featuredMedia": {"preview": {"image": image, "status": "READY"}} if one["id"] % 3 else None,
         }
@@ -725,29 +753,45 @@ class Shopify(Shop):
         processed = iso(one["at"])
         lines = lambda: [{
             "number": line["id"], "id": f"gid://shopify/LineItem/{line['id']}", "title": line["name"], "name": line["name"], "sku": None,
-            "quantity": line["quantity"], "currentQuantity": line["left"], "refundableQuantity": line["left"], "variantTitle": None, "vendor": "Fernwood",
-            "requiresShipping": True, "taxable": True, "originalUnitPriceSet": bag(line["cents"]), "discountedTotalSet": bag(line["cents"] * line["quantity"]),
+            "quantity": line["quantity"], "currentQuantity": line["left"], "refundableQuantity": line["left"], "variantTitle": None,
+            "vendor": "Fernwood",
+            "requiresShipping": True, "taxable": True, "originalUnitPriceSet": bag(line["cents"]),
+            "discountedTotalSet": bag(line["cents"] * line["quantity"]),
             "product": self.product_row(self.products[line["product"]]) if line["product"] in self.products else None,
         } for line in one["lines"]]
         sent = one["sent"] and {
-            "id": f"gid://shopify/Fulfillment/{one['id']}", "createdAt": iso(one["sent"]), "updatedAt": iso(one["sent"]), "inTransitAt": iso(one["sent"]),
-            "deliveredAt": iso(one["delivered"]) if one["delivered"] else None, "displayStatus": "DELIVERED" if one["delivered"] else "IN_TRANSIT", "status": "SUCCESS",
+            "id": f"gid://shopify/Fulfillment/{one['id']}", "createdAt": iso(one["sent"]), "updatedAt": iso(one["sent"]),
+            "inTransitAt": iso(one["sent"]),
+            "deliveredAt": iso(one["delivered"]) if one["delivered"] else None,
+            "displayStatus": "DELIVERED" if one["delivered"] else "IN_TRANSIT", "status": "SUCCESS",
         }
         customer = self.people.get(one["customer"])
         return {
-            "number": one["id"], "id": f"gid://shopify/Order/{one['id']}", "legacyResourceId": str(one["id"]), "name": f"#{one['id'] % 100000}",
-            "createdAt": iso(one["at"]), "processedAt": one["at"].timestamp() if self.change == "new_type" else processed, "updatedAt": iso(one["updated"]),
-            "cancelledAt": iso(one["cancelled"]) if one["cancelled"] else None, "cancelReason": "CUSTOMER" if one["cancelled"] else None, "closedAt": None,
-            "test": one["test"], "email": one["email"], "phone": None, "note": "It's a gift – 贈り物" if one["id"] % 7 == 0 else None, "tags": [],
-            "displayFinancialStatus": one["paid"], "displayFulfillmentStatus": "FULFILLED" if sent else "UNFULFILLED", "currencyCode": SHOP_CURRENCY,
-            "presentmentCurrencyCode": one["currency"], "customerLocale": customer["locale"] if customer else "en", "sourceName": one["source"],
-            "discountCodes": [one["code"]] if one["code"] else [], "confirmed": True, "fullyPaid": one["paid"] == "PAID", "taxesIncluded": True,
-            "customer": lambda: self.customer_row(customer) if customer else None, "shippingAddress": None, "totalPriceSet": bag(one["total"]),
-            "currentTotalPriceSet": bag(one["total"] - refunded), "totalDiscountsSet": bag(one["discount"]), "totalRefundedSet": bag(refunded), "lineItems": lines,
-            "refunds": lambda: [{"id": f"gid://shopify/Refund/{refund['id']}", "legacyResourceId": str(refund["id"]), "createdAt": iso(refund["at"]),
-                         "updatedAt": iso(refund["at"]), "note": None, "totalRefundedSet": bag(refund["cents"])} for refund in one["refunds"]],
+            "number": one["id"], "id": f"gid://shopify/Order/{one['id']}", "legacyResourceId": str(one["id"]),
+            "name": f"#{one['id'] % 100000}",
+            "createdAt": iso(one["at"]), "processedAt": one["at"].timestamp() if self.change == "new_type" else processed,
+            "updatedAt": iso(one["updated"]),
+            "cancelledAt": iso(one["cancelled"]) if one["cancelled"] else None, "cancelReason": "CUSTOMER" if one["cancelled"] else None,
+            "closedAt": None,
+            "test": one["test"], "email": one["email"], "phone": None, "note": "It's a gift – 贈り物" if one["id"] % 7 == 0 else None,
+            "tags": [],
+            "displayFinancialStatus": one["paid"], "displayFulfillmentStatus": "FULFILLED" if sent else "UNFULFILLED",
+            "currencyCode": SHOP_CURRENCY,
+            "presentmentCurrencyCode": one["currency"], "customerLocale": customer["locale"] if customer else "en",
+            "sourceName": one["source"],
+            "discountCodes": [one["code"]] if one["code"] else [], "confirmed": True, "fullyPaid": one["paid"] == "PAID",
+            "taxesIncluded": True,
+            "customer": lambda: self.customer_row(customer) if customer else None, "shippingAddress": None,
+            "totalPriceSet": bag(one["total"]),
+            "currentTotalPriceSet": bag(one["total"] - refunded), "totalDiscountsSet": bag(one["discount"]),
+            "totalRefundedSet": bag(refunded), "lineItems": lines,
+            "refunds": lambda: [{"id": f"gid://shopify/Refund/{refund['id']}", "legacyResourceId": str(refund["id"]),
+                                 "createdAt": iso(refund["at"]),
+                         "updatedAt": iso(refund["at"]), "note": None,
+                         "totalRefundedSet": bag(refund["cents"])} for refund in one["refunds"]],
             "fulfillments": [sent] if sent else [],
-            "transactions": lambda: [{"id": f"gid://shopify/OrderTransaction/{one['id']}", "kind": "SALE", "status": "SUCCESS", "gateway": "shopify_payments",
+            "transactions": lambda: [{"id": f"gid://shopify/OrderTransaction/{one['id']}", "kind": "SALE", "status": "SUCCESS",
+                                      "gateway": "shopify_payments",
                               "processedAt": processed, "test": one["test"], "amountSet": bag(one["total"])}],
         }
 
@@ -758,11 +802,14 @@ class Shopify(Shop):
         rows = []
         for one in self.shown_events():
             subject = one["kind"].capitalize()
-            rows.append({"__typename": "BasicEvent", "number": one["id"], "id": f"gid://shopify/BasicEvent/{one['id']}", "action": one["action"],
-                         "createdAt": iso(one["at"]), "message": f"{subject} was destroyed.", "subjectId": f"gid://shopify/{subject}/{one['subject']}",
+            rows.append({"__typename": "BasicEvent", "number": one["id"], "id": f"gid://shopify/BasicEvent/{one['id']}",
+                         "action": one["action"],
+                         "createdAt": iso(one["at"]), "message": f"{subject} was destroyed.",
+                         "subjectId": f"gid://shopify/{subject}/{one['subject']}",
                          "subjectType": one["kind"], "hasAdditionalContent": False})
         for order in self.orders.values():
-            rows.append({"__typename": "BasicEvent", "number": order["id"] + 1, "id": f"gid://shopify/BasicEvent/{order['id'] + 1}", "action": "placed",
+            rows.append({"__typename": "BasicEvent", "number": order["id"] + 1, "id": f"gid://shopify/BasicEvent/{order['id'] + 1}",
+                         "action": "placed",
                          "createdAt": iso(order["at"]), "message": "Order was placed.", "subjectId": f"gid://shopify/Order/{order['id']}",
                          "subjectType": "ORDER", "hasAdditionalContent": False})
         return rows

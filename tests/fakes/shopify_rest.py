@@ -92,7 +92,8 @@ class ShopifyRest(Shop):
         page, headers = rows[:limit], self.used()
         if len(rows) > limit:
             info = base64.urlsafe_b64encode(json.dumps({"asked": params, "after": key(page[-1])}).encode()).decode()
-            query = urlencode({"limit": limit, "page_info": info, **({"fields": request.params["fields"]} if "fields" in request.params else {})})
+            query = urlencode({"limit": limit, "page_info": info,
+                               **({"fields": request.params["fields"]} if "fields" in request.params else {})})
             headers["Link"] = f'<{self.address}{request.path}?{query}>; rel="next"'
         if request.params.get("fields"):
             wanted = request.params["fields"].split(",")
@@ -141,13 +142,19 @@ class ShopifyRest(Shop):
         state = one["state"]
         consent = state and {"state": state.lower(), "opt_in_level": "single_opt_in" if state == "SUBSCRIBED" else "unknown",
                              "consent_updated_at": stamp(one["answered"])}
-        address = {"id": one["id"] + 1, "customer_id": one["id"], "first_name": one["first_name"], "last_name": one["last_name"], "company": None,
-                   "address1": "1 O'Connell St", "address2": None, "city": "Ŝtadt", "zip": "10115", "phone": None, "country_code": one["country"], "default": True}
+        address = {"id": one["id"] + 1, "customer_id": one["id"], "first_name": one["first_name"], "last_name": one["last_name"],
+                   "company": None,
+                   "address1": "1 O'Connell St", "address2": None, "city": "Ŝtadt", "zip": "10115", "phone": None,
+                   "country_code": one["country"], "default": True}
         return {
-            "id": one["id"], "admin_graphql_api_id": f"gid://shopify/Customer/{one['id']}", "email": one["email"], "first_name": one["first_name"],
-            "last_name": one["last_name"], "phone": one["phone"], "created_at": stamp(one["created"]), "updated_at": stamp(one["updated"]), "orders_count": 0,
-            "state": "disabled", "total_spent": "0.00", "last_order_id": None, "note": None, "verified_email": True, "multipass_identifier": None,
-            "tax_exempt": False, "tags": ", ".join(one["tags"]), "currency": SHOP_CURRENCY, "email_marketing_consent": consent, "sms_marketing_consent": None,
+            "id": one["id"], "admin_graphql_api_id": f"gid://shopify/Customer/{one['id']}", "email": one["email"],
+            "first_name": one["first_name"],
+            "last_name": one["last_name"], "phone": one["phone"], "created_at": stamp(one["created"]), "updated_at": stamp(one["updated"]),
+            "orders_count": 0,
+            "state": "disabled", "total_spent": "0.00", "last_order_id": None, "note": None, "verified_email": True,
+            "multipass_identifier": None,
+            "tax_exempt": False, "tags": ", ".join(one["tags"]), "currency": SHOP_CURRENCY, "email_marketing_consent": consent,
+            "sms_marketing_consent": None,
             "addresses": [address] if one["email"] else [], "default_address": address if one["email"] else None,
         }
 
@@ -163,10 +170,14 @@ class ShopifyRest(Shop):
             variants = [{"id": one["id"] + 5, "product_id": one["id"], "title": "Default Title", "price": price, "sku": None, "position": 1,
                          "inventory_policy": "deny", "inventory_management": counted, "inventory_quantity": one["stock"], "barcode": None}]
             rows.append({
-                "id": one["id"], "title": one["name"], "body_html": "<p>It's good.</p>", "vendor": "Fernwood", "product_type": one["category"], "handle": handle,
-                "created_at": stamp(one["created"]), "updated_at": stamp(one["updated"]), "published_at": stamp(one["created"]), "template_suffix": None,
-                "status": one["status"].lower(), "tags": "", "admin_graphql_api_id": f"gid://shopify/Product/{one['id']}", "variants": variants, "options": [],
-                "image": {"id": 1, "src": f"https://cdn.shopify.example/{one['id']}.jpg", "width": 1200, "height": 800} if one["id"] % 3 else None,
+                "id": one["id"], "title": one["name"], "body_html": "<p>It's good.</p>", "vendor": "Fernwood",
+                "product_type": one["category"], "handle": handle,
+                "created_at": stamp(one["created"]), "updated_at": stamp(one["updated"]), "published_at": stamp(one["created"]),
+                "template_suffix": None,
+                "status": one["status"].lower(), "tags": "", "admin_graphql_api_id": f"gid://shopify/Product/{one['id']}",
+                "variants": variants, "options": [],
+                "image": {"id": 1, "src": f"https://cdn.shopify.example/{one['id']}.jpg", "width": 1200,
+                          "height": 800} if one["id"] % 3 else None,
             })
         return rows
 
@@ -178,43 +189,62 @@ class ShopifyRest(Shop):
         customer = self.people.get(one["customer"])
         gone = sum(refund["cents"] for refund in one["refunds"])
         sent = [] if not one["sent"] else [{
-            "id": one["id"] + 2, "order_id": one["id"], "status": "success", "created_at": stamp(one["sent"]), "service": "manual", "tracking_company": "DHL",
-            "updated_at": stamp(one["delivered"] or one["sent"]), "shipment_status": "delivered" if one["delivered"] else "in_transit", "tracking_number": "JJD01",
+            "id": one["id"] + 2, "order_id": one["id"], "status": "success", "created_at": stamp(one["sent"]), "service": "manual",
+            "tracking_company": "DHL",
+            "updated_at": stamp(one["delivered"] or one["sent"]), "shipment_status": "delivered" if one["delivered"] else "in_transit",
+            "tracking_number": "JJD01",
         }]
         refunds = [{
-            "id": refund["id"], "order_id": one["id"], "created_at": stamp(refund["at"]), "processed_at": stamp(refund["at"]), "note": None, "restock": True,
+            "id": refund["id"], "order_id": one["id"], "created_at": stamp(refund["at"]), "processed_at": stamp(refund["at"]), "note": None,
+            "restock": True,
             "order_adjustments": [], "transactions": [
-                {"id": refund["id"] + 1, "kind": "refund", "status": "success", "amount": shown(refund["cents"]), "currency": one["currency"], "gateway": "shopify_payments"},
-                {"id": refund["id"] + 2, "kind": "refund", "status": "failure", "amount": shown(refund["cents"]), "currency": one["currency"], "gateway": "shopify_payments"},
+                {"id": refund["id"] + 1, "kind": "refund", "status": "success", "amount": shown(refund["cents"]),
+                 "currency": one["currency"], "gateway": "shopify_payments"},
+                {"id": refund["id"] + 2, "kind": "refund", "status": "failure", "amount": shown(refund["cents"]),
+                 "currency": one["currency"], "gateway": "shopify_payments"},
             ],
-            "refund_line_items": [{"id": refund["id"] + 3, "line_item_id": refund["line"], "quantity": 1, "restock_type": "return"}] if refund["line"] else [],
+            "refund_line_items": [{"id": refund["id"] + 3, "line_item_id": refund["line"], "quantity": 1,
+                                   "restock_type": "return"}] if refund["line"] else [],
         } for refund in one["refunds"]]
         lines = [{
-            "id": line["id"], "product_id": line["product"] if line["product"] in self.products else None, "variant_id": line["product"] + 5, "title": line["name"],
-            "name": line["name"], "quantity": line["quantity"], "current_quantity": line["left"], "fulfillable_quantity": 0, "price": f"{line['cents'] / 100:.2f}",
-            "price_set": self.money(line["cents"], one["currency"]), "total_discount": "0.00", "sku": None, "vendor": "Fernwood", "taxable": True, "gift_card": False,
+            "id": line["id"], "product_id": line["product"] if line["product"] in self.products else None,
+            "variant_id": line["product"] + 5, "title": line["name"],
+            "name": line["name"], "quantity": line["quantity"], "current_quantity": line["left"], "fulfillable_quantity": 0,
+            "price": f"{line['cents'] / 100:.2f}",
+            "price_set": self.money(line["cents"], one["currency"]), "total_discount": "0.00", "sku": None, "vendor": "Fernwood",
+            "taxable": True, "gift_card": False,
             "product_exists": line["product"] in self.products, "properties": [], "tax_lines": [], "discount_allocations": [],
         } for line in one["lines"]]
         processed = stamp(one["at"])
         return {
-            "id": one["id"], "admin_graphql_api_id": f"gid://shopify/Order/{one['id']}", "name": f"#{one['id'] % 100000}", "order_number": one["id"] % 100000,
-            "email": one["email"] or "", "phone": None, "created_at": processed, "processed_at": {"at": processed} if self.change == "new_type" else processed,
+            "id": one["id"], "admin_graphql_api_id": f"gid://shopify/Order/{one['id']}", "name": f"#{one['id'] % 100000}",
+            "order_number": one["id"] % 100000,
+            "email": one["email"] or "", "phone": None, "created_at": processed,
+            "processed_at": {"at": processed} if self.change == "new_type" else processed,
             "updated_at": stamp(one["updated"]), "closed_at": stamp(one["delivered"]), "cancelled_at": stamp(one["cancelled"]),
-            "cancel_reason": "customer" if one["cancelled"] else None, "test": one["test"], "currency": SHOP_CURRENCY, "presentment_currency": one["currency"],
-            "financial_status": one["paid"].lower(), "fulfillment_status": "fulfilled" if sent else None, "customer_locale": customer["locale"] if customer else "en",
+            "cancel_reason": "customer" if one["cancelled"] else None, "test": one["test"], "currency": SHOP_CURRENCY,
+            "presentment_currency": one["currency"],
+            "financial_status": one["paid"].lower(), "fulfillment_status": "fulfilled" if sent else None,
+            "customer_locale": customer["locale"] if customer else "en",
             "total_price": f"{one['total'] / 100:.2f}", "total_price_set": self.money(one["total"], one["currency"]),
             "current_total_price_set": self.money(one["total"] - gone, one["currency"]), "total_discounts": f"{one['discount'] / 100:.2f}",
-            "total_discounts_set": self.money(one["discount"], one["currency"]), "taxes_included": True, "total_tax": "0.00", "total_weight": 900,
-            "discount_codes": [{"code": one["code"], "amount": f"{one['discount'] / 100:.2f}", "type": "percentage"}] if one["code"] else [],
-            "source_name": one["source"], "note": "It's a gift – 贈り物" if one["id"] % 7 == 0 else None, "tags": "", "landing_site": "/", "referring_site": "",
+            "total_discounts_set": self.money(one["discount"], one["currency"]), "taxes_included": True, "total_tax": "0.00",
+            "total_weight": 900,
+            "discount_codes": [{"code": one["code"], "amount": f"{one['discount'] / 100:.2f}",
+                                "type": "percentage"}] if one["code"] else [],
+            "source_name": one["source"], "note": "It's a gift – 贈り物" if one["id"] % 7 == 0 else None, "tags": "", "landing_site": "/",
+            "referring_site": "",
             "customer": self.customer_row(customer) if customer else None, "line_items": lines, "refunds": refunds, "fulfillments": sent,
-            "shipping_lines": [{"id": one["id"] + 3, "title": "Standard", "price": "4.90"}], "billing_address": None, "shipping_address": None,
+            "shipping_lines": [{"id": one["id"] + 3, "title": "Standard", "price": "4.90"}], "billing_address": None,
+            "shipping_address": None,
         }
 
     def events_rows(self):
         return [{
-            "id": one["id"], "subject_id": one["subject"], "created_at": stamp(one["at"]), "subject_type": one["kind"].capitalize(), "verb": one["action"],
-            "arguments": [], "body": None, "message": f"{one['kind'].capitalize()} was destroyed.", "author": "Fernwood", "description": "", "path": None,
+            "id": one["id"], "subject_id": one["subject"], "created_at": stamp(one["at"]), "subject_type": one["kind"].capitalize(),
+            "verb": one["action"],
+            "arguments": [], "body": None, "message": f"{one['kind'].capitalize()} was destroyed.", "author": "Fernwood", "description": "",
+            "path": None,
         } for one in self.shown_events()]
 
 

@@ -54,8 +54,8 @@ class WooCommerce(Api):
         super().__init__(arguments)
         self.key, self.secret = "ck_" + secrets.token_hex(20), "cs_" + secrets.token_hex(20)
         self.people, self.products, self.orders, self.refunds, self.last = {}, {}, {}, {}, 100
-        #: what is sold no more
-        self.gone = {}
+        #: accounts and products that were deleted
+        self.left, self.gone = {}, {}
         for name, category, price in PRODUCTS:
             self.add_product(name, category, int(price.replace(".", "")))
         for number in range(arguments.customers):
@@ -90,7 +90,8 @@ class WooCommerce(Api):
         id, at = self.next_id(), who["created"].replace(microsecond=0)
         changed = at + timedelta(days=2) if at + timedelta(days=2) < now() - self.since and self.dice.random() < 0.6 else None
         self.people[id] = {
-            "id": id, "email": who["email"], "first_name": who["first_name"] or "", "last_name": who["last_name"], "country": who["country"],
+            "id": id, "email": who["email"], "first_name": who["first_name"] or "", "last_name": who["last_name"],
+            "country": who["country"],
             "created": at, "modified": changed, "role": self.dice.choice(["customer"] * 8 + ["subscriber", "shop_manager"]),
             "consent": self.dice.choice(["1", "1", "1", "0", "unsubscribed", None]), "phone": f"+49301234{id:04d}" if id % 3 == 0 else "",
         }
@@ -102,13 +103,16 @@ class WooCommerce(Api):
         at = (at or since + (now() - self.since - since) * dice.random()).replace(microsecond=0)
         lines = []
         for product in dice.sample(list(self.products.values()), dice.choice([1, 1, 2, 4])):
-            lines.append({"id": self.next_id(), "product": product["id"], "name": product["name"], "quantity": dice.choice([1, 1, 2, 3]), "cents": product["cents"]})
+            lines.append({"id": self.next_id(), "product": product["id"], "name": product["name"], "quantity": dice.choice([1, 1, 2, 3]),
+                          "cents": product["cents"]})
         goods = sum(line["cents"] * line["quantity"] for line in lines)
         discount = goods // 10 if dice.random() < 0.2 else 0
         self.orders[id] = order = {
             "id": id, "customer": customer["id"] if customer else 0, "email": customer["email"] if customer else email, "at": at,
-            "modified": at + timedelta(minutes=3), "lines": lines, "discount": discount, "total": goods - discount + 490, "refunds": [], "trashed": False,
-            "status": dice.choice(["completed"] * 5 + ["processing"] * 3 + ["on-hold", "pending", "cancelled", "failed", "refunded", "packed"]),
+            "modified": at + timedelta(minutes=3), "lines": lines, "discount": discount, "total": goods - discount + 490, "refunds": [],
+            "trashed": False,
+            "status": dice.choice(["completed"] * 5 + ["processing"] * 3 + ["on-hold", "pending", "cancelled", "failed", "refunded",
+                                                                            "packed"]),
             "consent": dice.choice(["1", "0", None]) if not customer and email else None, "first_name": "Zoë", "last_name": "O'Guest",
         }
         if order["status"] == "refunded":
@@ -145,7 +149,8 @@ class WooCommerce(Api):
             customer = self.people[id]
             customer["first_name"], customer["modified"] = "Renée", at - self.since
             customer["consent"] = "0" if customer["consent"] == "1" else "1"
-        paid = [order for order in self.orders.values() if order["status"] in ("completed", "processing") and not order["refunds"] and not order["trashed"]]
+        free = lambda order: order["status"] in ("completed", "processing") and not order["refunds"] and not order["trashed"]
+        paid = [order for order in self.orders.values() if free(order)]
         for order in self.dice.sample(paid, min(count, len(paid))):
             change = self.dice.choice(["part", "all", "cancel"])
             if change == "part":
@@ -169,7 +174,7 @@ class WooCommerce(Api):
             idle.append(self.add_customer(person(self.dice, self.last * 1000))["id"])
         ids = self.dice.sample(idle, count)
         for id in ids:
-            del self.people[id]
+            self.left[id] = self.people.pop(id)
         alive = sorted(id for id, order in self.orders.items() if not order["trashed"])
         for id in self.dice.sample(alive, min(count, len(alive))):
             self.orders[id]["trashed"], self.orders[id]["modified"] = True, self.recorded()
@@ -185,10 +190,15 @@ class WooCommerce(Api):
         return "guest:" + hashlib.sha256(email.strip().lower().encode()).hexdigest()[:24]
 
     def truth(self):
-        paid = {"completed": "paid", "processing": "paid", "on-hold": "pending", "pending": "pending", "cancelled": "cancelled", "failed": "cancelled", "refunded": "refunded"}
-        customers = {str(one["id"]): {"email": one["email"], "first_name": one["first_name"] or None, "last_name": one["last_name"]} for one in self.people.values()}
+        paid = {"completed": "paid", "processing": "paid", "on-hold": "pending", "pending": "pending", "cancelled": "cancelled",
+                "failed": "cancelled", "refunded": "refunded"}
+        customers = {str(one["id"]): {"email": one["email"], "first_name": one["first_name"] or None,
+                                      "last_name": one["last_name"]} for one in self.people.values()}
         answers = {"1": "granted", "0": "denied", "unsubscribed": "denied"}
         consents = {str(one["id"]): {"status": answers[one["consent"]]} for one in self.people.values() if one["consent"]}
+        # A no outlives the account.
+        noes = {str(one["id"]): {"status": "denied"} for one in self.left.values() if answers.get(one["consent"]) == "denied"}
+        consents.update(noes)
         orders = {}
         for order in sorted(self.orders.values(), key=lambda order: order["at"]):
             if order["trashed"]:
@@ -202,19 +212,22 @@ class WooCommerce(Api):
                 known = "@" in email and not email.endswith("@site.invalid")
                 whose = self.hashed(email) if known else f"guest:order-{order['id']}"
                 name = ("first_name", "last_name") if known else ()
-                customers[whose] = {"email": email if known else None, "first_name": None, "last_name": None, **{part: order[part] for part in name}}
+                customers[whose] = {"email": email if known else None, "first_name": None, "last_name": None,
+                                    **{part: order[part] for part in name}}
                 if order["consent"] and known:
                     consents[whose] = {"status": answers[order["consent"]]}
-            orders[f"woocommerce:{order['id']}"] = {"customer": whose, "total": f"{order['total'] / 100:.4f}", "currency": "EUR", "status": status,
+            orders[f"woocommerce:{order['id']}"] = {"customer": whose, "total": f"{order['total'] / 100:.4f}", "currency": "EUR",
+                                                    "status": status,
                                                     "refunded_base": f"{-refunded / 100:.4f}"}
-        products = {f"woocommerce:{one['id']}": {"name": one["name"], "in_stock": one["status"] == "publish" and one["stock"] != "outofstock"} for one in self.products.values()}
-        products.update({f"woocommerce:{one['id']}": {"name": one["name"], "in_stock": False} for one in self.gone.values()})
+        sells = lambda one: one["id"] in self.products and one["status"] == "publish" and one["stock"] != "outofstock"
+        products = {f"woocommerce:{id}": {"name": one["name"], "in_stock": sells(one)} for id, one in {**self.products, **self.gone}.items()}
         return {"customers": customers, "orders": orders, "consents": consents, "products": products}
 
     # Who is asking.
 
     def settings(self):
-        return {"replace": {"https://your-shop.example": self.address}, "env": {"WOOCOMMERCE_KEY": self.key, "WOOCOMMERCE_SECRET": self.secret}}
+        return {"replace": {"https://your-shop.example": self.address},
+                "env": {"WOOCOMMERCE_KEY": self.key, "WOOCOMMERCE_SECRET": self.secret}}
 
     def expire(self):
         self.key, self.secret = "ck_" + secrets.token_hex(20), "cs_" + secrets.token_hex(20)
@@ -225,7 +238,8 @@ class WooCommerce(Api):
     def fault(self):
         if self.faults[0] == "503":
             self.faults.pop(0)
-            return Answer(503, "<html><body>Briefly unavailable for scheduled maintenance. Check back in a minute.</body></html>", {**HTML, "Retry-After": "1"})
+            return Answer(503, "<html><body>Briefly unavailable for scheduled maintenance. Check back in a minute.</body></html>",
+                          {**HTML, "Retry-After": "1"})
         return super().fault()
 
     def before(self, request):
@@ -242,7 +256,8 @@ class WooCommerce(Api):
 
     # Listings.
 
-    ORDERINGS = {"orders": ["date", "id", "include", "title", "slug"], "products": ["date", "id", "include", "title", "slug", "price", "popularity", "rating", "menu_order"],
+    ORDERINGS = {"orders": ["date", "id", "include", "title", "slug"],
+                 "products": ["date", "id", "include", "title", "slug", "price", "popularity", "rating", "menu_order"],
                  "customers": ["id", "include", "name", "registered_date"], "refunds": ["date", "id", "include", "title", "slug"]}
     TIMES = ["after", "before", "modified_after", "modified_before"]
 
@@ -252,14 +267,16 @@ class WooCommerce(Api):
 
     def listing(self, request, name):
         page, size = self.whole(request, "page", 1, None), self.whole(request, "per_page", 10, 100)
-        order, orderby = request.params.get("order", "asc" if name == "customers" else "desc"), request.params.get("orderby", "name" if name == "customers" else "date")
+        order, orderby = ("asc", "name") if name == "customers" else ("desc", "date")
+        order, orderby = request.params.get("order", order), request.params.get("orderby", orderby)
         if order not in ("asc", "desc"):
             raise self.invalid("order", "order is not one of asc and desc.")
         if orderby not in self.ORDERINGS[name]:
             raise self.invalid("orderby", f"orderby is not one of {', '.join(self.ORDERINGS[name][:-1])}, and {self.ORDERINGS[name][-1]}.")
         rows = [row for row in getattr(self, name).values()] if name != "customers" else list(self.people.values())
         rows = getattr(self, f"only_{name}")(rows, request.params)
-        keys = {"id": lambda row: row["id"], "name": lambda row: row.get("first_name", ""), "date": lambda row: (row.get("at") or row["created"], row["id"])}
+        keys = {"id": lambda row: row["id"], "name": lambda row: row.get("first_name", ""),
+                "date": lambda row: (row.get("at") or row["created"], row["id"])}
         rows.sort(key=keys.get(orderby, keys["id"]), reverse=order == "desc")
         shown = [getattr(self, f"{name}_row")(row) for row in rows[(page - 1) * size:page * size]]
         if self.change == "new_field":
@@ -331,29 +348,41 @@ class WooCommerce(Api):
         return [] if value is None else [{"id": id * 10, "key": CONSENT, "value": value}]
 
     def postal(self, first, last, country, email=None, phone=""):
-        fields = {"first_name": first, "last_name": last, "company": "", "address_1": "1 O'Connell St", "address_2": "", "city": "Ŝtadt", "state": "", "postcode": "10115",
+        fields = {"first_name": first, "last_name": last, "company": "", "address_1": "1 O'Connell St", "address_2": "", "city": "Ŝtadt",
+                  "state": "", "postcode": "10115",
                   "country": country, "phone": phone}
         return {**fields, "email": email} if email is not None else fields
 
     def customers_row(self, one):
         return {
-            "id": one["id"], "date_created": local(one["created"]), "date_created_gmt": stamp(one["created"]), "date_modified": local(one["modified"]),
-            "date_modified_gmt": stamp(one["modified"]), "email": one["email"], "first_name": one["first_name"], "last_name": one["last_name"], "role": one["role"],
-            "username": f"user{one['id']}", "billing": self.postal(one["first_name"], one["last_name"], one["country"], one["email"], one["phone"]),
+            "id": one["id"], "date_created": local(one["created"]), "date_created_gmt": stamp(one["created"]),
+            "date_modified": local(one["modified"]),
+            "date_modified_gmt": stamp(one["modified"]), "email": one["email"], "first_name": one["first_name"],
+            "last_name": one["last_name"], "role": one["role"],
+            "username": f"user{one['id']}",
+            "billing": self.postal(one["first_name"], one["last_name"], one["country"], one["email"], one["phone"]),
             "shipping": self.postal("", "", ""), "is_paying_customer": True, "avatar_url": "https://secure.gravatar.example/x",
-            "meta_data": [{"id": one["id"] * 10 + 1, "key": "wc_last_active", "value": {"at": 1}}, *self.meta(one["id"], one["consent"])], "_links": {"self": []},
+            "meta_data": [{"id": one["id"] * 10 + 1, "key": "wc_last_active", "value": {"at": 1}}, *self.meta(one["id"], one["consent"])],
+            "_links": {"self": []},
         }
 
     def products_row(self, one):
         slug = one["name"].lower().replace(" ", "-").replace(",", "")
         return {
-            "id": one["id"], "name": one["name"], "slug": slug, "permalink": f"https://your-shop.example/product/{slug}/", "date_created": local(one["created"]),
-            "date_created_gmt": stamp(one["created"]), "date_modified": local(one["modified"]), "date_modified_gmt": stamp(one["modified"]), "type": "simple",
-            "status": one["status"], "featured": False, "catalog_visibility": "visible", "description": "<p>It's good.</p>", "sku": "", "price": money(one["cents"]),
-            "regular_price": money(one["cents"]), "sale_price": "", "on_sale": False, "purchasable": True, "total_sales": 0, "virtual": False, "tax_status": "taxable",
-            "manage_stock": False, "stock_quantity": None, "stock_status": one["stock"], "backorders": "no", "weight": "", "parent_id": 0, "meta_data": [],
-            "categories": [{"id": 9, "name": one["category"], "slug": one["category"].lower()}], "tags": [], "attributes": [], "variations": [],
-            "images": [{"id": 1, "src": f"https://your-shop.example/{one['id']}.jpg", "name": "", "alt": ""}] if one["id"] % 3 else [], "_links": {"self": []},
+            "id": one["id"], "name": one["name"], "slug": slug, "permalink": f"https://your-shop.example/product/{slug}/",
+            "date_created": local(one["created"]),
+            "date_created_gmt": stamp(one["created"]), "date_modified": local(one["modified"]), "date_modified_gmt": stamp(one["modified"]),
+            "type": "simple",
+            "status": one["status"], "featured": False, "catalog_visibility": "visible", "description": "<p>It's good.</p>", "sku": "",
+            "price": money(one["cents"]),
+            "regular_price": money(one["cents"]), "sale_price": "", "on_sale": False, "purchasable": True, "total_sales": 0,
+            "virtual": False, "tax_status": "taxable",
+            "manage_stock": False, "stock_quantity": None, "stock_status": one["stock"], "backorders": "no", "weight": "", "parent_id": 0,
+            "meta_data": [],
+            "categories": [{"id": 9, "name": one["category"], "slug": one["category"].lower()}], "tags": [], "attributes": [],
+            "variations": [],
+            "images": [{"id": 1, "src": f"https://your-shop.example/{one['id']}.jpg", "name": "", "alt": ""}] if one["id"] % 3 else [],
+            "_links": {"self": []},
         }
 
     def lines_row(self, order, line):
@@ -362,8 +391,10 @@ class WooCommerce(Api):
         taxed = lambda cents: (money(cents - cents * 19 // 119), money(cents * 19 // 119))
         (subtotal, subtotal_tax), (total, total_tax) = taxed(whole), taxed(whole - order["discount"] * whole // goods)
         return {
-            "id": line["id"], "name": line["name"], "product_id": line["product"], "variation_id": 0, "quantity": line["quantity"], "tax_class": "", "subtotal": subtotal,
-            "subtotal_tax": subtotal_tax, "total": total, "total_tax": total_tax, "taxes": [], "meta_data": [], "sku": "", "price": float(total) / line["quantity"],
+            "id": line["id"], "name": line["name"], "product_id": line["product"], "variation_id": 0, "quantity": line["quantity"],
+            "tax_class": "", "subtotal": subtotal,
+            "subtotal_tax": subtotal_tax, "total": total, "total_tax": total_tax, "taxes": [], "meta_data": [], "sku": "",
+            "price": float(total) / line["quantity"],
             "image": {"id": "", "src": ""}, "parent_name": None,
         }
 
@@ -374,29 +405,43 @@ class WooCommerce(Api):
             billing = self.postal(customer["first_name"], customer["last_name"], customer["country"], customer["email"], customer["phone"])
         total, discount = money(one["total"]), one["discount"]
         return {
-            "id": one["id"], "parent_id": 0, "number": str(one["id"]), "order_key": "wc_order_x", "created_via": "checkout", "version": "9.4.2",
-            "status": "trash" if one["trashed"] else one["status"], "currency": "EUR", "date_created": local(one["at"]), "date_created_gmt": stamp(one["at"]),
-            "date_modified": local(one["modified"]), "date_modified_gmt": stamp(one["modified"]), "discount_total": money(discount - discount * 19 // 119),
+            "id": one["id"], "parent_id": 0, "number": str(one["id"]), "order_key": "wc_order_x", "created_via": "checkout",
+            "version": "9.4.2",
+            "status": "trash" if one["trashed"] else one["status"], "currency": "EUR", "date_created": local(one["at"]),
+            "date_created_gmt": stamp(one["at"]),
+            "date_modified": local(one["modified"]), "date_modified_gmt": stamp(one["modified"]),
+            "discount_total": money(discount - discount * 19 // 119),
             "discount_tax": money(discount * 19 // 119), "shipping_total": "4.12", "shipping_tax": "0.78", "cart_tax": "0.00",
-            "total": {"amount": total} if self.change == "new_type" else total, "total_tax": money(one["total"] * 19 // 119), "prices_include_tax": True,
-            "customer_id": one["customer"], "customer_ip_address": "", "customer_user_agent": "", "customer_note": "It's a gift – 贈り物" if one["id"] % 7 == 0 else "",
-            "billing": billing, "shipping": self.postal("", "", ""), "payment_method": "bacs", "payment_method_title": "Überweisung", "transaction_id": "",
-            "date_paid_gmt": stamp(one["at"]), "date_completed_gmt": stamp(one["at"] + timedelta(days=2)) if one["status"] == "completed" else None, "cart_hash": "",
-            "meta_data": self.meta(one["id"], one["consent"]), "line_items": [self.lines_row(one, line) for line in one["lines"]], "tax_lines": [], "fee_lines": [],
+            "total": {"amount": total} if self.change == "new_type" else total, "total_tax": money(one["total"] * 19 // 119),
+            "prices_include_tax": True,
+            "customer_id": one["customer"], "customer_ip_address": "", "customer_user_agent": "",
+            "customer_note": "It's a gift – 贈り物" if one["id"] % 7 == 0 else "",
+            "billing": billing, "shipping": self.postal("", "", ""), "payment_method": "bacs", "payment_method_title": "Überweisung",
+            "transaction_id": "",
+            "date_paid_gmt": stamp(one["at"]),
+            "date_completed_gmt": stamp(one["at"] + timedelta(days=2)) if one["status"] == "completed" else None, "cart_hash": "",
+            "meta_data": self.meta(one["id"], one["consent"]), "line_items": [self.lines_row(one, line) for line in one["lines"]],
+            "tax_lines": [], "fee_lines": [],
             "shipping_lines": [{"id": one["id"] * 10, "method_title": "Flat rate", "total": "4.12"}],
-            "coupon_lines": [{"id": one["id"] * 10 + 1, "code": "autumn10", "discount": money(discount), "discount_tax": "0"}] if discount else [],
-            "refunds": [{"id": id, "reason": "", "total": "-" + money(self.refunds[id]["cents"])} for id in one["refunds"]], "is_editable": False, "_links": {"self": []},
+            "coupon_lines": [{"id": one["id"] * 10 + 1, "code": "autumn10", "discount": money(discount),
+                              "discount_tax": "0"}] if discount else [],
+            "refunds": [{"id": id, "reason": "", "total": "-" + money(self.refunds[id]["cents"])} for id in one["refunds"]],
+            "is_editable": False, "_links": {"self": []},
         }
 
     def refunds_row(self, one):
         line = one["line"]
         lines = [] if not line else [{
-            "id": one["id"] * 10, "name": line["name"], "product_id": line["product"], "variation_id": 0, "quantity": -1, "tax_class": "", "subtotal": "-" + money(line["cents"]),
+            "id": one["id"] * 10, "name": line["name"], "product_id": line["product"], "variation_id": 0, "quantity": -1, "tax_class": "",
+            "subtotal": "-" + money(line["cents"]),
             "total": "-" + money(line["cents"]), "total_tax": "0.00", "taxes": [], "sku": "", "price": line["cents"] / 100,
-            "meta_data": [{"id": one["id"] * 10 + 1, "key": "_refunded_item_id", "value": str(line["id"]), "display_key": "_refunded_item_id", "display_value": str(line["id"])}],
+            "meta_data": [{"id": one["id"] * 10 + 1, "key": "_refunded_item_id", "value": str(line["id"]),
+                           "display_key": "_refunded_item_id", "display_value": str(line["id"])}],
         }]
-        return {"id": one["id"], "parent_id": one["order"], "date_created": local(one["at"]), "date_created_gmt": stamp(one["at"]), "amount": money(one["cents"]),
-                "reason": "", "refunded_by": 1, "refunded_payment": False, "meta_data": [], "line_items": lines, "shipping_lines": [], "tax_lines": [], "fee_lines": [],
+        return {"id": one["id"], "parent_id": one["order"], "date_created": local(one["at"]), "date_created_gmt": stamp(one["at"]),
+                "amount": money(one["cents"]),
+                "reason": "", "refunded_by": 1, "refunded_payment": False, "meta_data": [], "line_items": lines, "shipping_lines": [],
+                "tax_lines": [], "fee_lines": [],
                 "_links": {"self": []}}
 
 

@@ -1,4 +1,4 @@
-//! Files: CSV, NDJSON, JSON and Parquet, one or many, packed or not, in the project folder, in a bucket or at an address.
+//! Files: CSV, NDJSON, JSON, Parquet and Delta tables, one or many, packed or not, in the project folder, in a bucket or at an address.
 //!
 //! | file | what it answers |
 //! |---|---|
@@ -6,9 +6,11 @@
 //! | `place.rs` | where a `path` points to |
 //! | `remote.rs` | files elsewhere: listed, fetched, and what to do where that fails |
 //! | `reader.rs` | which files are due, and their rows as pages |
+//! | `delta.rs` | one version of a Delta table |
 //! | `encoding.rs` | other ways of writing characters, as UTF-8 |
 //! | `list.rs` | the rows of one JSON document, one by one |
 
+mod delta;
 mod encoding;
 mod list;
 mod place;

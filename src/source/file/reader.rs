@@ -16,6 +16,8 @@ use arrow::{
     datatypes::{DataType, Schema, SchemaRef, TimeUnit},
 };
 use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use futures::StreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use tokio::{
@@ -24,6 +26,7 @@ use tokio::{
 };
 
 use super::{
+    delta::{self, Due, Table, is_table},
     encoding,
     list::{self, Ended},
     place::Place,
@@ -69,6 +72,8 @@ pub(crate) struct FileReader {
     only_new: bool,
     pages: Option<Receiver<Result<Page, SourceError>>>,
     files: u64,
+    /// Whether they are a Delta table.
+    is_table: bool,
 }
 
 impl FileReader {
@@ -76,8 +81,9 @@ impl FileReader {
     pub(crate) fn new(source: &FileSource, stream: Arc<Stream>, root: &Path) -> Result<Self, SourceError> {
         let settings = file(&stream)?;
         let remote = Remote::open(source, &settings.path, root).map_err(|trouble| told(&stream, settings_of(&stream), trouble))?;
-        let only_new = settings.new_files_only;
-        Ok(Self { stream, root: root.to_owned(), remote, known: BTreeMap::new(), taken: BTreeMap::new(), only_new, pages: None, files: 0 })
+        let (only_new, is_table) = (settings.new_files_only, settings.written() == Some(FileFormat::Delta));
+        let (known, taken) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { stream, root: root.to_owned(), remote, known, taken, only_new, pages: None, files: 0, is_table })
     }
 
     /// The files the stream names, sorted.
@@ -92,9 +98,47 @@ impl FileReader {
         Ok(found.collect())
     }
 
+    /// The Delta table the stream names.
+    async fn table(&self) -> Result<Table, SourceError> {
+        let path = &file(&self.stream)?.path;
+        let table = Table::open(self.remote.as_ref(), &self.root, path).await;
+        table.map_err(|trouble| told(&self.stream, settings_of(&self.stream), trouble))?.ok_or_else(|| missing(&self.stream))
+    }
+
+    /// Reads one version of a Delta table: what is new in it, where that is asked for.
+    async fn start_table(&mut self) -> Result<(), SourceError> {
+        let table = self.table().await?;
+        let due = if self.only_new { table.due(&self.known).await } else { Due::All };
+        self.taken = table.stamp();
+        tracing::info!(stream = %self.stream.name, version = table.version(), due = due.name(), "reads a Delta table");
+        self.files = match &due {
+            Due::All => table.files,
+            Due::Added(files) => files.len() as u64,
+            Due::Nothing => 0,
+        };
+        let (sender, pages) = mpsc::channel(AHEAD);
+        self.pages = Some(pages);
+        if due == Due::Nothing {
+            return Ok(());
+        }
+        let stream = Arc::clone(&self.stream);
+        let provider = table.provider(due).await.map_err(|trouble| told(&stream, settings_of(&stream), trouble))?;
+        tokio::task::spawn_blocking(move || {
+            let file = PathBuf::from(table.name());
+            let reading = Reading { stream: &stream, file: &file, sender: &sender };
+            if let Err(Stop::Error(error)) = reading.table(&table, provider) {
+                let _ = sender.blocking_send(Err(*error));
+            }
+        });
+        Ok(())
+    }
+
     /// Looks whether the files can be reached, for a check; reads the first page of a `first` stream, where that fetches nothing.
     pub(crate) async fn look(&mut self, first: bool) -> Result<(), SourceError> {
         let near = self.remote.is_none();
+        if self.is_table {
+            return self.table().await.map(drop);
+        }
         if near && !first {
             return Ok(());
         }
@@ -112,6 +156,9 @@ impl FileReader {
 #[async_trait]
 impl Reader for FileReader {
     async fn start(&mut self, _window: &Window, _mark: Option<&Value>) -> Result<(), SourceError> {
+        if self.is_table {
+            return self.start_table().await;
+        }
         let mut files = self.find(self.only_new).await?;
         // Whoever takes files away once they are read leaves nothing behind on a quiet day.
         if files.is_empty() && self.known.is_empty() {
@@ -208,7 +255,9 @@ pub(crate) fn missing(stream: &Stream) -> SourceError {
     let place = Place::of(path).unwrap_or(Place::Folder);
     let from = if place == Place::Folder { ", relative to the project folder," } else { "," };
     let hint = format!("put it there{from} or correct the stream's `path`; the table is as before");
-    told(stream, settings_of(stream), Trouble::Told { reason: format!("there is no file `{}`", place.name(path)), hint })
+    let is_table = file(stream).is_ok_and(|settings| settings.written() == Some(FileFormat::Delta));
+    let what = if is_table { "Delta table" } else { "file" };
+    told(stream, settings_of(stream), Trouble::Told { reason: format!("there is no {what} `{}`", place.name(path)), hint })
 }
 
 /// The files a stream names in the project folder, sorted.
@@ -234,6 +283,9 @@ fn find(stream: &Stream, root: &Path) -> Result<Vec<Found>, SourceError> {
 pub(crate) fn check(stream: &Stream, root: &Path) -> Result<(), SourceError> {
     let settings = file(stream)?;
     let asked = Place::of(&settings.path) != Ok(Place::Folder);
+    if !asked && settings.written() == Some(FileFormat::Delta) {
+        return if is_table(&root.join(&settings.path)) { Ok(()) } else { Err(missing(stream)) };
+    }
     if asked || settings.new_files_only || !find(stream, root)?.is_empty() { Ok(()) } else { Err(missing(stream)) }
 }
 
@@ -266,6 +318,11 @@ impl Reading<'_> {
         let at: StreamName = self.stream.name.clone();
         let line = line.and_then(|line| usize::try_from(line).ok());
         Stop::Error(Box::new(SourceError::File { at, file: self.file.to_owned(), line, reason: reason.into(), hint: hint.to_owned() }))
+    }
+
+    fn what(&self) -> &'static str {
+        let is_table = file(self.stream).is_ok_and(|settings| settings.written() == Some(FileFormat::Delta));
+        if is_table { "table" } else { "file" }
     }
 
     fn name(&self) -> Arc<str> {
@@ -531,11 +588,42 @@ impl Reading<'_> {
         let name = self.name();
         for batch in builder.with_batch_size(PAGE).build().map_err(|error| broken(error.to_string()))? {
             let batch = batch.map_err(|error| broken(error.to_string()))?;
-            let arrays = columns.list.iter().map(|column| self.array(column, &batch, &name)).collect::<Result<Vec<_>, _>>()?;
-            let bytes = batch.get_array_memory_size();
-            self.send(PageRows::Arrays { file: Arc::clone(&name), rows: batch.num_rows(), columns: arrays }, bytes)?;
+            self.arrays(&batch, &name)?;
         }
         Ok(())
+    }
+
+    /// A Delta table's rows.
+    fn table(&self, table: &Table, provider: Arc<dyn TableProvider>) -> Result<(), Stop> {
+        let columns = &self.stream.columns;
+        let schema = provider.schema();
+        for column in &columns.list {
+            self.known(column, &schema)?;
+        }
+        let stop = |trouble| Stop::Error(Box::new(told(self.stream, self.file.to_owned(), trouble)));
+        let mut from: Vec<String> = Vec::new();
+        for column in &columns.list {
+            if let Origin::Field(name, _) = &column.origin
+                && !from.contains(name)
+            {
+                from.push(name.clone());
+            }
+        }
+        let runtime = Handle::current();
+        let mut rows = runtime.block_on(table.rows(provider, from, PAGE)).map_err(stop)?;
+        let name = self.name();
+        while let Some(batch) = runtime.block_on(rows.next()) {
+            let batch = batch.map_err(|error| stop(delta::wrong(table.name(), &error.to_string())))?;
+            self.arrays(&batch, &name)?;
+        }
+        Ok(())
+    }
+
+    /// A batch as a page.
+    fn arrays(&self, batch: &RecordBatch, name: &Arc<str>) -> Result<(), Stop> {
+        let columns = self.stream.columns.list.iter().map(|column| self.array(column, batch, name)).collect::<Result<Vec<_>, _>>()?;
+        let bytes = batch.get_array_memory_size();
+        self.send(PageRows::Arrays { file: Arc::clone(name), rows: batch.num_rows(), columns }, bytes)
     }
 
     fn known(&self, column: &Column, schema: &Schema) -> Result<(), Stop> {
@@ -547,7 +635,7 @@ impl Reading<'_> {
             let names = schema.fields().iter().map(|field| field.name().as_str());
             let hint =
                 nearest(from, names).map_or_else(|| "correct the stream's `columns`".to_owned(), |near| format!("did you mean `{near}`?"));
-            return Err(self.wrong(None, format!("the file holds no column `{from}`"), &hint));
+            return Err(self.wrong(None, format!("the {} holds no column `{from}`", self.what()), &hint));
         };
         let naive = matches!(field.data_type(), DataType::Timestamp(_, None));
         if naive && column.kind == Type::Timestamp && column.rules.zone.is_none() {

@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use chrono::Utc;
+use deltalake::DeltaTable;
 use futures::{Stream, StreamExt, TryStreamExt};
 use glob::{MatchOptions, Pattern};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -27,7 +28,7 @@ use super::{
     store::FileSource,
 };
 use crate::{
-    lake::store::{Asked, Closed, Scheme},
+    lake::store::{Asked, Closed, Scheme, delta},
     secret::{Secret, SecretError},
     source::retry::{self, Next, Retry},
 };
@@ -57,7 +58,7 @@ pub(crate) enum Trouble {
     Told { reason: String, hint: String },
 }
 
-fn told(reason: impl Into<String>, hint: impl Into<String>) -> Trouble {
+pub(super) fn told(reason: impl Into<String>, hint: impl Into<String>) -> Trouble {
     Trouble::Told { reason: reason.into(), hint: hint.into() }
 }
 
@@ -182,6 +183,23 @@ impl Bucket {
         Object { name: format!("{}/{}", self.address, meta.location), key: meta.location, stamp: Some(format!("{} {stamp}", meta.size)) }
     }
 
+    /// The Delta table at the path, not yet read; `None` where there is no log of one.
+    pub(super) async fn table(&self) -> Result<Option<DeltaTable>, Trouble> {
+        let key = self.key.trim_end_matches('/');
+        let log = object_store::path::Path::parse(format!("{key}/_delta_log"))
+            .map_err(|error| told(error.to_string(), "correct the stream's `path`"))?;
+        let listed = self.answered(self.store.list_with_delimiter(Some(&log))).await?.map_err(|error| self.explain(key, &error))?;
+        if listed.objects.is_empty() {
+            return Ok(None);
+        }
+        delta(&self.store, &format!("{}/{key}/", self.address)).map(Some).map_err(|error| told(error.to_string(), AGAIN))
+    }
+
+    /// Why something below the path cannot be read.
+    pub(super) fn broken(&self, error: &object_store::Error) -> Trouble {
+        self.explain(&self.key, error)
+    }
+
     async fn fetch(&self, object: &Object, root: &Path) -> Result<File, Trouble> {
         let got = self.answered(self.store.get(&object.key)).await?.map_err(|error| self.explain(object.key.as_ref(), &error))?;
         let size = got.meta.size;
@@ -210,7 +228,7 @@ fn asked(scheme: Scheme, at: String, attempts: u32, secrets: &[Secret]) -> Asked
     Asked { scheme, at, section: "[store]", path: "the stream's `path`", access: "read", attempts, secrets, again: AGAIN }
 }
 
-const AGAIN: &str = "see whether it can be reached from here, then run the command again; the table is as before";
+pub(super) const AGAIN: &str = "see whether it can be reached from here, then run the command again; the table is as before";
 
 impl Web {
     fn wrong(&self, reason: &str) -> Trouble {

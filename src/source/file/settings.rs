@@ -108,6 +108,8 @@ pub(crate) enum FileFormat {
     Json,
     /// Apache Parquet.
     Parquet,
+    /// A Delta table: the folder that holds its `_delta_log`.
+    Delta,
 }
 
 /// How characters are written.
@@ -137,6 +139,16 @@ pub(crate) enum Mode {
     Replace,
     /// Some of it, by key.
     Merge,
+}
+
+/// The path, where it names one folder.
+fn place_of_table<'a>(place: &'a Place, path: &'a str) -> Option<&'a str> {
+    let path = match place {
+        Place::Folder => path,
+        Place::Bucket { key, .. } => key,
+        Place::Web(_) => return None,
+    };
+    Some(path).filter(|path| is_exact(path))
 }
 
 impl FileStream {
@@ -175,7 +187,7 @@ impl FileStream {
         let place = Place::of(&self.path).map_err(|(message, hint)| spot.wrong(&["path"], "bad_value", message, Some(hint)))?;
         let Some(format) = self.written() else {
             let message = format!("the ending of `{}` does not say how the files are written", place.name(&self.path));
-            let hint = "add `format = \"csv\"`, `\"ndjson\"`, `\"json\"` or `\"parquet\"`".to_owned();
+            let hint = "add `format = \"csv\"`, `\"ndjson\"`, `\"json\"`, `\"parquet\"` or `\"delta\"`".to_owned();
             return Err(spot.wrong(&["path"], "bad_value", message, Some(hint)));
         };
         let pattern = match &place {
@@ -188,16 +200,27 @@ impl FileStream {
         {
             return wrong("path", format!("the pattern `{pattern}` cannot be read: {error}"));
         }
+        if format == FileFormat::Delta {
+            if place_of_table(&place, &self.path).is_none() {
+                let message = format!("`{}` is no folder of a Delta table", place.name(&self.path));
+                let hint = "write the folder that holds its `_delta_log`: data-in/orders or s3://bucket/orders".to_owned();
+                return Err(spot.wrong(&["path"], "bad_value", message, Some(hint)));
+            }
+            if self.file_name.is_some() {
+                return wrong("file_name", "which file of a Delta table a row stands in says nothing".to_owned());
+            }
+        }
         if !self.delimiter().is_ascii() {
             return wrong("delimiter", format!("the delimiter `{}` is not a plain character", self.delimiter()));
         }
         if self.quote.len() > 1 || !self.quote.is_ascii() {
             return wrong("quote", format!("the quote `{}` is not one plain character", self.quote));
         }
-        if format == FileFormat::Parquet && self.row_number.is_some() {
+        let binary = matches!(format, FileFormat::Parquet | FileFormat::Delta);
+        if binary && self.row_number.is_some() {
             return wrong("row_number", "a Parquet file has no lines to number".to_owned());
         }
-        if format == FileFormat::Parquet && self.encoding != Encoding::Utf8 {
+        if binary && self.encoding != Encoding::Utf8 {
             return wrong("encoding", "a Parquet file says itself how its characters are written".to_owned());
         }
         if format != FileFormat::Json && !self.rows.is_empty() {

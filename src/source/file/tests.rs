@@ -1,5 +1,7 @@
 //! Files in buckets, at addresses and in the project folder, into a real lake.
 
+mod tables;
+
 use std::{
     collections::BTreeMap,
     path::Path,

@@ -191,6 +191,12 @@ fn texts<'a>(body: Option<&'a Value>, place: &mut Vec<&'a str>, found: &mut Vec<
     }
 }
 
+/// Whether an answer is a web page. Other words, and XML, are an answer like any other: only the status counts.
+fn is_page(bytes: &[u8]) -> bool {
+    let begins = |with: &str| bytes.trim_ascii_start().get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with.as_bytes()));
+    begins("<!doctype html") || begins("<html")
+}
+
 /// What looks like a placeholder: a word of small letters in braces.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices('{').filter_map(|(start, _)| {
@@ -490,16 +496,18 @@ impl Teller {
         let wait = || header(RETRY_AFTER).and_then(|value| retry::retry_after(value, header(DATE), self.clock.now()));
         let answered = format!("answered {}", status.as_u16());
         let settings = &self.section.settings;
+        let rules: Vec<&ErrorInside> = self.error.iter().chain(&settings.error).collect();
         Attempt::Done(match status.as_u16() {
             200..=299 => {
-                if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<') {
+                if is_page(&bytes) {
                     let reason = format!("{answered} with a web page; it is often a login page or one about maintenance");
                     return Attempt::Done(closed(reason, PLACE));
                 }
-                let rules: Vec<&ErrorInside> = self.error.iter().chain(&settings.error).collect();
                 match rules.iter().find_map(|rule| rule.find(&body)) {
                     // Whether it says that it is an error stands in the part that did not come.
-                    None if !rules.is_empty() && !whole => return self.silent("broke off in the middle of its answer".to_owned()),
+                    None if !whole && rules.iter().any(|rule| rule.path.is_some()) => {
+                        return self.silent("broke off in the middle of its answer".to_owned());
+                    }
                     None => Answer::Told,
                     Some((error, passing)) => {
                         let reason = format!("{answered} with an error{}", told(error));
@@ -511,6 +519,9 @@ impl Teller {
                 }
             }
             status if settings.ok.contains(&status) => Answer::NotThere(answered),
+            // A gateway that had no answer itself.
+            502 | 504 => return self.silent(answered),
+            _ if rules.iter().any(|rule| rule.passes(&body)) => return Attempt::Again { reason: answered, wait: wait(), away: false },
             401 | 403 => {
                 let refusal = closed(format!("{answered}{}", told(&body)), KNOWN);
                 match token {
@@ -518,8 +529,6 @@ impl Teller {
                     _ => refusal,
                 }
             }
-            // A gateway that had no answer itself.
-            502 | 504 => return self.silent(answered),
             408 | 429 | 500..=599 => return Attempt::Again { reason: answered, wait: wait(), away: false },
             300..=399 => closed(format!("{answered}: it redirects, and people's addresses are not sent elsewhere"), PLACE),
             _ => Answer::Failed { reason: format!("{answered}{}", told(&body)), passing: false },
@@ -606,6 +615,15 @@ body = { email = "{email}", unsubscribed = true, at = "{at}", when = ["{reason}"
         assert_eq!(url("{at}/a b?#ü").unwrap().as_str(), "https://crm.example/api/contacts/%7Bat%7D%2Fa%20b%3F%23%C3%BC");
         for dots in [".", ".."] {
             assert!(url(dots).unwrap_err().contains("dots"), "it would be the address of all contacts");
+        }
+    }
+
+    #[test]
+    fn a_page_to_log_in_is_no_answer_and_xml_is_one() {
+        for (text, page) in
+            [("\n<!DOCTYPE HTML><title>", true), ("<html>", true), ("<?xml version=\"1.0\"?>", false), ("ok", false), ("", false)]
+        {
+            assert_eq!(is_page(text.as_bytes()), page, "{text}");
         }
     }
 

@@ -31,8 +31,9 @@ use serde_json::Value;
 use super::{
     deletes::Seeing,
     error::SourceError,
+    held::Held,
     http::settings::CursorFormat,
-    intake::{Held, Intake, Reached},
+    intake::{Intake, Reached},
     progress::StreamProgress,
     quarantine,
     rows::Page,

@@ -5,9 +5,12 @@
 -- has none. No scope for the list? Then delete all but the last query, and add the yeses you hold by another source.
 with
 
--- The same words as in hubspot__customers.sql.
+-- The same words as in hubspot__customers.sql, and whether that contact is gone.
 addresses as (
-  select lower_email(address) as address, first_value(id order by gone, updated_at desc, id) as contact_id
+  select
+    lower_email(address) as address,
+    first_value(id order by gone, updated_at desc, id) as contact_id,
+    bool_and(gone) as gone
   from (
     select id, _deleted_at is not null as gone, updated_at, unnest(string_to_array(concat_ws(';', email, additional_emails), ';')) as address
     from hubspot__contacts
@@ -44,7 +47,7 @@ select
 from answers r
 left join addresses a on a.address = lower_email(r.recipient)
 where lower_email(r.recipient) is not null
-  and (a.contact_id is not null or r.status = 'denied')   -- a yes of somebody the CRM no longer has is none
+  and (r.status = 'denied' or not a.gone)   -- the yes of somebody the CRM no longer has is none, the no stays
 
 union all
 

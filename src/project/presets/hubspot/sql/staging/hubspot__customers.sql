@@ -44,11 +44,8 @@ select
   nullif(upper(btrim(c.country)), '')                                    as country,
   c.created_at,
   c.updated_at,
-  -- In the archive since the last change, or gone from the CRM altogether. Somebody who is restored from the archive counts as deleted
-  -- until the contact is changed.
-  coalesce(c._deleted_at, case when a.archived_at >= c.updated_at then a.archived_at end) as deleted_at
+  c._deleted_at                                                          as deleted_at   -- who is restored lives again with the next change
 from hubspot__contacts c
-left join hubspot__archived_contacts a on a.id = c.id
 
 union all
 

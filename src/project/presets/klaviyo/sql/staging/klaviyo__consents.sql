@@ -29,6 +29,7 @@ select
   coalesce(consent_at, created_at) as at
 from klaviyo__profiles
 where consent = 'SUBSCRIBED' and coalesce(consent_at, created_at) <= $as_of
+  and _deleted_at is null   -- the yes of a deleted profile is none, the no stays
 
 union all
 

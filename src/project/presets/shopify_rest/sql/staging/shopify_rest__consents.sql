@@ -1,6 +1,6 @@
 -- What customers allowed by email. Shopify keeps only the last answer. NOT_SUBSCRIBED was never asked, and PENDING has
 -- not clicked the link yet: neither is an answer, and without a yes the program sends no marketing. An address that
--- Shopify found INVALID is written to no more.
+-- Shopify found INVALID is written to no more. When a customer is deleted, a yes goes with them; a no stays.
 select
   id                                                                                as customer_id,
   'email'                                                                           as channel,
@@ -10,4 +10,4 @@ select
 from shopify_rest__customers
 where upper(marketing_state) in ('SUBSCRIBED', 'UNSUBSCRIBED', 'INVALID', 'REDACTED')
   and coalesce(marketing_updated_at, created_at) <= $as_of
-  and _deleted_at is null
+  and (_deleted_at is null or upper(marketing_state) <> 'SUBSCRIBED')
