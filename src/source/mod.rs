@@ -551,10 +551,10 @@ impl OneSource {
         // What lists deletions has to be there before the rows it marks come.
         for lists in [true, false] {
             let mut tasks = JoinSet::new();
-            for stream in this.streams.iter().filter(|stream| this.source.lists(stream) == lists).cloned() {
+            for stream in this.streams.iter().filter(|stream| this.source.lists(stream) == lists) {
                 // The semaphore is never closed.
                 let place = Arc::clone(&room).acquire_owned().await.ok();
-                let this = Arc::clone(&this);
+                let (this, stream) = (Arc::clone(&this), Arc::clone(stream));
                 tasks.spawn(async move {
                     let _place = place;
                     this.stream(&stream).await
