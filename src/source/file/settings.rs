@@ -231,11 +231,11 @@ impl FileStream {
             let hint = "set `mode = \"merge\"` and a `key`".to_owned();
             return Err(spot.wrong(&["new_files_only"], "bad_value", message, Some(hint)));
         }
-        if self.extra && (format == FileFormat::Parquet || format == FileFormat::Csv && !self.header) {
+        if self.extra && (binary || format == FileFormat::Csv && !self.header) {
             let message = "fields that are not declared can be kept where each has a name of its own: in JSON, and in CSV with a header";
             return wrong("extra", message.to_owned());
         }
-        if format == FileFormat::Parquet && self.on_bad_value == OnBadValue::Widen {
+        if binary && self.on_bad_value == OnBadValue::Widen {
             return wrong("on_bad_value", "a Parquet file has types of its own; widen the column's type under `columns`".to_owned());
         }
         if self.deletes.any() && self.mode == Mode::Replace {
