@@ -233,7 +233,7 @@ pub(super) fn open(
 ) -> Result<(ParquetRecordBatchReaderBuilder<Input>, Input), LakeError> {
     let input = folder.open(&file.name, file.size)?;
     if let Input::Object(object) = &input {
-        object.fetch(&[file.size.saturating_sub(ahead)..file.size])?;
+        object.fetch(std::slice::from_ref(&(file.size.saturating_sub(ahead)..file.size)))?;
     }
     let builder = ParquetRecordBatchReaderBuilder::try_new(input.clone()).map_err(LakeError::parquet(table))?;
     Ok((builder.with_batch_size(BATCH), input))

@@ -348,9 +348,6 @@ impl Lake {
         let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
         let reading = tokio::task::spawn_blocking(move || {
             let read = |file: &LiveFile| -> Result<bool, LakeError> {
-                if !wait(folder.holds(std::iter::once(file.name.as_str())))? {
-                    return Err(LakeError::NoVersion { table: name.clone(), version: snapshot.version });
-                }
                 let (builder, _) = merge::open(&name, &folder, file, u64::MAX)?;
                 let wanted = builder.schema().fields().iter().enumerate().filter(|(_, field)| schema.index_of(field.name()).is_ok());
                 let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.map(|(place, _)| place));
@@ -362,6 +359,15 @@ impl Lake {
                 }
                 Ok(true)
             };
+            let missing = match wait(folder.holds(snapshot.files.iter().map(|file| file.name.as_str()))) {
+                Ok(true) => None,
+                Ok(false) => Some(LakeError::NoVersion { table: name.clone(), version: snapshot.version }),
+                Err(error) => Some(error),
+            };
+            if let Some(error) = missing {
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
             for file in &snapshot.files {
                 match read(file) {
                     Ok(true) => {}

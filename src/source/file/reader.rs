@@ -604,6 +604,7 @@ impl Reading<'_> {
         let mut from: Vec<String> = Vec::new();
         for column in &columns.list {
             if let Origin::Field(name, _) = &column.origin
+                && schema.column_with_name(name).is_some()
                 && !from.contains(name)
             {
                 from.push(name.clone());
