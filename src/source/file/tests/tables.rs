@@ -118,8 +118,8 @@ async fn a_delta_table_that_cannot_be_read_says_why() {
     assert!(told.message.starts_with("till.orders: the Delta table `in/orders` cannot be read: "), "{told:?}");
     assert!(told.message.contains("telepathy"), "{told:?}");
 
-    let file = std::fs::read_dir(project.folder.path().join("in/orders")).unwrap().map(|entry| entry.unwrap().path());
-    let file = file.filter(|path| path.extension().is_some_and(|ending| ending == "parquet")).next().unwrap();
+    let mut file = std::fs::read_dir(project.folder.path().join("in/orders")).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.find(|path| path.extension().is_some_and(|ending| ending == "parquet")).unwrap();
     std::fs::write(&commit, text).unwrap();
     std::fs::remove_file(file).unwrap();
     let told = project.failure().await;
