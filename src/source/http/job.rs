@@ -635,12 +635,13 @@ impl Reading {
                 match &mut family {
                     None => Some(row),
                     Some(family) => {
-                        done = number - 1;
-                        family.take(row, read).map_err(|Astray(parent)| {
+                        let complete = family.take(row, read).map_err(|Astray(parent)| {
                             let reason = format!("has line {number} belong to `{}`, which is not the row above it", values::shorten(&parent));
                             let hint = "let it write children right behind their parent (Shopify: `groupObjects: true`), so that no row is taken for whole too early";
                             self.wrong(reason, hint)
-                        })?
+                        })?;
+                        done = family.begins().map_or(number, |line| line - 1);
+                        complete
                     }
                 }
             };
@@ -905,8 +906,16 @@ impl Family {
         Self { rule, rows: Vec::new(), named: HashMap::new(), parents: Vec::new(), bytes: 0 }
     }
 
-    /// Takes a row in; gives out the family before, where the row begins another.
+    /// The line of its first row.
+    fn begins(&self) -> Option<u64> {
+        self.rows.first().map(|(line, _)| *line)
+    }
+
+    /// Takes a row in; gives out the family before, where the row begins another, and what is no row at all.
     fn take(&mut self, row: (u64, Line), bytes: usize) -> Result<Option<(u64, Line)>, Astray> {
+        if matches!(row.1, Line::Broken { .. }) {
+            return Ok(Some(row));
+        }
         let text = |row: &Line, field: &str| match row {
             Line::Json(value) => match value.get(field)? {
                 Value::String(text) => Some(text.clone()),

@@ -20,11 +20,10 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 
 use crate::{
     diagnosis::{Diagnose, Exit},
-    source::tests::Project,
+    source::tests::{Project, source},
 };
 
 const TOKEN: &str = "s3cret";
@@ -54,11 +53,7 @@ struct World {
     storage: String,
 }
 
-struct Fake {
-    world: Mutex<World>,
-    stopped: Notify,
-}
-
+type Fake = Mutex<World>;
 type Shared = State<Arc<Fake>>;
 
 async fn listen(app: Router) -> String {
@@ -70,9 +65,9 @@ async fn listen(app: Router) -> String {
 
 /// The API's address, and the fake behind it.
 async fn fake(lines: Vec<String>) -> (String, Arc<Fake>) {
-    let fake = Arc::new(Fake { world: Mutex::new(World { lines, waits: 2, ..World::default() }), stopped: Notify::new() });
+    let fake = Arc::new(Mutex::new(World { lines, waits: 2, ..World::default() }));
     let storage = listen(Router::new().route("/result", get(stored)).with_state(Arc::clone(&fake))).await;
-    fake.world.lock().unwrap().storage = format!("{storage}/result?signature=private");
+    fake.lock().unwrap().storage = format!("{storage}/result?signature=private");
     let api = Router::new()
         .route("/graphql.json", post(graphql))
         .route("/jobs", post(begin))
@@ -89,7 +84,7 @@ async fn graphql(State(fake): Shared, headers: HeaderMap, Json(body): Json<Value
     if !knows(&headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let mut world = fake.world.lock().unwrap();
+    let mut world = fake.lock().unwrap();
     let query = body["query"].as_str().unwrap();
     if query.starts_with("mutation") {
         if world.busy > 0 {
@@ -115,7 +110,7 @@ async fn graphql(State(fake): Shared, headers: HeaderMap, Json(body): Json<Value
 
 async fn stored(State(fake): Shared, headers: HeaderMap) -> Response {
     let (text, breaks, stops) = {
-        let mut world = fake.world.lock().unwrap();
+        let mut world = fake.lock().unwrap();
         world.stored.push(headers);
         let (at, times) = world.breaks;
         world.breaks.1 = times.saturating_sub(1);
@@ -123,15 +118,11 @@ async fn stored(State(fake): Shared, headers: HeaderMap) -> Response {
     };
     let Some(at) = breaks.or(stops) else { return text.into_response() };
     let body = futures::stream::unfold(0, move |part| {
-        let (text, fake) = (text.clone(), Arc::clone(&fake));
+        let text = text.clone();
         async move {
             match part {
                 0 => Some((Ok(bytes::Bytes::from(text[..at].to_owned())), 1)),
-                _ if breaks.is_none() => {
-                    fake.stopped.notify_one();
-                    std::future::pending::<()>().await;
-                    None
-                }
+                _ if breaks.is_none() => std::future::pending().await,
                 _ => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     Some((Err(std::io::Error::other("cut")), 2))
@@ -146,7 +137,7 @@ async fn begin(State(fake): Shared, headers: HeaderMap, Json(body): Json<Value>)
     if !knows(&headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let mut world = fake.world.lock().unwrap();
+    let mut world = fake.lock().unwrap();
     world.starts.push(body["query"].as_str().unwrap().to_owned());
     Json(json!({"id": "750x", "state": "UploadComplete"})).into_response()
 }
@@ -155,7 +146,7 @@ async fn state(State(fake): Shared, Path(id): Path<String>) -> Response {
     if id != "750x" {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let mut world = fake.world.lock().unwrap();
+    let mut world = fake.lock().unwrap();
     world.polls += 1;
     let state = if world.polls > world.waits { world.ends.unwrap_or("JobComplete") } else { "InProgress" };
     Json(json!({"id": id, "state": state, "numberRecordsProcessed": world.lines.len(), "errorMessage": "INVALIDENTITY: s3cret"}))
@@ -167,7 +158,7 @@ async fn parts(State(fake): Shared, headers: HeaderMap, Query(query): Query<std:
     if !knows(&headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let world = fake.world.lock().unwrap();
+    let world = fake.lock().unwrap();
     if world.redirects {
         return (StatusCode::FOUND, [(header::LOCATION, world.storage.clone())]).into_response();
     }
@@ -281,20 +272,28 @@ fn expected(count: usize) -> Vec<(String, usize)> {
     items
 }
 
+#[test]
+fn the_documented_example_can_be_used_as_it_stands() {
+    let docs = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sources.md")).unwrap();
+    let example = docs.split("```").find(|block| block.starts_with("toml\n[streams.orders]") && block.contains("pagination.job")).unwrap();
+    let settings = format!("kind = \"http\"\nbase_url = \"https://shop.example\"\n{}", example.strip_prefix("toml").unwrap());
+    source("shop", &settings).unwrap();
+}
+
 #[tokio::test]
 async fn a_job_is_started_waited_for_and_its_lines_become_rows_with_their_children() {
     let (base, fake) = fake(orders(7)).await;
     let project = project(&shopify(&base, COUNT, "")).await;
     let findings = project.source.probe(None, project.folder.path(), project.clock.clone()).await;
-    assert!(findings.is_empty() && fake.world.lock().unwrap().starts.is_empty(), "no job is started only to look");
+    assert!(findings.is_empty() && fake.lock().unwrap().starts.is_empty(), "no job is started only to look");
     let pulled = project.pull().await.unwrap();
     assert_eq!((pulled.rows, pulled.inserted, pulled.requests), (7, 7, 5), "one start, three looks, one result");
     assert_eq!(items(&project).await, expected(7));
-    fake.world.lock().unwrap().lines = orders(1);
+    fake.lock().unwrap().lines = orders(1);
     assert_eq!(project.pull().await.unwrap().rows, 1);
-    fake.world.lock().unwrap().lines = vec![];
+    fake.lock().unwrap().lines = vec![];
     assert_eq!(project.pull().await.unwrap().rows, 0, "where nothing changed, there is no address");
-    let world = fake.world.lock().unwrap();
+    let world = fake.lock().unwrap();
     let since = |text: &str| format!("mutation {{ run(query: \"updated_at:>='{text}'\") {{ bulkOperation {{ id }} }} }}");
     assert_eq!(world.starts, [since("2020-01-01T00:00:00Z"), since("2026-01-06T23:59:00Z"), since("2026-01-06T23:59:00Z")]);
     for headers in &world.stored {
@@ -306,13 +305,13 @@ async fn a_job_is_started_waited_for_and_its_lines_become_rows_with_their_childr
 async fn a_job_that_fails_is_refused_or_takes_too_long_says_so() {
     let (base, fake) = fake(orders(2)).await;
     let project = project(&shopify(&base, COUNT, "")).await;
-    fake.world.lock().unwrap().ends = Some("FAILED");
+    fake.lock().unwrap().ends = Some("FAILED");
     let error = project.pull().await.unwrap_err();
     assert_eq!(error.to_string(), "shop.orders: /graphql.json ended job gid://shopify/BulkOperation/1 as FAILED: INTERNAL_SERVER_ERROR");
     assert_eq!(error.exit(), Exit::Failed);
     assert!(error.diagnosis().hint.unwrap().contains("starts a new job"));
     {
-        let mut world = fake.world.lock().unwrap();
+        let mut world = fake.lock().unwrap();
         (world.ends, world.busy) = (None, 2);
     }
     assert_eq!(project.pull().await.unwrap().rows, 2, "a job that is under way is waited for");
@@ -321,12 +320,12 @@ async fn a_job_that_fails_is_refused_or_takes_too_long_says_so() {
     let error = hasty.pull().await.unwrap_err();
     assert!(error.to_string().contains("had job gid://shopify/BulkOperation/3 still at RUNNING after"), "{error}");
     assert!(error.diagnosis().hint.unwrap().contains("at_most"));
-    fake.world.lock().unwrap().busy = 9;
+    fake.lock().unwrap().busy = 9;
     let error = hasty.pull().await.unwrap_err();
     assert!(error.to_string().contains("started no job: A bulk query operation"), "{error}");
 
     let wrong = self::project(&shopify(&base, "", "").replace("bulkOperation.id", "operation.id")).await;
-    fake.world.lock().unwrap().busy = 0;
+    fake.lock().unwrap().busy = 0;
     let error = wrong.pull().await.unwrap_err();
     assert!(error.to_string().contains("names no job at `data.bulkOperationRunQuery.operation.id`"), "{error}");
 }
@@ -334,12 +333,12 @@ async fn a_job_that_fails_is_refused_or_takes_too_long_says_so() {
 #[tokio::test]
 async fn fewer_lines_than_the_job_counted_move_no_cursor() {
     let (base, fake) = fake(orders(3)).await;
-    fake.world.lock().unwrap().counts = Some(9);
+    fake.lock().unwrap().counts = Some(9);
     let project = project(&shopify(&base, COUNT, "")).await;
     let error = project.pull().await.unwrap_err();
     assert!(error.to_string().contains('9') && error.to_string().contains('6'), "{error}");
     assert!(project.lake.cursor("shop__orders").await.unwrap().is_none());
-    fake.world.lock().unwrap().lines.clear();
+    fake.lock().unwrap().lines.clear();
     let error = project.pull().await.unwrap_err();
     assert!(error.to_string().contains("names no address of the result at `data.node.url`"), "{error}");
 }
@@ -355,57 +354,79 @@ async fn children_far_from_their_parent_stop_the_stream() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_no_row_is_named_by_its_place() {
+    let mut lines = orders(4);
+    lines.insert(1, "{\"id\": ".to_owned());
+    let (base, _) = fake(lines).await;
+    let error = project(&shopify(&base, "", "")).await.pull().await.unwrap_err();
+    assert!(
+        error.to_string().contains("at line 2 of job gid://shopify/BulkOperation/1") && error.to_string().contains("is no JSON"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_result_that_breaks_off_is_asked_for_again_and_gives_no_line_twice() {
     let (base, fake) = fake(orders(9)).await;
     let length = orders(9).join("\n").len();
-    fake.world.lock().unwrap().breaks = (length / 2, 2);
+    fake.lock().unwrap().breaks = (length / 2, 2);
     let project = project(&shopify(&base, COUNT, "")).await;
     assert_eq!(project.pull().await.unwrap().rows, 9);
-    assert_eq!((items(&project).await, fake.world.lock().unwrap().stored.len()), (expected(9), 3));
-    fake.world.lock().unwrap().breaks = (length / 3, 99);
+    assert_eq!((items(&project).await, fake.lock().unwrap().stored.len()), (expected(9), 3));
+    fake.lock().unwrap().breaks = (length / 3, 99);
     let error = project.pull().await.unwrap_err();
     assert!(error.to_string().contains("it broke off half way, 3 times in a row"), "{error}");
     assert!(!error.to_string().contains("signature"), "{error}");
 }
 
 #[tokio::test]
-async fn after_a_crash_before_anything_was_committed_a_new_job_brings_everything() {
-    let (base, fake) = fake(orders(28)).await;
+async fn after_a_crash_the_same_result_is_read_on() {
+    let lines: Vec<String> = (0..9000).map(|id| json!({"id": format!("{id}"), "updatedAt": "2026-01-02T00:00:00Z"}).to_string()).collect();
+    let (base, fake) = fake(lines.clone()).await;
     let settings = shopify(&base, COUNT, "");
     let mut project = project(&settings).await;
     // Nothing comes any more shortly before the end.
-    fake.world.lock().unwrap().stops = Some(orders(28).join("\n").len() - 1);
+    fake.lock().unwrap().stops = Some(lines.join("\n").len() - 1);
+    let committed = async {
+        while project.lake.latest("shop__orders").await.unwrap().is_none() || project.lake.rows("shop__orders").await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
     tokio::select! {
-        outcome = project.pull_in_chunks(10) => panic!("{outcome:?}"),
-        () = fake.stopped.notified() => {}
+        outcome = project.pull_in_chunks(1000) => panic!("{outcome:?}"),
+        () = committed => {}
     }
-    fake.world.lock().unwrap().stops = None;
-    project.source = crate::source::tests::source("shop", &settings).unwrap();
-    project.pull_in_chunks(10).await.unwrap();
-    assert_eq!(items(&project).await, expected(28));
+    fake.lock().unwrap().stops = None;
+    project.source = source("shop", &settings).unwrap();
+    let there = project.lake.rows("shop__orders").await.unwrap();
+    let outcome = project.pull_in_chunks(1000).await.unwrap();
+    assert_eq!((outcome.rows, outcome.inserted), (9000 - there, 9000 - there));
+    assert_eq!(project.lake.rows("shop__orders").await.unwrap(), 9000);
+    let world = fake.lock().unwrap();
+    assert_eq!((world.starts.len(), world.stored.len()), (1, 2), "the job was not started again");
 }
 
 #[tokio::test]
 async fn parts_of_csv_are_read_whether_they_repeat_the_header_or_not() {
     for header in [None, Some("Id,Total")] {
         let (base, fake) = fake((1..=5).map(|id| format!("{id},{}", id * 10)).collect()).await;
-        fake.world.lock().unwrap().header = header;
+        fake.lock().unwrap().header = header;
         let project = project(&salesforce(&base, "")).await;
         let pulled = project.pull().await.unwrap();
         assert_eq!((pulled.rows, pulled.requests), (5, 7), "{header:?}: one start, three looks, three parts");
         let rows = project.rows("shop__orders").await;
         let totals = rows.column_by_name("total").unwrap().as_primitive::<Int64Type>();
         assert_eq!((totals.null_count(), arrow::compute::sum(totals)), (0, Some(150)));
-        assert_eq!(fake.world.lock().unwrap().starts, ["SELECT Id, Total FROM Order"]);
+        assert_eq!(fake.lock().unwrap().starts, ["SELECT Id, Total FROM Order"]);
     }
     let (base, fake) = fake((1..=5).map(|id| format!("{id},0")).collect()).await;
-    fake.world.lock().unwrap().header = Some("Total,Id");
+    fake.lock().unwrap().header = Some("Total,Id");
     let error = project(&salesforce(&base, "")).await.pull().await.unwrap_err();
     assert!(error.to_string().contains("names other columns in a later part of the result: Total, Id"), "{error}");
     let error = project(&salesforce(&base, "").replace("from = \"Total\"", "from = \"Totl\"")).await.pull().await.unwrap_err();
     assert!(error.to_string().contains("gave a result without `Totl`"), "{error}");
     assert!(error.diagnosis().hint.unwrap().contains("did you mean `Total`?"));
-    fake.world.lock().unwrap().ends = Some("Aborted");
+    fake.lock().unwrap().ends = Some("Aborted");
     let error = project(&salesforce(&base, "")).await.pull().await.unwrap_err();
     assert_eq!(error.to_string(), "shop.orders: /jobs ended job 750x as Aborted: INVALIDENTITY: ••••");
 }
@@ -413,8 +434,8 @@ async fn parts_of_csv_are_read_whether_they_repeat_the_header_or_not() {
 #[tokio::test]
 async fn a_result_that_lies_elsewhere_is_fetched_without_the_credentials() {
     let (base, fake) = fake(vec!["Id,Total".to_owned(), "1,2".to_owned()]).await;
-    fake.world.lock().unwrap().redirects = true;
+    fake.lock().unwrap().redirects = true;
     let project = project(&salesforce(&base, "").replace(", count = \"numberRecordsProcessed\"", "")).await;
     assert_eq!(project.pull().await.unwrap().rows, 1);
-    assert!(!format!("{:?}", fake.world.lock().unwrap().stored).contains(TOKEN));
+    assert!(!format!("{:?}", fake.lock().unwrap().stored).contains(TOKEN));
 }
