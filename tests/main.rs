@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod command_line;
+mod far_lake;
 mod first_night;
 mod kill;
 mod own_data;

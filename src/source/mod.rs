@@ -70,6 +70,7 @@ use database::{
 use file::{reader::FileReader, settings::FileSettings, store::FileSource};
 use http::{
     budget::Purse,
+    job::JobReader,
     pace::{Pace, Rate},
     reader::{HttpReader, HttpSource, Shared},
     settings::HttpSettings,
@@ -311,7 +312,8 @@ impl Source {
         if let Reach::Files(source) = &self.inner.reach {
             return self.look(source, root).await;
         }
-        let Some(stream) = self.inner.streams.first() else { return vec![] };
+        // A job is not started only to look.
+        let Some(stream) = self.inner.streams.iter().find(|stream| stream.job().is_none()) else { return vec![] };
         if matches!(&self.inner.reach, Reach::Http(source) if source.auth.uses_up()) {
             tracing::info!(source = self.name(), "not asked: that could use up its refresh token");
             return vec![];
@@ -355,7 +357,13 @@ impl Source {
         shared: Shared,
     ) -> Result<Box<dyn Reader>, SourceError> {
         Ok(match &self.inner.reach {
-            Reach::Http(source) => Box::new(HttpReader::new(source, Arc::clone(stream), practice, root, clock, run, shared)?),
+            Reach::Http(source) => {
+                let reader = HttpReader::new(source, Arc::clone(stream), practice, root, clock, run, shared)?;
+                match stream.job() {
+                    Some(job) => Box::new(JobReader::new(reader, job.clone())),
+                    None => Box::new(reader),
+                }
+            }
             Reach::Files(source) => Box::new(FileReader::new(source, Arc::clone(stream), root)?),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })

@@ -13,6 +13,7 @@ use super::{
     extra::{EXTRA, Taken},
     file::settings::{FileStream, Mode},
     http::{
+        job::Job,
         pages::{Keyset, Pagination, path},
         settings::{CursorFormat, HttpStream, Method},
     },
@@ -134,6 +135,17 @@ impl Stream {
         self.key.contains(&position) || self.cursor.as_ref().is_some_and(|cursor| cursor.column == position)
     }
 
+    /// The job whose result it is, where it is one.
+    pub(crate) fn job(&self) -> Option<&Job> {
+        match &self.reads {
+            Reads::Http(settings) => match &settings.pagination {
+                Pagination::Job(job) => Some(job),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The key's columns by name.
     pub(crate) fn key_names(&self) -> Vec<String> {
         self.key.iter().map(|position| self.columns.list[*position].name.clone()).collect()
@@ -146,6 +158,10 @@ impl Stream {
         asked.extend(settings.body.as_ref().map(ToString::to_string));
         asked.extend(settings.deletes.events.as_ref().map(|events| format!("{events:?}")));
         asked.extend(settings.extra.then(|| EXTRA.to_owned()));
+        if let Pagination::Job(job) = &settings.pagination {
+            asked.push(job.reading());
+            check_job(&spot, &settings, job)?;
+        }
         let fingerprint = fingerprint(&asked, &settings.columns);
         if !settings.path.starts_with('/') {
             return Err(spot.wrong(&["path"], "bad_value", format!("the path `{}` does not begin with `/`", settings.path), None));
@@ -311,6 +327,20 @@ impl Stream {
             fingerprint,
             reads: Reads::File(Box::new(settings)),
         })
+    }
+}
+
+/// Checks what a stream says of a job.
+fn check_job(spot: &Spot<'_>, settings: &HttpStream, job: &Job) -> Result<(), ConfigError> {
+    job.check().map_err(|(place, message, hint)| {
+        let place: Vec<&str> = ["pagination", "job"].iter().chain(place).copied().collect();
+        spot.wrong(&place, "bad_value", message, Some(hint.to_owned()))
+    })?;
+    let none = |place: &str, message: &str| Err(spot.wrong(&[place], "bad_value", message.to_owned(), Some("remove it".to_owned())));
+    match settings {
+        HttpStream { rows, .. } if !rows.is_empty() => none("rows", "the rows of a job's result are its lines"),
+        HttpStream { truncated, .. } if !truncated.is_empty() => none("truncated", "what a job's result holds is whole"),
+        _ => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `auth.rs`, `token.rs`, `assertion.rs` | how a source knows us, and where tokens come from |
 //! | `pages.rs` | how one page leads to the next |
 //! | `listing.rs` | what an answer lists |
+//! | `job.rs` | results that are prepared first and read when they are ready |
 //! | `placeholders.rs` | where bounds and tokens stand in a request |
 //! | `pace.rs`, `budget.rs` | how often a source may be asked, and how much in one run |
 //! | `reader.rs` | the requests themselves |
@@ -14,6 +15,9 @@
 pub(crate) mod assertion;
 pub(crate) mod auth;
 pub(crate) mod budget;
+pub(crate) mod job;
+#[cfg(test)]
+mod job_tests;
 mod listing;
 pub(crate) mod pace;
 pub(crate) mod pages;

@@ -10,6 +10,7 @@
 //! | … `at_most = 300` | after that many pages the first one again, from the greatest cursor value on | as above |
 //! | `keyset = { tie = "id" }` | what comes after the last row by the cursor and `tie`: `{after}`, `{tie}` | after the first empty page, or the first shorter than `size` |
 //! | `offset = { param, limit_param, limit }` | as many rows further as came | at `total` where the answer says it; else after the first empty page |
+//! | `job = { … }` | lines of its result | at its end (`job.rs`) |
 //! | `none` | – | after the one page |
 //!
 //! Tokens, addresses and ids also stop where a flag says so: `more = "has_more"` once it is false, `end = { path = "end_of_stream" }` once
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use super::listing::Span;
+use super::{job::Job, listing::Span};
 use crate::source::values;
 
 /// `pagination = …`
@@ -48,6 +49,8 @@ pub(crate) enum Pagination {
     Offset(Offset),
     /// What comes after the last row in the order of the cursor.
     Keyset(Keyset),
+    /// The result of a job that the request starts.
+    Job(Box<Job>),
 }
 
 /// Takes no settings.
@@ -170,7 +173,7 @@ impl Pagination {
     /// The query parameters it uses.
     pub(crate) fn params(&self) -> Vec<&str> {
         match self {
-            Self::None | Self::LinkHeader(_) | Self::NextUrl(_) | Self::Keyset(_) => vec![],
+            Self::None | Self::LinkHeader(_) | Self::NextUrl(_) | Self::Keyset(_) | Self::Job(_) => vec![],
             Self::CursorToken(CursorToken { param, .. }) | Self::LastId(LastId { param, .. }) => param.iter().map(String::as_str).collect(),
             Self::PageNumber(PageNumber { param, size_param, .. }) => {
                 [Some(param), size_param.as_ref()].into_iter().flatten().map(String::as_str).collect()
@@ -382,7 +385,7 @@ impl Pager {
         self.number += 1;
         self.offset += seen.rows as u64;
         let ask = match &self.rule {
-            Pagination::None => None,
+            Pagination::None | Pagination::Job(_) => None,
             Pagination::LinkHeader(_) => match next_link(seen.link) {
                 Some(link) => Some(self.follow(seen.url, &link)?),
                 None => None,

@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reqwest::{
-    Client, Response, StatusCode,
+    Client, RequestBuilder, Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER},
     redirect,
 };
@@ -18,7 +18,7 @@ use super::{
     budget::{Budget, Purse},
     listing::{flagged, span, take_rows},
     pace::{Pace, Rate},
-    pages::{Ask, Lost, Pager, Place, Seen, path},
+    pages::{Ask, Lost, Pager, Pagination, Place, Seen, path},
     placeholders::Filling,
     settings::{ErrorInside, HttpSettings, HttpStream, Method},
     token::{Desk, Held, Vault},
@@ -177,40 +177,40 @@ pub(crate) struct HttpReader {
 
 /// What one request needs; cheap to clone, so that a request can run beside the taking in.
 #[derive(Debug, Clone)]
-struct Line {
+pub(super) struct Line {
     client: Client,
     name: StreamName,
-    address: Url,
-    retry: Retry,
+    pub(super) address: Url,
+    pub(super) retry: Retry,
     max_bytes: usize,
-    clock: SharedClock,
+    pub(super) clock: SharedClock,
     run: String,
     error: Option<ErrorInside>,
     shared: Shared,
     query: Option<(String, Secret)>,
     desk: Option<Desk>,
     /// What no message may repeat.
-    secrets: Arc<[Secret]>,
+    pub(super) secrets: Arc<[Secret]>,
 }
 
 /// One request, without what says who we are.
 #[derive(Debug, Clone)]
-struct Request {
-    url: Url,
+pub(super) struct Request {
+    pub(super) url: Url,
     /// What is posted; else it is a `GET`.
-    body: Option<String>,
+    pub(super) body: Option<String>,
     /// Whether the source itself named the address.
-    linked: bool,
+    pub(super) linked: bool,
 }
 
 /// A page as it came.
 #[derive(Debug)]
-struct Answer {
+pub(super) struct Answer {
     url: Url,
     link: String,
     headers: HeaderMap,
-    date: Option<DateTime<Utc>>,
-    body: Value,
+    pub(super) date: Option<DateTime<Utc>>,
+    pub(super) body: Value,
     bytes: usize,
 }
 
@@ -240,7 +240,7 @@ impl HttpReader {
         let settings = http(&stream)?;
         let base = source.base(&name, practice)?;
         let address = parsed(&name, &base, &settings.path)?;
-        let posts = settings.method == Method::Post;
+        let posts = settings.method == Method::Post || matches!(&settings.pagination, Pagination::Job(job) if job.posts());
         let mut headers = source.headers.clone();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if posts {
@@ -295,6 +295,23 @@ impl HttpReader {
             next: None,
             told_missing: HashSet::new(),
         })
+    }
+
+    /// The first request of a window, and what sends it; for those that ask on in another way.
+    pub(super) fn first(&mut self, window: &Window) -> Result<(Request, Line), SourceError> {
+        self.window = window.clone();
+        let settings = http(&self.stream)?;
+        let ask = Pager::new(settings.pagination.clone(), settings.max_pages).first();
+        Ok((self.request(ask, settings)?, self.line.clone()))
+    }
+
+    /// What all paths stand below.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
     }
 
     /// A request. Values of parameters may be secrets or name people, so that errors show the address's path only.
@@ -453,7 +470,7 @@ impl Reader for HttpReader {
     }
 }
 
-fn parsed(name: &StreamName, base: &str, path: &str) -> Result<Url, SourceError> {
+pub(super) fn parsed(name: &StreamName, base: &str, path: &str) -> Result<Url, SourceError> {
     format!("{base}{path}").parse().map_err(|error: url::ParseError| SourceError::Answer {
         at: name.clone(),
         path: path.to_owned(),
@@ -476,12 +493,20 @@ pub(super) fn below(base: &Url, url: &Url) -> Url {
 }
 
 impl Line {
-    fn answer(&self, reason: impl Into<String>, hint: impl Into<String>) -> SourceError {
+    pub(super) fn answer(&self, reason: impl Into<String>, hint: impl Into<String>) -> SourceError {
         SourceError::Answer { at: self.name.clone(), path: self.address.path().to_owned(), reason: reason.into(), hint: hint.into() }
     }
 
     /// One page, asked for again while there is hope.
-    async fn fetch(&self, request: Request) -> (Result<Answer, SourceError>, Effort) {
+    pub(super) async fn fetch(&self, request: Request) -> (Result<Answer, SourceError>, Effort) {
+        self.patiently(request.url.path(), || self.attempt(&request)).await
+    }
+
+    /// What `attempt` brings, tried again while there is hope.
+    pub(super) async fn patiently<T, F>(&self, path: &str, attempt_it: impl Fn() -> F + Send + Sync) -> (Result<T, SourceError>, Effort)
+    where
+        F: Future<Output = Result<T, Trouble>> + Send,
+    {
         let mut effort = Effort::default();
         let mut waited = Duration::ZERO;
         let mut attempt = 0;
@@ -489,7 +514,7 @@ impl Line {
         loop {
             attempt += 1;
             effort.requests += 1;
-            let (reason, hint) = match self.attempt(&request).await {
+            let (reason, hint) = match attempt_it().await {
                 Ok(answer) => return (Ok(answer), effort),
                 Err(Trouble::Lasting(error)) => {
                     // It was not sent.
@@ -509,7 +534,7 @@ impl Line {
                 }
                 Err(Trouble::Passing { reason, wait }) => (reason, wait),
             };
-            let (at, path) = (self.name.clone(), request.url.path().to_owned());
+            let (at, path) = (self.name.clone(), path.to_owned());
             let dice = retry::jitter(&format!("{}{}{}", self.run, self.name, effort.requests), attempt);
             match self.retry.next(attempt, waited, hint, dice) {
                 Next::GiveUp => return (Err(SourceError::Unavailable { at, path, reason, attempts: attempt }), effort),
@@ -530,8 +555,17 @@ impl Line {
         }
     }
 
-    async fn attempt(&self, Request { url, body, linked }: &Request) -> Result<Answer, Trouble> {
-        let passing = |reason: String| Trouble::Passing { reason, wait: None };
+    /// What the source's own addresses stand below.
+    pub(super) async fn home(&self) -> Result<Url, Trouble> {
+        let access = match &self.desk {
+            Some(desk) => Some(desk.token(self.clock.now()).await?),
+            None => None,
+        };
+        Ok(access.and_then(|access| access.base).unwrap_or_else(|| self.address.clone()))
+    }
+
+    /// A request with what says who we are, its address, and the token in it.
+    pub(super) async fn prepared(&self, Request { url, body, linked }: &Request) -> Result<(RequestBuilder, Url, Option<Secret>), Trouble> {
         let access = match &self.desk {
             Some(desk) => Some(desk.token(self.clock.now()).await?),
             None => None,
@@ -565,6 +599,12 @@ impl Line {
             let at = self.name.clone();
             purse.pay().map_err(|spent| Trouble::Lasting(SourceError::Budget { at, spent, goes_on: false }))?;
         }
+        Ok((request, url.clone(), token))
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<Answer, Trouble> {
+        let passing = |reason: String| Trouble::Passing { reason, wait: None };
+        let (request, url, token) = self.prepared(request).await?;
         let response = request.send().await.map_err(|error| {
             let reason = unsent(&error);
             // It will be no other in a minute.
