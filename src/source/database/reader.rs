@@ -240,13 +240,18 @@ impl Reader for DatabaseReader {
     async fn start(&mut self, window: &Window, mark: Option<&Value>) -> Result<(), SourceError> {
         self.tasks.abort_all();
         let way = Arc::clone(&self.way);
+        let bounded = window.since.is_some() && way.stream.cursor.is_some();
         let begin = async |way: &Way| {
             let mut session = way.connect().await?;
             let opened = session.open(None).await?;
             let (shape, described) = session.describe(&way.stream, &way.settings).await?;
-            Ok((session, opened, shape, described))
+            let cuts = match described.unique && !bounded {
+                true => session.cuts(&way.settings, &described.key, way.source.connections).await?,
+                false => vec![],
+            };
+            Ok((session, opened, shape, described, cuts))
         };
-        let (mut session, opened, shape, described) = way.patiently(begin).await?;
+        let (session, opened, shape, described, cuts) = way.patiently(begin).await?;
         let instant = |at: Option<i64>| at.and_then(DateTime::from_timestamp_micros);
         let (now, oldest) = (instant(opened.now), instant(opened.oldest_writer));
         if let (Some(now), Some(oldest)) = (now, oldest)
@@ -268,10 +273,7 @@ impl Reader for DatabaseReader {
             mark.and_then(|mark| serde_json::from_value::<Vec<Range>>(mark.clone()).ok()).filter(|ranges| self.paged && !ranges.is_empty());
         self.ranges = match kept {
             Some(ranges) => ranges,
-            None if self.paged => {
-                let cuts = session.cuts(&way.settings, &described.key, way.source.connections).await.map_err(|fault| way.error(fault))?;
-                ranges(cuts)
-            }
+            None if self.paged => ranges(cuts),
             None => vec![Range::default()],
         };
         let left: VecDeque<(usize, Range)> = self.ranges.iter().cloned().enumerate().filter(|(_, range)| !range.done).collect();
