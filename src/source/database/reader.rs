@@ -240,18 +240,10 @@ impl Reader for DatabaseReader {
     async fn start(&mut self, window: &Window, mark: Option<&Value>) -> Result<(), SourceError> {
         self.tasks.abort_all();
         let way = Arc::clone(&self.way);
-        let bounded = window.since.is_some() && way.stream.cursor.is_some();
-        let begin = async |way: &Way| {
-            let mut session = way.connect().await?;
-            let opened = session.open(None).await?;
-            let (shape, described) = session.describe(&way.stream, &way.settings).await?;
-            let cuts = match described.unique && !bounded {
-                true => session.cuts(&way.settings, &described.key, way.source.connections).await?,
-                false => vec![],
-            };
-            Ok((session, opened, shape, described, cuts))
+        let (session, opened, shape, described, cuts) = match window.since.is_some() && way.stream.cursor.is_some() {
+            true => way.patiently(async |way: &Way| way.begin(false).await).await?,
+            false => way.patiently(async |way: &Way| way.begin(true).await).await?,
         };
-        let (session, opened, shape, described, cuts) = way.patiently(begin).await?;
         let instant = |at: Option<i64>| at.and_then(DateTime::from_timestamp_micros);
         let (now, oldest) = (instant(opened.now), instant(opened.oldest_writer));
         if let (Some(now), Some(oldest)) = (now, oldest)
@@ -366,6 +358,18 @@ impl Way {
             Engine::Postgres => Session::Postgres(postgres::Session::connect(&self.source, password, &self.root).await?),
             Engine::MySql => Session::MySql(mysql::Session::connect(&self.source, password, &self.root).await?),
         })
+    }
+
+    /// A snapshot, what the stream is in it, and, where its whole table is wanted, keys that cut that into parts.
+    async fn begin(&self, whole: bool) -> Result<(Session, Opened, Shape, Described, Vec<Vec<String>>), Fault> {
+        let mut session = self.connect().await?;
+        let opened = session.open(None).await?;
+        let (shape, described) = session.describe(&self.stream, &self.settings).await?;
+        let cuts = match described.unique && whole {
+            true => session.cuts(&self.settings, &described.key, self.source.connections).await?,
+            false => vec![],
+        };
+        Ok((session, opened, shape, described, cuts))
     }
 
     /// Tries again while there is hope.
