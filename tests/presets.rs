@@ -260,6 +260,26 @@ fn other_columns(preset: &Preset) {
 }
 
 #[test]
+fn people_met_in_several_systems_are_one() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skip("python3 is not installed");
+    }
+    let (shop, crm) = (Fake::start("woocommerce", &[]), Fake::start("hubspot", &[]));
+    let mut folder = Folder::empty();
+    let dir = folder.root.path().to_str().unwrap().to_owned();
+    folder.run(&["init", &dir, "--preset", "woocommerce", "--preset", "hubspot"]).ended(0);
+    lead(&mut folder, "woocommerce", &shop);
+    lead(&mut folder, "hubspot", &crm);
+    pull(&folder, &[]);
+    folder.run(&["build", "identities", "customers"]).ended(0);
+    let count = |sql: &str| folder.json(&["query", sql])[0]["n"].as_u64().unwrap();
+    let both = "select customer_id from identities group by customer_id having count(distinct source) = 2";
+    assert!(count(&format!("select count(*) as n from ({both})")) > 100);
+    let twice = "select lower(email) as address from customers where email is not null group by lower(email) having count(*) > 1";
+    assert_eq!(count(&format!("select count(*) as n from ({twice})")), 0, "an address is one person");
+}
+
+#[test]
 fn freshdesk() {
     lives(&Preset { name: "freshdesk", ..USUAL });
 }
