@@ -976,8 +976,13 @@ fn night() -> impl Strategy<Value = Night> {
         .prop_map(|(before, between, faults, crash_at)| Night { before, between, faults, crash_at })
 }
 
+/// Each case is a lake and a server of its own; `PROPTEST_CASES` asks for more of them.
+fn usual(cases: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: usual(24), max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     /// The pull law: after any mix of writes and deletions no later than the overlap, changes between pages, page failures and crashes,
     /// one quiet pull makes the table equal its source.
