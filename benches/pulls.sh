@@ -55,7 +55,7 @@ TOML
   read -r seconds memory < <(measure "$perennial" --project "$work/http-$count" pull)
   echo "http: $count orders in $seconds s, $(rate "$count" "$seconds")/s, peak $memory MB"
   if [ "$count" = "$orders" ] && [ -n "$peers" ]; then
-    read -r theirs memory < <(measure "$peers" benches/pull_dlt.py http://127.0.0.1:8098/ "$count")
+    read -r theirs memory < <(measure "$peers" benches/pull_dlt.py http://127.0.0.1:8098/ "$count" 2> /dev/null)
     echo "http: dlt, the same in $theirs s, $(rate "$count" "$theirs")/s, peak $memory MB: ours is $(ratio "$theirs" "$seconds") times as fast"
   fi
   kill $api; wait $api 2> /dev/null || true
@@ -99,6 +99,7 @@ as_owner "$bin/pg_ctl" -D "$data" -w -o "-p 8096 -c fsync=off -c max_wal_size=8G
 url=postgresql://shop@127.0.0.1:8096/postgres
 for count in $((rows / 10)) "$rows"; do
   psql -q "$url" <<SQL
+set client_min_messages = warning;
 drop table if exists orders;
 create table orders as select i::bigint as id, (i % 50000)::text as customer_id, (i % 300 + 0.5)::numeric(18,4) as total, 'EUR'::text as currency,
   timestamptz '2026-01-01 00:00:00+00' + i * interval '1 second' as updated_at, 'paid'::text as status from generate_series(1, $count) i;
