@@ -17,7 +17,7 @@ BEGUN = int(time.time()) - 3600
 
 def ids(since, after):
     """The ids of one page, and whether more follow."""
-    if not since or since <= BEGUN:
+    if since < BEGUN:
         end = min(after + PAGE, ROWS)
         return range(after, end), end < ROWS
     if changed["way"] is None or since > changed["at"]:
@@ -36,9 +36,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         asked = parse_qs(urlparse(self.path).query)
         since, after = int(asked.get("since", ["0"])[0]), int(asked.get("after", ["0"])[0])
         page, more = ids(since, after)
-        fresh = since > BEGUN
-        at = instant(changed["at"] if fresh else BEGUN)
+        fresh = since >= BEGUN
+        # Only the last row is as young as the cursor of the first load, so that the next one does not read all of them again.
+        at = instant(changed["at"] if fresh else BEGUN - 1)
         rows = ",".join(f'{{"id":"{i}","customer":"{i % 50000}","value":{i % 997 + fresh},"changed":"{at}"}}' for i in page)
+        if not fresh and not more:
+            rows = rows.replace(at, instant(BEGUN))
         last = (page[-1] if fresh else page[-1] + 1) if len(page) else None
         body = f'{{"rows":[{rows}],"next":{json.dumps(str(last)) if more else "null"}}}'.encode()
         self.send_response(200)
