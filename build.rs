@@ -26,11 +26,18 @@ fn presets(root: &Path) -> io::Result<String> {
     for preset in sorted(&root.join("src/project/presets"))? {
         let sources = preset.join("config/sources");
         for source in if sources.is_dir() { sorted(&sources)? } else { vec![] } {
-            let _ = writeln!(list, "    ({:?}, include_str!({source:?})),", source.file_stem().unwrap_or_default());
+            let path = source.strip_prefix(root).unwrap_or(&source);
+            let _ = writeln!(list, "    ({:?}, {}),", source.file_stem().unwrap_or_default(), text_of(path));
         }
     }
     list.push(']');
     Ok(list)
+}
+
+/// The compiler finds the file, so that checkouts that share a target directory do not read each other's.
+fn text_of(path: &Path) -> String {
+    let path = Path::new("/").join(path);
+    format!("include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {path:?}))")
 }
 
 fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -45,7 +52,7 @@ fn embed(root: &Path, folder: &Path, list: &mut String) -> io::Result<()> {
         if entry.is_dir() {
             embed(root, &path, list)?;
         } else {
-            let _ = writeln!(list, "    ({:?}, include_str!({:?})),", path, root.join(&path));
+            let _ = writeln!(list, "    ({path:?}, {}),", text_of(&path));
         }
     }
     Ok(())

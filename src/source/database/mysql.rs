@@ -68,12 +68,12 @@ impl Session {
         }
         let micros = |row: &MySqlRow| row.try_get::<Option<i64>, _>(0);
         let now = self.connection.fetch_one("select cast(unix_timestamp(now(6)) * 1000000 as signed)").await?;
-        // Needs the right `PROCESS`.
+        // Needs the right `PROCESS`. Who only reads, as we do, stamps nothing; one of ours may still be on its way out.
         let oldest = self
             .connection
             .fetch_one(
                 "select cast(unix_timestamp(min(trx_started)) * 1000000 as signed) from information_schema.innodb_trx
-                 where trx_mysql_thread_id <> connection_id()",
+                 where trx_mysql_thread_id <> connection_id() and trx_is_read_only = 0",
             )
             .await;
         Ok(Opened {

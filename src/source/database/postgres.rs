@@ -69,14 +69,16 @@ impl Session {
             self.connection.execute(AssertSqlSafe(join)).await.map_err(|error| Fault::Passing(error.to_string()))?;
             return Ok(Opened::default());
         }
-        // `now()` of a writer is the beginning of its transaction. Others' beginnings are null without the right to see them.
+        // `now()` of a writer is the beginning of its transaction. Others' beginnings are null without the right to see them. Our own
+        // connections only read, and one of an earlier pull may still be on its way out.
         let row = self
             .connection
             .fetch_one(
                 "select pg_export_snapshot(),
                    (extract(epoch from clock_timestamp()) * 1000000)::bigint,
                    (select (extract(epoch from min(xact_start)) * 1000000)::bigint from pg_stat_activity
-                     where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend')",
+                     where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+                       and application_name <> 'perennial')",
             )
             .await?;
         Ok(Opened { snapshot: Some(row.try_get(0)?), now: Some(row.try_get(1)?), oldest_writer: row.try_get(2)? })

@@ -21,6 +21,29 @@ pub(super) struct Running {
     _folder: tempfile::TempDir,
 }
 
+impl Running {
+    /// Starts a server and waits until it answers on its socket, which no other server has. Until it listens, its port may go to
+    /// another; it ends then and is started on a new one.
+    fn start(folder: tempfile::TempDir, server: impl Fn(&Path, &str) -> Command, ask: impl Fn(&Path, &str) -> Command) -> Self {
+        for _ in 0..5 {
+            let port = free_port();
+            let mut child = quiet(&mut server(folder.path(), &port.to_string())).spawn().unwrap();
+            for _ in 0..600 {
+                if child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                if quiet(&mut ask(folder.path(), &port.to_string())).status().unwrap().success() {
+                    return Self { child, port, _folder: folder };
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        panic!("a database server did not come up");
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -69,21 +92,21 @@ impl Server {
         let mut init = command(&bin.with_file_name("initdb"));
         init.args(["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8", "-D"]).arg(&data);
         assert!(quiet(&mut init).status().unwrap().success(), "initdb");
-        let port = free_port();
-        let mut server = command(&bin);
-        server.arg("-D").arg(&data).arg("-k").arg(folder.path()).args([
-            "-p",
-            &port.to_string(),
-            "-c",
-            "fsync=off",
-            "-c",
-            "listen_addresses=127.0.0.1",
-        ]);
-        let child = quiet(&mut server).spawn().unwrap();
-        let running = Self::Postgres(Running { child, port, _folder: folder });
         let ready = bin.with_file_name("pg_isready");
-        running.wait(|| quiet(Command::new(&ready).args(["-h", "127.0.0.1", "-p", &port.to_string()])).status().unwrap().success());
-        Some(running)
+        Some(Self::Postgres(Running::start(
+            folder,
+            |folder, port| {
+                let mut server = command(&bin);
+                server.arg("-D").arg(&data).arg("-k").arg(folder).args(["-p", port]);
+                server.args(["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]);
+                server
+            },
+            |folder, port| {
+                let mut ask = Command::new(&ready);
+                ask.arg("-h").arg(folder).args(["-p", port]);
+                ask
+            },
+        )))
     }
 
     /// MariaDB, or a word on why there is none.
@@ -99,10 +122,9 @@ impl Server {
         let own_io = "--innodb-use-native-aio=0";
         let mut init = Command::new(install);
         init.args(["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db", own_io]).args(&user);
-        let made = init.stdin(Stdio::null()).output().unwrap();
+        // In a folder they share, servers remove each other's temporary tables.
+        let made = init.env("TMPDIR", folder.path()).stdin(Stdio::null()).output().unwrap();
         assert!(made.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&made.stderr));
-        let port = free_port();
-        let socket = folder.path().join("socket");
         let begin = folder.path().join("begin.sql");
         let mut statements = vec!["create database shop character set utf8mb4".to_owned()];
         for user in ["shop@'%'", "shop@localhost"] {
@@ -112,29 +134,24 @@ impl Server {
         }
         // The server takes one statement a line.
         std::fs::write(&begin, statements.join(";\n") + ";\n").unwrap();
-        let mut command = Command::new(server);
-        command
-            .args(["--no-defaults", &data, "--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", own_io])
-            .args([format!("--port={port}"), format!("--socket={}", socket.display()), format!("--init-file={}", begin.display())])
-            .args(&user);
-        let child = quiet(&mut command).spawn().unwrap();
-        let running = Self::MariaDb(Running { child, port, _folder: folder });
-        let port = port.to_string();
-        running.wait(|| {
-            let ask = ["--no-defaults", "-h", "127.0.0.1", "-P", &port, "-u", "shop", "shop", "-e", "select 1"];
-            quiet(Command::new("mariadb").args(ask)).status().unwrap().success()
-        });
-        Some(running)
-    }
-
-    fn wait(&self, ready: impl Fn() -> bool) {
-        for _ in 0..600 {
-            if ready() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("{} did not come up", self.url());
+        let socket = |folder: &Path| format!("--socket={}", folder.join("socket").display());
+        Some(Self::MariaDb(Running::start(
+            folder,
+            |folder, port| {
+                let mut command = Command::new(&server);
+                command
+                    .args(["--no-defaults", &data, "--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0"])
+                    .args([own_io, &format!("--port={port}"), &socket(folder), &format!("--init-file={}", begin.display())])
+                    .env("TMPDIR", folder)
+                    .args(&user);
+                command
+            },
+            |folder, _| {
+                let mut ask = Command::new("mariadb");
+                ask.args(["--no-defaults", &socket(folder), "-u", "shop", "shop", "-e", "select 1"]);
+                ask
+            },
+        )))
     }
 
     pub(super) fn port(&self) -> u16 {
