@@ -3,10 +3,11 @@
 #   docker run perennial run nightly          shows the practice shop, which lies in /practice
 # Your own project is an image of your own, FROM perennial: docs/ops.md, "Container".
 FROM rust:1.95-slim-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends gcc && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends gcc make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # The dependencies first, so that a change of our own code does not build them again. Every target the manifest names must be there.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 RUN mkdir -p src tests benches \
     && echo 'fn main() {}' | tee src/main.rs tests/main.rs > benches/figures.rs \
     && touch src/lib.rs \

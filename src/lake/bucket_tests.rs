@@ -50,7 +50,7 @@ fn key() -> Vec<String> {
 }
 
 fn at_cursor(cursor: i64) -> Commit {
-    Commit { run: Some("run".to_owned()), cursor: Some(json!(cursor)) }
+    Commit { run: Some("run".to_owned()), cursor: Some(json!(cursor)), ..Commit::default() }
 }
 
 fn stream_of(rows: RecordBatch) -> SendableRecordBatchStream {
@@ -103,7 +103,10 @@ async fn tables_in_a_bucket_are_merged_replaced_read_queried_and_expired() {
     assert_eq!(answer[0].column(0).as_primitive::<Int64Type>().value(0), -14);
 
     lake.replace("people", people(&[]).schema(), stream_of(people(&[("only", 1)])), Commit::default()).await.unwrap();
-    lake.append("people", vec![people(&[("more", 2)])], Commit::default()).await.unwrap();
+    let (rows, written) = lake.append("people");
+    rows.rows().send(people(&[("more", 2)])).await.unwrap();
+    rows.commit(Commit::default());
+    assert_eq!(written.await.unwrap().unwrap().inserted, 1);
     assert_eq!(scores(lake, None).await.len(), 2);
     assert_eq!(lake.tables().await.unwrap(), ["people"]);
     let later = Utc::now() + TimeDelta::days(31);

@@ -3,15 +3,20 @@
 //! A file is named by the version that wrote it. Until that version's commit names it, a file belongs to nobody: a write that fails
 //! removes its own, a process that is killed leaves them to [`expire`](super::Lake::expire).
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{Array, ArrayRef, AsArray, RecordBatch},
     compute::{max, min},
     datatypes::{DataType, SchemaRef, TimestampMicrosecondType},
+    error::ArrowError,
+    row::{Row, RowConverter, SortField},
 };
 use chrono::{DateTime, SecondsFormat};
 use deltalake::kernel::Add;
@@ -20,6 +25,7 @@ use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
     file::properties::WriterProperties,
+    schema::types::ColumnPath,
 };
 use serde_json::{Map, Value, json};
 
@@ -144,7 +150,6 @@ impl Drop for Staging {
 pub(super) struct FileWriter {
     staging: Arc<Staging>,
     schema: SchemaRef,
-    properties: WriterProperties,
     current: Option<Open>,
     done: Vec<DataFile>,
 }
@@ -165,12 +170,7 @@ struct TimeRange {
 
 impl FileWriter {
     pub(super) fn new(staging: &Arc<Staging>, schema: &SchemaRef) -> Self {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_created_by(concat!("perennial ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
-        Self { staging: Arc::clone(staging), schema: Arc::clone(schema), properties, current: None, done: Vec::new() }
+        Self { staging: Arc::clone(staging), schema: Arc::clone(schema), current: None, done: Vec::new() }
     }
 
     /// Writes a batch that already has the table's schema.
@@ -180,7 +180,7 @@ impl FileWriter {
         }
         let mut open = match self.current.take() {
             Some(open) => open,
-            None => self.open()?,
+            None => self.open(batch)?,
         };
         open.writer.write(batch).map_err(LakeError::parquet(&self.staging.table))?;
         open.rows += batch.num_rows() as u64;
@@ -203,9 +203,20 @@ impl FileWriter {
         Ok(self.done)
     }
 
-    fn open(&self) -> Result<Open, LakeError> {
+    /// Begins a file whose first rows are these.
+    fn open(&self, first: &RecordBatch) -> Result<Open, LakeError> {
+        let failed = LakeError::rows(&self.staging.table);
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_created_by(concat!("perennial ", env!("CARGO_PKG_VERSION")).to_owned());
+        for (field, column) in self.schema.fields().iter().zip(first.columns()) {
+            if mostly_differ(column).map_err(&failed)? {
+                properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![field.name().clone()]), false);
+            }
+        }
         let (name, file) = self.staging.create()?;
-        let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(self.properties.clone()))
+        let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties.build()))
             .map_err(LakeError::parquet(&self.staging.table))?;
         let times = (0..self.schema.fields().len())
             .filter(|column| is_time(self.schema.field(*column).data_type()))
@@ -221,6 +232,20 @@ impl FileWriter {
         self.done.push(DataFile { name, size, rows: open.rows, modified, stats });
         Ok(())
     }
+}
+
+/// Whether the values of a column, as far as its first ones tell, differ from each other too often for a dictionary, which would be
+/// built and given up again for every row group.
+fn mostly_differ(column: &ArrayRef) -> Result<bool, ArrowError> {
+    const LOOKED_AT: usize = 4096;
+    const FEW: usize = 512;
+    let some = column.slice(0, column.len().min(LOOKED_AT));
+    if column.data_type().is_nested() || some.len() < FEW {
+        return Ok(false);
+    }
+    let keys = RowConverter::new(vec![SortField::new(some.data_type().clone())])?.convert_columns(&[Arc::clone(&some)])?;
+    let different: HashSet<Row<'_>> = keys.iter().collect();
+    Ok(different.len() > some.len() / 2)
 }
 
 impl TimeRange {

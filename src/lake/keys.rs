@@ -1,19 +1,20 @@
 //! The keys of a batch: which rows of it count, and which of them a row elsewhere stands for.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch, UInt32Array},
-    compute::{concat_batches, take_record_batch},
+    array::{Array, AsArray, Int64Array, RecordBatch, UInt32Array},
+    compute::{cast, concat_batches, take_record_batch},
     datatypes::{DataType, Int64Type, SchemaRef},
-    row::{RowConverter, SortField},
+    error::ArrowError,
+    row::{RowConverter, Rows, SortField},
 };
 use parquet::{
     basic::Type as Physical,
     file::{metadata::RowGroupMetaData, statistics::Statistics},
 };
 
-use super::LakeError;
+use super::{LakeError, Newest};
 
 /// Rows with one row a key, sorted by key, and the way from a key to its row.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Keyed {
     converter: RowConverter,
     place: HashMap<Box<[u8]>, u32>,
     leading: Leading,
+    /// The columns that tell which of two rows is newer, and what they hold here.
+    newest: Option<(usize, usize, Ages)>,
 }
 
 /// The values of the first key column, sorted, to tell by a row group's range that none of them can stand in it.
@@ -34,12 +37,17 @@ enum Leading {
 }
 
 impl Keyed {
-    /// Keeps the last row of every key. `look_up` says whether rows elsewhere are to be compared with these.
-    pub(super) fn new(table: &str, key: &[String], schema: &SchemaRef, batches: &[RecordBatch], look_up: bool) -> Result<Self, LakeError> {
-        let columns = key
-            .iter()
-            .map(|name| schema.index_of(name).map_err(|_| LakeError::column(table, name, "is named as a key, but there is no such column")))
-            .collect::<Result<Vec<_>, _>>()?;
+    /// Keeps the last row of every key, or the newest. `look_up` says whether rows elsewhere are to be compared with these.
+    pub(super) fn new(
+        table: &str,
+        (key, newest): (&[String], Option<&Newest>),
+        schema: &SchemaRef,
+        batches: &[RecordBatch],
+        look_up: bool,
+    ) -> Result<Self, LakeError> {
+        let column = |name: &str, what| schema.index_of(name).map_err(|_| LakeError::column(table, name, what));
+        let columns =
+            key.iter().map(|name| column(name, "is named as a key, but there is no such column")).collect::<Result<Vec<_>, _>>()?;
         if columns.is_empty() {
             return Err(LakeError::column(table, "", "is missing: rows are merged by a key, and none is named"));
         }
@@ -49,8 +57,12 @@ impl Keyed {
         let all = concat_batches(schema, batches).map_err(&failed)?;
         let encoded = converter.convert_columns(&pick(&all, &columns)).map_err(&failed)?;
         let mut order: Vec<u32> = (0..u32::try_from(all.num_rows()).unwrap_or(u32::MAX)).collect();
-        // Of one key the later row comes first, and the first of equal neighbours stays.
-        order.sort_unstable_by(|a, b| encoded.row(*a as usize).cmp(&encoded.row(*b as usize)).then(b.cmp(a)));
+        let unknown = "tells which row is newer, but there is no such column";
+        let by = newest.map(|newest| Ok((column(&newest.by, unknown)?, column(&newest.among, unknown)?))).transpose()?;
+        let ages = by.map(|(by, among)| Ages::of(&all, by, among)).transpose().map_err(&failed)?;
+        // Of one key the newer or later row comes first, and the first of equal neighbours stays.
+        let newer = |a: u32, b: u32| ages.as_ref().map_or(Ordering::Equal, |ages| ages.of_row(b).cmp(&ages.of_row(a))).then(b.cmp(&a));
+        order.sort_unstable_by(|a, b| encoded.row(*a as usize).cmp(&encoded.row(*b as usize)).then_with(|| newer(*a, *b)));
         order.dedup_by(|next, kept| encoded.row(*next as usize) == encoded.row(*kept as usize));
         let mut place = HashMap::new();
         if look_up {
@@ -60,14 +72,30 @@ impl Keyed {
             }
         }
         let rows = take_record_batch(&all, &UInt32Array::from(order)).map_err(&failed)?;
+        let newest = by.map(|(by, among)| Ages::of(&rows, by, among).map(|ages| (by, among, ages))).transpose().map_err(&failed)?;
         let leading = Leading::of(rows.column(columns[0]).as_ref());
-        Ok(Self { rows, columns, converter, place, leading })
+        Ok(Self { rows, columns, converter, place, leading, newest })
     }
 
     /// For every row of `batch`, which has the columns of the key only, the row here with the same key.
     pub(super) fn matches(&self, table: &str, batch: &RecordBatch) -> Result<Vec<Option<u32>>, LakeError> {
-        let encoded = self.converter.convert_columns(batch.columns()).map_err(LakeError::rows(table))?;
+        let encoded = self.encoded(table, batch)?;
         Ok(encoded.iter().map(|row| self.place.get(row.as_ref()).copied()).collect())
+    }
+
+    /// The keys of `batch`, which has the columns of the key only, as bytes that sort as they do.
+    pub(super) fn encoded(&self, table: &str, batch: &RecordBatch) -> Result<Rows, LakeError> {
+        self.converter.convert_columns(batch.columns()).map_err(LakeError::rows(table))
+    }
+
+    /// Takes the rows here out of `matches` that are older than the row of the table that has their key.
+    pub(super) fn leave_newer(&self, table: &str, batch: &RecordBatch, matches: &mut [Option<u32>]) -> Result<(), LakeError> {
+        let Some((by, among, ages)) = self.newest.as_ref().filter(|_| matches.iter().any(Option::is_some)) else { return Ok(()) };
+        let theirs = Ages::of(batch, *by, *among).map_err(LakeError::rows(table))?;
+        for (row, place) in (0..).zip(matches) {
+            *place = place.filter(|place| ages.compare(*place, &theirs, row) != Some(Ordering::Less));
+        }
+        Ok(())
     }
 
     /// The key's columns of a batch in the table's shape.
@@ -102,6 +130,39 @@ impl Keyed {
             }
             _ => true,
         }
+    }
+}
+
+/// What tells which of two rows is newer.
+#[derive(Debug)]
+struct Ages {
+    by: Int64Array,
+    among: Int64Array,
+}
+
+impl Ages {
+    fn of(batch: &RecordBatch, by: usize, among: usize) -> Result<Self, ArrowError> {
+        // Dates are counted in 32 bits, instants and numbers in 64.
+        let numbers = |column: usize| {
+            let column = batch.column(column);
+            let column = if *column.data_type() == DataType::Date32 { cast(column, &DataType::Int32)? } else { Arc::clone(column) };
+            Ok::<_, ArrowError>(cast(&column, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+        };
+        Ok(Self { by: numbers(by)?, among: numbers(among)? })
+    }
+
+    /// What `by` holds for a row; less than anything where that is nothing.
+    fn of_row(&self, row: u32) -> Option<i64> {
+        let row = row as usize;
+        self.by.is_valid(row).then(|| self.by.value(row))
+    }
+
+    /// How old one row is, beside another one's; `None` where that says nothing about which of them stays.
+    fn compare(&self, row: u32, other: &Self, theirs: u32) -> Option<Ordering> {
+        let (row, theirs) = (row as usize, theirs as usize);
+        let known = |ages: &Self, row: usize| ages.by.is_valid(row) && ages.among.is_valid(row);
+        let comparable = known(self, row) && known(other, theirs) && self.among.value(row) == other.among.value(theirs);
+        comparable.then(|| self.by.value(row).cmp(&other.by.value(theirs)))
     }
 }
 

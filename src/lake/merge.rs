@@ -12,18 +12,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::{
-    array::{BooleanArray, RecordBatch, UInt32Array},
-    compute::{concat_batches, filter_record_batch, interleave_record_batch, take_record_batch},
+    array::{BooleanArray, RecordBatch},
+    compute::{filter_record_batch, interleave_record_batch},
     datatypes::SchemaRef,
-    row::{RowConverter, SortField},
+    row::{Row, Rows},
 };
 use parquet::arrow::{
     ProjectionMask,
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
 };
 
+use tokio::sync::mpsc::Receiver;
+
 use super::{
-    LakeError,
+    LakeError, Newest,
     columns::conform,
     files::{DataFile, FileWriter, Staging},
     folder::{Folder, Input},
@@ -57,8 +59,8 @@ pub(super) struct Merged {
 
 impl Merge<'_> {
     /// Does the work, all but the commit. Blocking.
-    pub(super) fn run(&self, key: &[String], rows: &[RecordBatch]) -> Result<Merged, LakeError> {
-        let keyed = Keyed::new(self.table, key, self.schema, rows, !self.files.is_empty())?;
+    pub(super) fn run(&self, key: &[String], newest: Option<&Newest>, rows: &[RecordBatch]) -> Result<Merged, LakeError> {
+        let keyed = Keyed::new(self.table, (key, newest), self.schema, rows, !self.files.is_empty())?;
         let found = self.find(&keyed)?;
         let mut is_new = vec![true; keyed.rows.num_rows()];
         for place in found.iter().flatten() {
@@ -77,21 +79,25 @@ impl Merge<'_> {
         Ok(Merged { change: Change { add, remove, ..Change::default() }, inserted, updated })
     }
 
-    /// Writes rows behind the others, all but the commit; small files are folded into one with them. Blocking.
-    pub(super) fn append(&self, rows: &[RecordBatch]) -> Result<Change, LakeError> {
-        let fold = self.to_fold(1);
+    /// Writes rows behind the others as they come, all but the commit, and counts them; small files are folded into one with them.
+    /// Blocking.
+    pub(super) fn append(&self, mut rows: Receiver<RecordBatch>) -> Result<(Change, u64), LakeError> {
+        let mut next = rows.blocking_recv();
+        let fold = self.to_fold(u64::from(next.is_some()));
         let mut writer = FileWriter::new(self.staging, self.schema);
-        let mut remove = Vec::new();
+        let (mut remove, mut count) = (Vec::new(), 0);
         for (file, _) in self.files.iter().zip(fold).filter(|(_, fold)| *fold) {
             for batch in self.open(file)?.build().map_err(LakeError::parquet(self.table))? {
                 writer.write(&conform(self.table, &batch.map_err(LakeError::rows(self.table))?, self.schema)?)?;
             }
             remove.push(file.clone());
         }
-        for batch in rows {
-            writer.write(batch)?;
+        while let Some(batch) = next {
+            count += batch.num_rows() as u64;
+            writer.write(&conform(self.table, &batch, self.schema)?)?;
+            next = rows.blocking_recv();
         }
-        Ok(Change { add: writer.finish()?, remove, ..Change::default() })
+        Ok((Change { add: writer.finish()?, remove, ..Change::default() }, count))
     }
 
     /// For every file, the places in `keyed` of the keys it holds.
@@ -151,7 +157,8 @@ impl Merge<'_> {
     /// A batch of old rows with the new ones in their places.
     fn updated(&self, batch: &RecordBatch, keyed: &Keyed) -> Result<RecordBatch, LakeError> {
         let batch = conform(self.table, batch, self.schema)?;
-        let matches = keyed.matches(self.table, &keyed.keys_of(self.table, &batch)?)?;
+        let mut matches = keyed.matches(self.table, &keyed.keys_of(self.table, &batch)?)?;
+        keyed.leave_newer(self.table, &batch, &mut matches)?;
         if matches.iter().all(Option::is_none) {
             return Ok(batch);
         }
@@ -160,35 +167,58 @@ impl Merge<'_> {
         interleave_record_batch(&[&batch, &keyed.rows], &source).map_err(LakeError::rows(self.table))
     }
 
-    /// The new rows, and with them those of the files that are folded, sorted by key.
+    /// The new rows, and with them those of the files that are folded, sorted by key as far as those files are.
     fn write_behind(&self, folded: &[usize], keyed: &Keyed, new_rows: RecordBatch) -> Result<Vec<DataFile>, LakeError> {
         let mut writer = FileWriter::new(self.staging, self.schema);
-        let rows = if folded.is_empty() {
-            new_rows
-        } else {
-            let mut batches = vec![new_rows];
-            for at in folded {
-                for batch in self.open(&self.files[*at])?.build().map_err(LakeError::parquet(self.table))? {
-                    batches.push(self.updated(&batch.map_err(LakeError::rows(self.table))?, keyed)?);
-                }
+        let slices = (0..new_rows.num_rows()).step_by(BATCH).map(|start| new_rows.slice(start, BATCH.min(new_rows.num_rows() - start)));
+        if folded.is_empty() {
+            for slice in slices {
+                writer.write(&slice)?;
             }
-            self.sorted(&batches, keyed)?
-        };
-        for start in (0..rows.num_rows()).step_by(BATCH) {
-            writer.write(&rows.slice(start, BATCH.min(rows.num_rows() - start)))?;
+            return writer.finish();
         }
+        let mut runs = vec![Run::new(Box::new(slices.map(Ok)))];
+        for at in folded {
+            let batches = self.open(&self.files[*at])?.build().map_err(LakeError::parquet(self.table))?;
+            let batches = batches.map(|batch| self.updated(&batch.map_err(LakeError::rows(self.table))?, keyed));
+            runs.push(Run::new(Box::new(batches)));
+        }
+        self.interleave(runs, keyed, &mut writer)?;
         writer.finish()
     }
 
-    fn sorted(&self, batches: &[RecordBatch], keyed: &Keyed) -> Result<RecordBatch, LakeError> {
+    /// Writes the rows of all runs, always on with the one whose next key is least; no more of a run is in memory than a batch.
+    fn interleave(&self, mut runs: Vec<Run<'_>>, keyed: &Keyed, writer: &mut FileWriter) -> Result<(), LakeError> {
         let failed = LakeError::rows(self.table);
-        let all = concat_batches(self.schema, batches).map_err(&failed)?;
-        let keys = keyed.keys_of(self.table, &all)?;
-        let fields = keys.schema_ref().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        let encoded = RowConverter::new(fields).and_then(|converter| converter.convert_columns(keys.columns())).map_err(&failed)?;
-        let mut order: Vec<u32> = (0..u32::try_from(all.num_rows()).unwrap_or(u32::MAX)).collect();
-        order.sort_by(|a, b| encoded.row(*a as usize).cmp(&encoded.row(*b as usize)));
-        take_record_batch(&all, &UInt32Array::from(order)).map_err(&failed)
+        // What the next batch is made of: batches, and the rows of them in their order.
+        let mut held: Vec<RecordBatch> = Vec::new();
+        let mut rows: Vec<(usize, usize)> = Vec::with_capacity(BATCH);
+        loop {
+            for run in &mut runs {
+                run.fill(|batch| keyed.encoded(self.table, &keyed.keys_of(self.table, batch)?))?;
+            }
+            runs.retain(|run| run.current.is_some());
+            let mut ahead: Vec<(usize, Row<'_>)> = runs.iter().enumerate().filter_map(|(at, run)| Some((at, run.next()?))).collect();
+            ahead.sort_unstable_by_key(|(at, key)| (*key, *at));
+            let least = ahead.first().map(|(at, _)| *at);
+            let until = ahead.get(1).map(|(_, key)| *key);
+            if let Some(least) = least {
+                let taken = runs[least].taken(until, BATCH - rows.len());
+                let batch = runs[least].hold(&mut held);
+                rows.extend(taken.clone().map(|row| (batch, row)));
+                runs[least].advance(taken.end);
+            }
+            if rows.len() >= BATCH || (least.is_none() && !rows.is_empty()) {
+                let batches: Vec<&RecordBatch> = held.iter().collect();
+                writer.write(&interleave_record_batch(&batches, &rows).map_err(&failed)?)?;
+                held.clear();
+                rows.clear();
+                runs.iter_mut().for_each(|run| run.held = None);
+            }
+            if least.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     fn open(&self, file: &LiveFile) -> Result<ParquetRecordBatchReaderBuilder<Input>, LakeError> {
@@ -221,6 +251,62 @@ impl Merge<'_> {
         }
         results.sort_by_key(|(order, _)| *order);
         results.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+/// Rows sorted by key, on their way into one file with others.
+struct Run<'a> {
+    batches: Box<dyn Iterator<Item = Result<RecordBatch, LakeError>> + 'a>,
+    /// The batch it stands in, the keys of its rows, and the next row.
+    current: Option<(RecordBatch, Rows, usize)>,
+    /// Where among the batches held that one is.
+    held: Option<usize>,
+}
+
+impl<'a> Run<'a> {
+    fn new(batches: Box<dyn Iterator<Item = Result<RecordBatch, LakeError>> + 'a>) -> Self {
+        Self { batches, current: None, held: None }
+    }
+
+    /// Sees that there is a next row, if any is left.
+    fn fill(&mut self, keys: impl Fn(&RecordBatch) -> Result<Rows, LakeError>) -> Result<(), LakeError> {
+        while self.current.as_ref().is_none_or(|(batch, _, next)| *next >= batch.num_rows()) {
+            let Some(batch) = self.batches.next().transpose()? else {
+                self.current = None;
+                return Ok(());
+            };
+            let keys = keys(&batch)?;
+            self.current = Some((batch, keys, 0));
+            self.held = None;
+        }
+        Ok(())
+    }
+
+    fn next(&self) -> Option<Row<'_>> {
+        self.current.as_ref().map(|(_, keys, next)| keys.row(*next))
+    }
+
+    /// Of the next rows, at most `most`, and none above `until` but the first.
+    fn taken(&self, until: Option<Row<'_>>, most: usize) -> std::ops::Range<usize> {
+        let Some((batch, keys, next)) = &self.current else { return 0..0 };
+        let here = *next..batch.num_rows().min(next + most);
+        let behind = here.clone().skip(1).find(|row| until.is_some_and(|until| keys.row(*row) > until)).unwrap_or(here.end);
+        *next..behind
+    }
+
+    /// Sees that its batch is among those held; where.
+    fn hold(&mut self, held: &mut Vec<RecordBatch>) -> usize {
+        *self.held.get_or_insert_with(|| {
+            held.extend(self.current.as_ref().map(|(batch, ..)| batch.clone()));
+            held.len() - 1
+        })
+    }
+
+    /// Goes on to a row of its batch.
+    fn advance(&mut self, to: usize) {
+        if let Some((_, _, next)) = &mut self.current {
+            *next = to;
+        }
     }
 }
 

@@ -93,6 +93,39 @@ pub struct Commit {
     pub run: Option<String>,
     /// The pull cursor that is true from this commit on.
     pub cursor: Option<serde_json::Value>,
+    /// Which of several rows with one key a merge keeps; else the last.
+    pub newest: Option<Newest>,
+}
+
+/// The row with the greatest value of `by` is kept, and the last of those that agree in it. One that stands in the table is kept only
+/// before rows that agree with it in `among`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    /// A column of instants, dates or integers.
+    pub by: String,
+    /// A column of instants.
+    pub among: String,
+}
+
+/// Rows on their way into a table.
+#[derive(Debug)]
+pub struct Appending {
+    rows: tokio::sync::mpsc::Sender<RecordBatch>,
+    commit: tokio::sync::oneshot::Sender<Commit>,
+}
+
+impl Appending {
+    /// Where rows are sent; it is closed where they cannot be written.
+    #[must_use]
+    pub fn rows(&self) -> tokio::sync::mpsc::Sender<RecordBatch> {
+        self.rows.clone()
+    }
+
+    /// There are no more rows, and all of them are to stand in the table.
+    pub fn commit(self, commit: Commit) {
+        // Where nobody listens any more, writing has failed, and says so itself.
+        let _ = self.commit.send(commit);
+    }
 }
 
 /// What `expire` removed.
@@ -207,15 +240,16 @@ impl Lake {
         let _turn = self.turn(table).await?;
         let base = self.find(table, None).await?;
         let Some((schema, evolved, rows)) = shaped(table, base.as_ref(), &rows)? else {
-            return self.note(table, base, commit).await;
+            let base = base.ok_or_else(|| LakeError::NoTable(table.to_owned()))?;
+            return self.publish_cursor(table, base, commit).await;
         };
-        let (folder, name, key) = (self.folder(table)?, table.to_owned(), key.to_vec());
+        let (folder, name, key, newest) = (self.folder(table)?, table.to_owned(), key.to_vec(), commit.newest.clone());
         let files = base.as_ref().map(|base| base.files.clone()).unwrap_or_default();
         let staging = Staging::new(&folder, table, next_version(base.as_ref()))?;
         let staged = Arc::clone(&staging);
         let merged = blocking(table, move || {
             let merge = Merge { table: &name, folder: &folder, schema: &schema, files: &files, staging: &staged };
-            merge.run(&key, &rows)
+            merge.run(&key, newest.as_ref(), &rows)
         })
         .await?;
         let before = base.as_ref().map_or(0, Snapshot::rows);
@@ -224,28 +258,45 @@ impl Lake {
         Ok(Written { version, rows: before + merged.inserted, inserted: merged.inserted, updated: merged.updated })
     }
 
-    /// Adds rows. Columns that the table lacks are added to it.
+    /// Adds rows to a table as they come: what is sent into the first half is written while the second is polled. Dropped before
+    /// [`Appending::commit`], nothing of it stands, and the second half gives `None`. Memory is bounded by a row group.
     ///
     /// # Errors
     /// Where the rows do not fit the table, or a file cannot be written; the table is then as it was.
-    pub async fn append(&self, table: &str, rows: Vec<RecordBatch>, commit: Commit) -> Result<Written, LakeError> {
-        let _turn = self.turn(table).await?;
-        let base = self.find(table, None).await?;
-        let Some((schema, evolved, rows)) = shaped(table, base.as_ref(), &rows)? else {
-            return self.note(table, base, commit).await;
+    pub fn append(&self, table: &str) -> (Appending, impl Future<Output = Result<Option<Written>, LakeError>> + Send + use<>) {
+        let (sender, rows) = tokio::sync::mpsc::channel(AHEAD);
+        let (commit, committed) = tokio::sync::oneshot::channel();
+        let (lake, table) = (self.clone(), table.to_owned());
+        let written = async move {
+            let _turn = lake.turn(&table).await?;
+            let base = lake.snapshot(&table, None).await?;
+            let (folder, name) = (lake.folder(&table)?, table.clone());
+            let (schema, files) = (Arc::clone(&base.schema), base.files.clone());
+            let staging = Staging::new(&folder, &table, next_version(Some(&base)))?;
+            let staged = Arc::clone(&staging);
+            let (change, inserted) = blocking(&table, move || {
+                Merge { table: &name, folder: &folder, schema: &schema, files: &files, staging: &staged }.append(rows)
+            })
+            .await?;
+            let Ok(commit) = committed.await else { return Ok(None) };
+            if inserted == 0 {
+                return lake.publish_cursor(&table, base, commit).await.map(Some);
+            }
+            let before = base.rows();
+            let version = lake.publish(&table, Some(base), change, commit, Some(staging)).await?;
+            Ok(Some(Written { version, rows: before + inserted, inserted, updated: 0 }))
         };
-        let (folder, name) = (self.folder(table)?, table.to_owned());
-        let files = base.as_ref().map(|base| base.files.clone()).unwrap_or_default();
-        let staging = Staging::new(&folder, table, next_version(base.as_ref()))?;
-        let staged = Arc::clone(&staging);
-        let inserted = rows.iter().map(|batch| batch.num_rows() as u64).sum();
-        let change = blocking(table, move || {
-            Merge { table: &name, folder: &folder, schema: &schema, files: &files, staging: &staged }.append(&rows)
-        })
-        .await?;
-        let before = base.as_ref().map_or(0, Snapshot::rows);
-        let version = self.publish(table, base, Change { schema: evolved, ..change }, commit, Some(staging)).await?;
-        Ok(Written { version, rows: before + inserted, inserted, updated: 0 })
+        (Appending { rows: sender, commit }, written)
+    }
+
+    /// Commits a cursor without rows.
+    ///
+    /// # Errors
+    /// Where there is no such table, or its log cannot be written.
+    pub async fn note(&self, table: &str, commit: Commit) -> Result<Written, LakeError> {
+        let _turn = self.turn(table).await?;
+        let base = self.snapshot(table, None).await?;
+        self.publish_cursor(table, base, commit).await
     }
 
     /// Puts `rows` in place of the whole table, whose schema may change. The rows keep their order; memory is bounded by a row group.
@@ -462,8 +513,7 @@ impl Lake {
     }
 
     /// A commit without rows: of the cursor, where there is one.
-    async fn note(&self, table: &str, base: Option<Snapshot>, commit: Commit) -> Result<Written, LakeError> {
-        let base = base.ok_or_else(|| LakeError::NoTable(table.to_owned()))?;
+    async fn publish_cursor(&self, table: &str, base: Snapshot, commit: Commit) -> Result<Written, LakeError> {
         let (rows, mut version) = (base.rows(), base.version);
         if commit.cursor.is_some() {
             version = self.publish(table, Some(base), Change::default(), commit, None).await?;

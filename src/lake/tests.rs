@@ -45,7 +45,7 @@ fn key() -> Vec<String> {
 }
 
 fn at_cursor(cursor: i64) -> Commit {
-    Commit { run: Some(format!("run-{cursor}")), cursor: Some(json!({ "updated_at": cursor })) }
+    Commit { run: Some(format!("run-{cursor}")), cursor: Some(json!({ "updated_at": cursor })), ..Commit::default() }
 }
 
 async fn scores(lake: &Lake, table: &str, version: Option<i64>) -> BTreeMap<String, i64> {
@@ -433,6 +433,56 @@ async fn a_merge_leaves_files_without_its_keys_alone_and_keeps_the_order_in_the_
     let rows = lake.read("people", None).await.unwrap();
     let ids: Vec<_> = rows.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
     assert!(ids.is_sorted(), "clustered as before");
+}
+
+#[tokio::test]
+async fn of_rows_pulled_together_the_newest_stays_in_whatever_order_they_come() {
+    let (_folder, lake) = lake();
+    let rows = |pulled: i64, rows: &[(&str, i64, i64)]| {
+        batch(vec![
+            ("id", Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()) as ArrayRef),
+            ("score", Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>())),
+            (
+                "at",
+                Arc::new(
+                    rows.iter().map(|row| Some(row.1).filter(|at| *at > 0)).collect::<TimestampMicrosecondArray>().with_timezone("UTC"),
+                ),
+            ),
+            ("pulled", Arc::new(TimestampMicrosecondArray::from(vec![pulled; rows.len()]).with_timezone("UTC"))),
+        ])
+    };
+    let merge = |batches: Vec<RecordBatch>| {
+        let newest = Some(Newest { by: "at".to_owned(), among: "pulled".to_owned() });
+        let (lake, commit) = (lake.clone(), Commit { newest, ..Commit::default() });
+        async move { lake.merge("people", &key(), batches, commit).await.unwrap() }
+    };
+    merge(vec![rows(1, &[("a", 5, 1), ("b", 5, 1), ("c", 5, 1)]), rows(1, &[("a", 4, 2), ("b", 5, 2), ("c", 6, 2)])]).await;
+    let expected = |scores: &[(&str, i64)]| scores.iter().map(|(id, score)| ((*id).to_owned(), *score)).collect::<BTreeMap<_, _>>();
+    assert_eq!(scores(&lake, "people", None).await, expected(&[("a", 1), ("b", 2), ("c", 2)]));
+    merge(vec![rows(1, &[("a", 4, 3), ("b", 5, 3), ("c", 7, 3)])]).await;
+    assert_eq!(scores(&lake, "people", None).await, expected(&[("a", 1), ("b", 3), ("c", 3)]));
+    // What another pull brings is true now, also where the source has gone back in time; and a row without an age is as good as any.
+    merge(vec![rows(2, &[("a", 1, 4), ("b", 0, 4)])]).await;
+    assert_eq!(scores(&lake, "people", None).await, expected(&[("a", 4), ("b", 4), ("c", 3)]));
+}
+
+#[tokio::test]
+async fn small_files_are_folded_into_one_that_is_sorted() {
+    let (_folder, lake) = lake();
+    let mut all = BTreeMap::new();
+    for round in 0..10_i64 {
+        // Ranges that lie within each other, one file much longer than a batch.
+        let rows: Vec<(String, i64)> = (0..if round == 3 { 20_000 } else { 700 }).map(|n| (format!("{:06}", n * 10 + round), n)).collect();
+        all.extend(rows.iter().cloned());
+        let rows: Vec<(&str, i64)> = rows.iter().map(|(id, n)| (id.as_str(), *n)).collect();
+        lake.merge("people", &key(), vec![people(&rows)], Commit::default()).await.unwrap();
+    }
+    assert_eq!(scores(&lake, "people", None).await, all);
+    let files = lake.find("people", None).await.unwrap().unwrap().files;
+    assert_eq!(files.len(), 2);
+    let rows = lake.read("people", None).await.unwrap();
+    let ids: Vec<_> = rows.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
+    assert!(ids[..ids.len() - 700].is_sorted(), "as far as the folded file goes");
 }
 
 #[tokio::test]

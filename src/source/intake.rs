@@ -2,8 +2,8 @@
 //! before, and the cursor is followed on the way.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    hash::{DefaultHasher, Hash, Hasher},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
+    hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 
@@ -21,6 +21,7 @@ use super::{
     error::SourceError,
     held::Held,
     http::settings::CursorFormat,
+    json::{Json, JsonRows},
     pull::{Deletions, written},
     quarantine::Aside,
     rows::{ArrayColumn, Page, PageRows, Row},
@@ -33,8 +34,12 @@ use crate::config::nearest;
 pub(crate) const CHUNK_ROWS: usize = 100_000;
 /// … or came from this many bytes.
 const CHUNK_BYTES: usize = 64 << 20;
-/// How many keys are remembered where nothing depends on remembering all of them.
-const REMEMBERED: usize = 1_000_000;
+/// The first one is that much smaller, and the next ones grow: what is written beside reading need not be written after it.
+const FIRST_CHUNK: usize = 4;
+/// Rows that are written as they come take no memory: they make chunks that much larger.
+const APPENDED: usize = 10;
+/// How many rows are closed to be written as they come.
+const BATCH: usize = 8192;
 
 /// The greatest cursor value so far, and the source's own writing of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,9 +61,11 @@ pub(crate) struct Intake {
     batched: usize,
     bytes: usize,
     chunk_rows: usize,
-    /// Each key's digest, and the newest version of it by the cursor.
-    versions: HashMap<u128, i64>,
-    remember_all: bool,
+    /// What the sizes of the coming chunk are divided by.
+    smaller: usize,
+    /// Each key's digest, and the newest version of it by the cursor; where something depends on it.
+    versions: HashMap<u128, i64, BuildHasherDefault<Folded>>,
+    remembers: bool,
     /// Whether no key can come twice.
     pub(crate) each_once: bool,
     /// What another stream lists as deleted.
@@ -96,9 +103,9 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// An empty intake. `remember_all`: every key is kept in mind, because missing ones will be counted or marked.
-    pub(crate) fn new(stream: Arc<Stream>, pulled_at: i64, bound: i64, chunk_rows: usize, remember_all: bool) -> Self {
-        let stream_key_empty = stream.key.is_empty();
+    /// An empty intake. `remembers`: every key is kept in mind, because missing ones will be counted or marked, or must not come twice.
+    pub(crate) fn new(stream: Arc<Stream>, pulled_at: i64, bound: i64, chunk_rows: usize, remembers: bool) -> Self {
+        let (stream_key_empty, replaces) = (stream.key.is_empty(), stream.write == Write::Replace);
         let declared = stream.columns.list.iter().flat_map(|column| match &column.origin {
             Origin::Field(name, path) => [Some(name.clone()), path.first().cloned()],
             _ => [None, None],
@@ -113,9 +120,10 @@ impl Intake {
             bound,
             bytes: 0,
             chunk_rows,
+            smaller: FIRST_CHUNK,
             each_once: stream_key_empty,
-            versions: HashMap::new(),
-            remember_all,
+            versions: HashMap::default(),
+            remembers: remembers || (replaces && !stream_key_empty),
             deletions: None,
             undeclared: BTreeSet::new(),
             absent: BTreeSet::new(),
@@ -169,14 +177,26 @@ impl Intake {
         Some(Reached { at, literal })
     }
 
-    /// Whether the chunk is large enough to be merged.
-    pub(crate) fn is_full(&self) -> bool {
-        self.batched + self.rows.len() + self.aside.len() >= self.chunk_rows || self.bytes >= CHUNK_BYTES
+    /// Whether the chunk is large enough to be merged, or, where its rows are written as they come, to be committed.
+    pub(crate) fn is_full(&self, appends: bool) -> bool {
+        if appends {
+            return self.batched + self.rows.len() + self.aside.len() >= self.chunk_rows * APPENDED;
+        }
+        self.batched + self.rows.len() + self.aside.len() >= self.chunk_rows / self.smaller || self.bytes >= CHUNK_BYTES / self.smaller
     }
 
-    /// The rows since the last chunk, in the order they came.
+    /// What has been closed of the rows since the last chunk, in the order they came, to be written before the chunk is full.
+    pub(crate) fn drain(&mut self) -> Result<Vec<RecordBatch>, ArrowError> {
+        if self.rows.len() >= BATCH {
+            self.gather()?;
+        }
+        Ok(std::mem::take(&mut self.batches))
+    }
+
+    /// The rows since the last chunk, or what is left of them, in the order they came.
     pub(crate) fn chunk(&mut self) -> Result<Vec<RecordBatch>, ArrowError> {
         self.bytes = 0;
+        self.smaller = (self.smaller / 2).max(1);
         self.gather()?;
         self.batched = 0;
         Ok(std::mem::take(&mut self.batches))
@@ -199,7 +219,8 @@ impl Intake {
         self.pages += 1;
         self.bytes += page.bytes;
         self.volume += page.bytes as u64;
-        if let Some(announced) = page.announced {
+        // Without the keys, nobody could tell how many different rows came.
+        if let Some(announced) = page.announced.filter(|_| self.remembers) {
             self.announced = Some((self.announced.map_or(announced, |(first, _)| first), announced));
         }
         let stream = Arc::clone(&self.stream);
@@ -258,7 +279,7 @@ impl Intake {
     fn whole_batch(&mut self, stream: &Stream, columns: &[ArrayColumn], rows: usize) -> Result<bool, ArrowError> {
         let complete = |position: &usize| columns[*position].array.null_count() == 0;
         let plain = self.each_once
-            && !self.remember_all
+            && !self.remembers
             && self.deletions.is_none()
             && columns.iter().all(|column| column.misfits.is_empty())
             && stream.key.iter().all(complete)
@@ -334,9 +355,15 @@ impl Intake {
             }
         }
         // Known before the other fields are read: a row with one bad field has come all the same.
-        let seen = (!stream.key.is_empty()).then(|| {
-            let digest = digest(stream.key.iter().map(|position| &cells[*position]));
-            (digest, self.versions.insert(digest, i64::MIN))
+        let digested = !stream.key.is_empty() && (self.remembers || self.deletions.is_some());
+        let key = digested.then(|| digest(stream.key.iter().map(|position| &cells[*position])));
+        let remembered = key.filter(|_| self.remembers);
+        let earlier = remembered.and_then(|key| match self.versions.entry(key) {
+            Entry::Occupied(known) => Some(*known.get()),
+            Entry::Vacant(new) => {
+                new.insert(i64::MIN);
+                None
+            }
         });
         for (position, column) in list.iter().enumerate() {
             if stream.key.contains(&position) {
@@ -367,26 +394,20 @@ impl Intake {
                 self.reached = Some(Reached { at: version, literal });
             }
         }
-        if let Some((digest, earlier)) = seen {
+        if let Some(key) = remembered {
             if let Some(earlier) = earlier.filter(|earlier| version > *earlier || stream.cursor.is_none()) {
                 self.moved = Some(self.moved.map_or(earlier, |moved| moved.min(earlier)));
             }
             match earlier {
                 // An older version of a row that has already come: pages are no snapshot.
-                Some(earlier) if earlier > version => {
-                    self.versions.insert(digest, earlier);
-                    return Ok(());
-                }
+                Some(earlier) if earlier > version => return Ok(()),
                 Some(earlier) if stream.write == Write::Replace && earlier > i64::MIN => {
                     let misfit = Misfit::new(&stream.key_names().join(", "), "is the key of an earlier row too", "");
                     return Err((label(stream, row, cells), misfit));
                 }
                 _ => {}
             }
-            self.versions.insert(digest, version);
-            if !self.remember_all && stream.write == Write::Merge && self.versions.len() > REMEMBERED {
-                self.versions.clear();
-            }
+            self.versions.insert(key, version);
         }
         let deleted = match stream.deletes {
             Seeing::Flag(position) => match &cells[position] {
@@ -396,7 +417,7 @@ impl Intake {
             },
             _ => {
                 let changed = stream.cursor.as_ref().filter(|cursor| cursor.timed).map(|_| version);
-                let since = self.deletions.as_ref().zip(seen).and_then(|(deletions, (key, _))| deletions.since(key, changed));
+                let since = self.deletions.as_ref().zip(key).and_then(|(deletions, key)| deletions.since(key, changed));
                 since.map_or(Cell::Null, Cell::Timestamp)
             }
         };
@@ -523,8 +544,29 @@ pub(crate) fn digest<'a>(cells: impl Iterator<Item = &'a Cell<'a>> + Clone) -> u
     half(1) << 64 | half(2)
 }
 
+/// A hash of what is a digest already.
+#[derive(Debug, Clone, Copy, Default)]
+struct Folded(u64);
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, digest: u128) {
+        // Both halves are hashes themselves.
+        self.0 = u64::try_from(digest >> 64).unwrap_or_default();
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The cursor value of a JSON row, where it has one.
-pub(crate) fn reached(stream: &Stream, value: &serde_json::Value) -> Option<Reached> {
+pub(crate) fn reached(stream: &Stream, value: Json<'_>) -> Option<Reached> {
     let position = stream.cursor.as_ref()?.column;
     let (row, column) = (Row::Json { value, place: None }, &stream.columns.list[position]);
     let at = instant_of(&row.cell(position, column).ok()??)?;
@@ -532,16 +574,16 @@ pub(crate) fn reached(stream: &Stream, value: &serde_json::Value) -> Option<Reac
 }
 
 /// The key of a JSON row as its source writes it.
-pub(crate) fn named(stream: &Stream, value: &serde_json::Value) -> String {
+pub(crate) fn named(stream: &Stream, value: Json<'_>) -> String {
     let row = Row::Json { value, place: None };
     let parts = stream.key.iter().map(|position| row.literal(*position, &stream.columns.list[*position]).unwrap_or_default());
     parts.collect::<Vec<_>>().join("/")
 }
 
 /// A digest of a page's rows by key and cursor, to notice a page that comes twice.
-pub(crate) fn page_digest(stream: &Stream, rows: &[serde_json::Value]) -> u64 {
+pub(crate) fn page_digest(stream: &Stream, rows: &JsonRows) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for value in rows {
+    for value in rows.iter() {
         for position in stream.key.iter().copied().chain(stream.cursor.iter().map(|cursor| cursor.column)) {
             let row = Row::Json { value, place: None };
             row.literal(position, &stream.columns.list[position]).hash(&mut hasher);

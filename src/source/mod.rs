@@ -45,6 +45,7 @@ mod file;
 mod held;
 mod http;
 mod intake;
+mod json;
 mod preset;
 mod progress;
 mod pull;

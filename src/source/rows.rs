@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::{Array, ArrayRef};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     columns::{Column, Origin, Type},
     extra::Taken,
+    json::{Is, Json, JsonRows},
     values::{self, Cell, Misfit},
 };
 
@@ -26,7 +27,7 @@ pub(crate) struct Page {
 #[derive(Debug)]
 pub(crate) enum PageRows {
     /// Objects of an answer.
-    Json(Vec<Value>),
+    Json(JsonRows),
     /// Lines of a file.
     Lines(Lines),
     /// Arrays of a Parquet file, in the types declared.
@@ -82,13 +83,13 @@ impl PageRows {
     /// One of them, by its position.
     pub(crate) fn row(&self, position: usize) -> Row<'_> {
         match self {
-            Self::Json(rows) => Row::Json { value: &rows[position], place: None },
+            Self::Json(rows) => Row::Json { value: rows.get(position), place: None },
             Self::Lines(lines) => {
                 let (number, line) = &lines.rows[position];
                 let place = Some(Place { number: *number, unit: lines.unit, file: &lines.file });
                 match line {
                     Line::Csv(record) => Row::Csv { record, lines, line: *number },
-                    Line::Json(value) => Row::Json { value, place },
+                    Line::Json(value) => Row::Json { value: Json::Tree(value), place },
                     Line::Broken { reason, text } => Row::Broken { reason, text, line: *number, file: &lines.file },
                 }
             }
@@ -108,7 +109,7 @@ pub(crate) struct Place<'a> {
 /// One row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Row<'a> {
-    Json { value: &'a Value, place: Option<Place<'a>> },
+    Json { value: Json<'a>, place: Option<Place<'a>> },
     Csv { record: &'a csv::StringRecord, lines: &'a Lines, line: u64 },
     Arrays { columns: &'a [ArrayColumn], row: usize, file: &'a str },
     Broken { reason: &'a str, text: &'a str, line: u64, file: &'a str },
@@ -124,7 +125,7 @@ impl<'a> Row<'a> {
             Origin::Field(_, path) => path,
         };
         match self {
-            Self::Json { value, .. } => match values::at(value, path) {
+            Self::Json { value, .. } => match value.at(path) {
                 Some(value) => column.read(|kind, rules| values::from_json(kind, rules, &column.name, value)).map(Some),
                 None if value.is_object() => Ok(None),
                 None => Err(Misfit::new(&column.name, "is missing: the row is not an object", &value.to_string())),
@@ -147,7 +148,7 @@ impl<'a> Row<'a> {
     /// What no column takes, as a JSON object; `None` where nothing is left.
     fn left(self, taken: &Taken) -> Option<String> {
         let left = match self {
-            Self::Json { value, .. } => taken.left(value.as_object()?),
+            Self::Json { value, .. } => taken.left(value.to_value().as_object()?),
             Self::Csv { record, lines, .. } => {
                 let rest = lines.header.iter().zip(record).filter(|(name, _)| !taken.has(name));
                 let value = |text: &str| if lines.nulls.iter().any(|null| null == text) { Value::Null } else { Value::from(text) };
@@ -161,10 +162,10 @@ impl<'a> Row<'a> {
     /// The type of a value that does not fit its column, where such columns can widen to it.
     pub(crate) fn wider(self, position: usize, column: &Column) -> Option<Type> {
         let text = match (self, &column.origin) {
-            (Self::Json { value, .. }, Origin::Field(_, path)) => match values::at(value, path)? {
-                Value::String(text) => text.clone(),
+            (Self::Json { value, .. }, Origin::Field(_, path)) => match value.at(path)?.is() {
+                Is::Text(text) => text.to_owned(),
                 // Of a number in JSON no more digits can be relied on.
-                Value::Number(number) => Some(number.to_string()).filter(|text| !number.is_f64() || values::significant(text) <= 15)?,
+                Is::Number(number) => Some(number.to_string()).filter(|text| !number.is_f64() || values::significant(text) <= 15)?,
                 _ => return None,
             },
             _ => self.text(position)?.to_owned(),
@@ -182,10 +183,7 @@ impl<'a> Row<'a> {
     /// The source's own writing of a value, letter by letter.
     pub(crate) fn literal(self, position: usize, column: &Column) -> Option<String> {
         match (self, &column.origin) {
-            (Self::Json { value, .. }, Origin::Field(_, path)) => match values::at(value, path)? {
-                Value::String(text) => Some(text.clone()),
-                other => Some(other.to_string()),
-            },
+            (Self::Json { value, .. }, Origin::Field(_, path)) => Some(value.at(path)?.literal()),
             (Self::Csv { .. }, _) => self.text(position).map(str::to_owned),
             _ => None,
         }
@@ -193,9 +191,9 @@ impl<'a> Row<'a> {
 
     /// The names of the fields a row of JSON or CSV holds.
     pub(crate) fn names(self) -> impl Iterator<Item = &'a str> {
-        let object = if let Self::Json { value: Value::Object(object), .. } = self { Some(object) } else { None };
+        let object = if let Self::Json { value, .. } = self { Some(value.names()) } else { None };
         let header = if let Self::Csv { lines, .. } = self { Some(&*lines.header) } else { None };
-        object.into_iter().flat_map(Map::keys).chain(header.into_iter().flatten()).map(String::as_str)
+        object.into_iter().flatten().chain(header.into_iter().flatten().map(String::as_str))
     }
 
     /// Whether it may hold a field or not, as rows of JSON may.

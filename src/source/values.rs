@@ -13,7 +13,10 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone}
 use chrono_tz::Tz;
 use serde_json::Value;
 
-use super::columns::{Format, Rules, Type};
+use super::{
+    columns::{Format, Rules, Type},
+    json::{Is, Json},
+};
 
 /// A day in microseconds.
 pub(crate) const DAY: i64 = 86_400_000_000;
@@ -91,17 +94,18 @@ pub(crate) fn at<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
 }
 
 /// Reads a JSON value.
-pub(crate) fn from_json<'a>(kind: &Type, rules: &Rules, field: &str, value: &'a Value) -> Result<Cell<'a>, Misfit> {
+pub(crate) fn from_json<'a>(kind: &Type, rules: &Rules, field: &str, value: Json<'a>) -> Result<Cell<'a>, Misfit> {
     let misfit = |reason: String| Misfit::new(field, reason, &value.to_string());
-    Ok(match (kind, value) {
-        (Type::Json, Value::Null) | (_, Value::Null) => Cell::Null,
-        (Type::Json, value) => Cell::Text(value.to_string().into()),
-        (Type::Text, Value::String(text)) => Cell::Text(text.into()),
-        (Type::Text, Value::Number(number)) => Cell::Text(number.to_string().into()),
-        (Type::Boolean, Value::Bool(yes)) => Cell::Boolean(*yes),
-        (Type::Integer, Value::Number(number)) if number.is_i64() => number.as_i64().map_or(Cell::Null, Cell::Integer),
-        (Type::Float, Value::Number(number)) => number.as_f64().map_or(Cell::Null, Cell::Float),
-        (Type::Decimal(..), Value::Number(number)) => {
+    let what = value.is();
+    Ok(match (kind, &what) {
+        (_, Is::Null) => Cell::Null,
+        (Type::Json, _) => Cell::Text(value.to_string().into()),
+        (Type::Text, Is::Text(text)) => Cell::Text((*text).into()),
+        (Type::Text, Is::Number(number)) => Cell::Text(number.to_string().into()),
+        (Type::Boolean, Is::Bool(yes)) => Cell::Boolean(*yes),
+        (Type::Integer, Is::Number(number)) if number.is_i64() => number.as_i64().map_or(Cell::Null, Cell::Integer),
+        (Type::Float, Is::Number(number)) => number.as_f64().map_or(Cell::Null, Cell::Float),
+        (Type::Decimal(..), Is::Number(number)) => {
             let text = number.to_string();
             if number.is_f64() && !rules.round && significant(&text) > 15 {
                 return Err(misfit(
@@ -110,33 +114,33 @@ pub(crate) fn from_json<'a>(kind: &Type, rules: &Rules, field: &str, value: &'a 
             }
             scalar(kind, rules, &text).map(owned).map_err(misfit)?
         }
-        (Type::Integer | Type::Boolean, Value::Number(number)) => {
+        (Type::Integer | Type::Boolean, Is::Number(number)) => {
             let text = number.to_string();
             scalar(kind, rules, &text).map(owned).map_err(misfit)?
         }
-        (Type::Timestamp, Value::Number(number)) if matches!(rules.format, Some(Format::Unix | Format::UnixMs)) => {
+        (Type::Timestamp, Is::Number(number)) if matches!(rules.format, Some(Format::Unix | Format::UnixMs)) => {
             let text = number.to_string();
             scalar(kind, rules, &text).map(owned).map_err(misfit)?
         }
-        (Type::List(item), Value::Array(values)) => Cell::Nested(
-            values
-                .iter()
+        (Type::List(item), Is::List) => Cell::Nested(
+            value
+                .items()
                 .enumerate()
                 .map(|(position, value)| from_json(item, rules, "", value).map_err(|inner| inside(field, &format!("[{position}]"), inner)))
                 .collect::<Result<_, _>>()?,
         ),
-        (Type::Struct(parts), Value::Object(object)) => Cell::Nested(
+        (Type::Struct(parts), Is::Object) => Cell::Nested(
             parts
                 .iter()
-                .map(|(name, kind)| match object.get(name) {
+                .map(|(name, kind)| match value.field(name) {
                     Some(value) => from_json(kind, rules, "", value).map_err(|inner| inside(field, &format!(".{name}"), inner)),
                     None => Ok(Cell::Null),
                 })
                 .collect::<Result<_, _>>()?,
         ),
-        (Type::List(_) | Type::Struct(_) | Type::Text, _) => return Err(misfit(format!("is {}, not {}", shape(value), called(kind)))),
-        (_, Value::String(text)) => scalar(kind, rules, text).map_err(misfit)?,
-        _ => return Err(misfit(format!("is {}, not {}", shape(value), called(kind)))),
+        (Type::List(_) | Type::Struct(_) | Type::Text, what) => return Err(misfit(format!("is {}, not {}", shape(what), called(kind)))),
+        (_, Is::Text(text)) => scalar(kind, rules, text).map_err(misfit)?,
+        (_, what) => return Err(misfit(format!("is {}, not {}", shape(what), called(kind)))),
     })
 }
 
@@ -182,7 +186,7 @@ pub(crate) fn from_text<'a>(kind: &Type, rules: &Rules, field: &str, text: &'a s
     match kind {
         Type::List(_) | Type::Struct(_) => {
             let value: Value = serde_json::from_str(text).map_err(|error| Misfit::new(field, format!("is not JSON: {error}"), text))?;
-            from_json(kind, rules, field, &value).map(owned)
+            from_json(kind, rules, field, Json::Tree(&value)).map(owned)
         }
         _ => scalar(kind, rules, text).map_err(|reason| Misfit::new(field, reason, text)),
     }
@@ -229,14 +233,14 @@ pub(crate) fn owned<'b>(cell: Cell<'_>) -> Cell<'b> {
     }
 }
 
-fn shape(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+fn shape(what: &Is<'_>) -> &'static str {
+    match what {
+        Is::Null => "nothing",
+        Is::Bool(_) => "true or false",
+        Is::Number(_) => "a number",
+        Is::Text(_) => "text",
+        Is::List => "a list",
+        Is::Object => "an object",
     }
 }
 
@@ -402,7 +406,9 @@ mod tests {
     use super::*;
 
     fn read(kind: &Type, value: Value) -> Result<Cell<'static>, String> {
-        from_json(kind, &Rules::default(), "f", &value).map(owned).map_err(|misfit| format!("{} {}", misfit.field, misfit.reason))
+        from_json(kind, &Rules::default(), "f", Json::Tree(&value))
+            .map(owned)
+            .map_err(|misfit| format!("{} {}", misfit.field, misfit.reason))
     }
 
     #[test]
@@ -428,8 +434,8 @@ mod tests {
         }
         assert!(read(&money, json!(12345678901234.123)).unwrap_err().contains("more digits than a JSON number keeps"));
         let round = Rules { round: true, ..Rules::default() };
-        assert_eq!(from_json(&Type::Decimal(18, 2), &round, "f", &json!("0.125")), Ok(Cell::Decimal(12)));
-        assert_eq!(from_json(&Type::Decimal(18, 2), &round, "f", &json!(17.990000000000002)), Ok(Cell::Decimal(1799)));
+        assert_eq!(from_json(&Type::Decimal(18, 2), &round, "f", Json::Tree(&json!("0.125"))), Ok(Cell::Decimal(12)));
+        assert_eq!(from_json(&Type::Decimal(18, 2), &round, "f", Json::Tree(&json!(17.990000000000002))), Ok(Cell::Decimal(1799)));
     }
 
     #[test]

@@ -312,7 +312,7 @@ impl<'a> Workshop<'a> {
     }
 
     pub(super) fn commit(&self) -> Commit {
-        Commit { run: self.request.run.map(str::to_owned), cursor: None }
+        Commit { run: self.request.run.map(str::to_owned), ..Commit::default() }
     }
 
     pub(super) fn lake(&self) -> &'a Lake {

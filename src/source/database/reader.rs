@@ -24,6 +24,7 @@ use crate::{
     secret::Secret,
     source::{
         error::SourceError,
+        json::JsonRows,
         pull::{Effort, Reader, Window},
         retry::{self, Next},
         rows::{ArrayColumn, Page, PageRows},
@@ -543,7 +544,7 @@ impl Rows<'_> {
 
     /// The statement was the whole range.
     async fn end(&mut self) -> Result<(), Fault> {
-        let page = Page { rows: PageRows::Json(vec![]), announced: None, bytes: 0 };
+        let page = Page { rows: PageRows::Json(JsonRows::default()), announced: None, bytes: 0 };
         self.send(Sent { range: self.number, page, after: None, last: true }).await
     }
 

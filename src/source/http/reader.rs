@@ -16,7 +16,7 @@ use url::{Url, form_urlencoded};
 use super::{
     auth::{AuthError, Credentials},
     budget::{Budget, Purse},
-    listing::{flagged, span, take_rows},
+    listing::{flagged, span},
     pace::{Pace, Rate},
     pages::{Ask, Lost, Pager, Pagination, Place, Seen, path},
     placeholders::Filling,
@@ -30,6 +30,7 @@ use crate::{
     source::{
         error::{SourceError, StreamName},
         intake::{named, page_digest},
+        json::{Document, Json, JsonRows},
         pull::{Effort, Reader, Window},
         retry::{self, Next, Retry},
         rows::{Page, PageRows},
@@ -183,6 +184,8 @@ pub(super) struct Line {
     pub(super) address: Url,
     pub(super) retry: Retry,
     max_bytes: usize,
+    /// The path to the rows in an answer; none where answers are about a job.
+    rows: Option<Arc<[String]>>,
     pub(super) clock: SharedClock,
     run: String,
     error: Option<ErrorInside>,
@@ -210,6 +213,9 @@ pub(super) struct Answer {
     link: String,
     headers: HeaderMap,
     pub(super) date: Option<DateTime<Utc>>,
+    /// The list of rows in it, or why there is none.
+    rows: Result<JsonRows, String>,
+    /// All but the rows.
     pub(super) body: Value,
     bytes: usize,
 }
@@ -274,6 +280,7 @@ impl HttpReader {
             address,
             retry: source.retry.clone(),
             max_bytes,
+            rows: (!matches!(settings.pagination, Pagination::Job(_))).then(|| path(&settings.rows).into()),
             clock,
             run: run.to_owned(),
             error: source.error.clone(),
@@ -345,11 +352,11 @@ impl HttpReader {
     }
 
     /// Sees that no row says of itself that it is not whole.
-    fn whole(&mut self, rows: &[Value]) -> Result<(), SourceError> {
+    fn whole(&mut self, rows: &JsonRows) -> Result<(), SourceError> {
         for dotted in &http(&self.stream)?.truncated {
             let path = path(dotted);
-            let mut found = rows.is_empty();
-            for row in rows {
+            let mut found = rows.len() == 0;
+            for row in rows.iter() {
                 let flag = flagged(row, &path).map_err(|()| {
                     let reason = format!("holds neither true nor false at `{dotted}` of row {}", named(&self.stream, row));
                     self.line.answer(reason, "correct the stream's `truncated`")
@@ -426,22 +433,26 @@ impl Reader for HttpReader {
         self.under_way = None;
         self.effort.requests += effort.requests;
         self.effort.retries += effort.retries;
-        let Answer { url, link, headers, date, mut body, bytes } = answer?;
+        let Answer { url, link, headers, date, rows, body, bytes } = answer?;
         if self.server_time.is_none() && !self.practice {
             self.server_time = date;
         }
         let announced = self.pager.announced(&body, &headers).map_err(|lost| self.lost(lost))?;
-        let place = path(&http(&self.stream)?.rows);
-        let rows = take_rows(&mut body, &place).map_err(|reason| {
+        let rows = rows.map_err(|reason| {
             self.line.answer(reason, "check the stream's `rows`: the dotted path to the list of rows, empty where the answer is the list")
         })?;
         self.whole(&rows)?;
         let digest = page_digest(&self.stream, &rows);
         let rule = &http(&self.stream)?.pagination;
         let span = if rule.ascends() { span(&self.stream, &rows, rule.tie()).map_err(|lost| self.lost(lost))? } else { None };
-        let seen = Seen { url: &url, link: &link, headers: &headers, body: &body, rows: rows.len(), last: rows.last(), digest, span };
+        let last = rows.iter().last().map(Json::to_value);
+        let seen = Seen { url: &url, link: &link, headers: &headers, body: &body, rows: rows.len(), last: last.as_ref(), digest, span };
         match self.pager.next(&seen).map_err(|lost| self.lost(lost))? {
-            Some(ask) => self.send(ask)?,
+            Some(ask) => {
+                self.send(ask)?;
+                // It goes out before this page is taken in: what a thread has just begun, no other thread takes over.
+                tokio::task::yield_now().await;
+            }
             None => self.next = None,
         }
         Ok(Some(Page { rows: PageRows::Json(rows), announced, bytes }))
@@ -646,23 +657,28 @@ impl Line {
             });
         }
         let bytes = body.len();
-        let body = match str::from_utf8(&body) {
-            Ok(text) => text.trim_start_matches('\u{feff}').trim_start(),
+        let mut body = match String::from_utf8(body) {
+            Ok(text) => text,
             // It ends in the middle of a letter.
-            Err(error) if error.error_len().is_none() => return Err(passing("gave a page that breaks off".to_owned())),
+            Err(error) if error.utf8_error().error_len().is_none() => return Err(passing("gave a page that breaks off".to_owned())),
             Err(error) => {
-                let reason = format!("gave a page with bytes that are not UTF-8, the first at byte {}", error.valid_up_to() + 1);
+                let first = error.utf8_error().valid_up_to() + 1;
+                let reason = format!("gave a page with bytes that are not UTF-8, the first at byte {first}");
                 return Err(Trouble::Lasting(self.answer(reason, "JSON is UTF-8 (RFC 8259); let the system send it so")));
             }
         };
+        body.drain(..body.len() - body.trim_start_matches('\u{feff}').trim_start().len());
         if kind.contains("html") || body.starts_with('<') {
             return Err(Trouble::Lasting(self.answer(
                 "answered with a web page instead of JSON",
                 "it is often a login page, a page about maintenance, or a wrong `base_url` or `path`; open the address in a browser",
             )));
         }
-        let body: Value =
-            serde_json::from_str(body).map_err(|error| passing(format!("gave a page that breaks off or is no JSON ({error})")))?;
+        let document = Document::parse(body).map_err(|error| passing(format!("gave a page that breaks off or is no JSON ({error})")))?;
+        let (rows, body) = match &self.rows {
+            Some(place) => JsonRows::of(document, place),
+            None => (Ok(JsonRows::default()), document.to_value()),
+        };
         if let Some(pace) = &self.shared.pace {
             pace.told(&headers, &body);
         }
@@ -675,7 +691,7 @@ impl Line {
                 ),
             });
         }
-        Ok(Answer { url, link, headers, date, body, bytes })
+        Ok(Answer { url, link, headers, date, rows, body, bytes })
     }
 
     /// The address as it may be kept and shown.

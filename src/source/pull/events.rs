@@ -105,7 +105,7 @@ pub(super) async fn mark(scene: &Scene, stream: &Stream, deletions: &Deletions) 
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
         rows.extend(marked(stream, &batch, |key, changed| deletions.since(key, changed)).map_err(broken(stream))?);
     }
-    let commit = Commit { run: Some(scene.run.clone()), cursor: None };
+    let commit = Commit { run: Some(scene.run.clone()), ..Commit::default() };
     let written = scene.lake.merge(&table, &stream.key_names(), rows, commit).await.map_err(failed)?;
     tracing::info!(stream = %stream.name, rows = written.updated, "rows that are listed as deleted are marked");
     Ok(written.updated)

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{array::RecordBatch, error::ArrowError};
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
+use futures::{FutureExt, TryFutureExt, TryStreamExt, future::BoxFuture};
 use serde_json::Value;
 
 use super::{
@@ -12,9 +12,9 @@ use super::{
     set_aside, state, widen,
 };
 use crate::{
-    lake::{Commit, LakeError},
+    lake::{Appending, Commit, LakeError, Newest, Written},
     source::{
-        columns::Type,
+        columns::{PULLED_AT, Type},
         error::SourceError,
         intake::{Intake, Reached},
         progress::StreamProgress,
@@ -54,7 +54,15 @@ pub(super) async fn merge(
         }
         let nothing = opening.resume.as_ref().map_or(empty, |resume| resume.empty);
         let merging = Merging { scene, stream: &stream, opening, old, empty: nothing, deletions: deletions.clone(), now };
-        match merging.run(reader, progress).await? {
+        let mut writing = Writing::default();
+        let ran = merging.run(reader, progress, &mut writing).await;
+        // What is under way comes to its end, also where reading has failed.
+        let written = writing.end().await;
+        let mut ran = ran?;
+        if let Ran::Through(outcome) | Ran::Narrow(_, outcome) = &mut ran {
+            outcome.wrote(written?);
+        }
+        match ran {
             Ran::Through(outcome) => {
                 return Ok(Outcome {
                     inserted: before.inserted + outcome.inserted,
@@ -102,7 +110,7 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    async fn run(&self, reader: &mut dyn Reader, progress: &mut StreamProgress) -> Result<Ran, SourceError> {
+    async fn run(&self, reader: &mut dyn Reader, progress: &mut StreamProgress, writing: &mut Writing) -> Result<Ran, SourceError> {
         let Self { scene, stream, opening, .. } = self;
         let pulled_at = self.now.timestamp_micros();
         // From an empty table nothing can be gone.
@@ -122,21 +130,25 @@ impl Merging<'_> {
             if let Some((cursor, below)) = stream.cursor.as_ref().zip(whole_below.as_ref()) {
                 window.since = Some(exact(cursor, below));
             }
-            let begun = |reader: &dyn Reader, remember_all| {
-                let mut intake = self.intake(reader, resume, remember_all);
+            let begun = |reader: &dyn Reader, remembers| {
+                let mut intake = self.intake(reader, resume, remembers);
                 intake.reached = whole_below.clone().or(intake.reached);
                 intake
             };
             reader.start(&window, resume.map(|resume| &resume.mark)).await?;
             let mut intake: Option<Intake> = None;
             loop {
-                let page = match reader.page().await {
+                let page = match writing.beside(reader.page()).await? {
                     Ok(Some(page)) => page,
                     Ok(None) => break,
                     Err(error) if resume.is_some() && intake.is_none() && error.is_refusal() => return Ok(Ran::Lost),
                     Err(SourceError::Budget { at, spent, .. }) => {
                         let goes_on = match &mut intake {
-                            Some(intake) => self.so_far(reader, intake, sweep, nth, &mut outcome).await?,
+                            Some(intake) => {
+                                let goes_on = self.so_far(reader, intake, sweep, nth, writing).await?;
+                                writing.join().await?;
+                                goes_on
+                            }
                             None => resume.is_some(),
                         };
                         return Err(SourceError::Budget { at, spent, goes_on });
@@ -149,8 +161,14 @@ impl Merging<'_> {
                     return Ok(Ran::Narrow(std::mem::take(&mut intake.wider), outcome));
                 }
                 progress.page(intake.received, page.announced);
-                if intake.is_full() {
-                    self.so_far(reader, intake, sweep, nth, &mut outcome).await?;
+                let appends = self.appends(reader, nth);
+                if appends {
+                    for batch in intake.drain().map_err(|error| self.broken(&error))? {
+                        writing.append(scene, stream, batch).await?;
+                    }
+                }
+                if intake.is_full(appends) {
+                    self.so_far(reader, intake, sweep, nth, writing).await?;
                 }
             }
             let mut intake = intake.unwrap_or_else(|| begun(&*reader, sweep));
@@ -171,7 +189,7 @@ impl Merging<'_> {
                     tracing::info!(stream = %stream.name, pass = nth, from, "rows changed while they were read; reading them again");
                     if below.is_some() {
                         // What lies below does not come again.
-                        self.so_far(reader, &mut intake, sweep, nth, &mut outcome).await?;
+                        self.so_far(reader, &mut intake, sweep, nth, writing).await?;
                         outcome.came(&intake);
                     }
                     whole_below = below;
@@ -192,10 +210,10 @@ impl Merging<'_> {
         };
         set_aside(scene, stream, &mut intake, pulled_at).await?;
         let mut rows = intake.chunk();
-        let mut appended = reader.gives_each_once() && nth == 1;
         if sweep && !hold {
+            // Before the last rows are told from those that are gone, the others have to be there.
+            outcome.wrote(writing.end().await?);
             let marked = gone(scene, stream, &intake, pulled_at).await?;
-            appended &= marked.is_empty();
             outcome.deleted = marked.iter().map(|rows| rows.num_rows() as u64).sum();
             rows = rows.map(|rows| rows.into_iter().chain(marked).collect());
         }
@@ -203,9 +221,10 @@ impl Merging<'_> {
             true => self.old.clone(),
             false => next_state(stream, self.old.as_ref(), &intake, opening.sweep, reader.taken(), pulled_at),
         };
-        if !matches!(&rows, Ok(rows) if rows.is_empty()) || state != self.old {
-            self.write(appended, rows, state.clone().filter(|_| !hold), &mut outcome).await?;
+        if writing.open.is_some() || !matches!(&rows, Ok(rows) if rows.is_empty()) || state != self.old {
+            self.write(self.appends(reader, nth), rows, state.clone().filter(|_| !hold), writing).await?;
         }
+        outcome.wrote(writing.end().await?);
         outcome.came(&intake);
         outcome.drift = intake.drift();
         // Marking is no news of the rows.
@@ -224,24 +243,24 @@ impl Merging<'_> {
         intake: &mut Intake,
         sweep: bool,
         nth: u32,
-        outcome: &mut Outcome,
+        writing: &mut Writing,
     ) -> Result<bool, SourceError> {
         set_aside(self.scene, self.stream, intake, self.now.timestamp_micros()).await?;
         let resumable = !sweep && intake.announced.is_none() && !reader.can_slip();
         let place = reader.mark().filter(|_| resumable).map(|mark| self.broken_off(mark, intake, &*reader));
         let goes_on = place.is_some();
-        self.write(reader.gives_each_once() && nth == 1, intake.chunk(), place, outcome).await?;
+        self.write(self.appends(reader, nth), intake.chunk(), place, writing).await?;
         Ok(goes_on)
     }
 
-    fn intake(&self, reader: &dyn Reader, resume: Option<&Resume>, remember_all: bool) -> Intake {
+    fn intake(&self, reader: &dyn Reader, resume: Option<&Resume>, remembers: bool) -> Intake {
         let micros = |at: i64| DateTime::from_timestamp_micros(at);
         let started = resume.and_then(|resume| micros(resume.started_at)).unwrap_or(self.now);
         let server = match resume {
             Some(resume) => resume.server_at.and_then(micros),
             None => reader.server_time(),
         };
-        let mut intake = begin(self.scene, self.stream, self.old.as_ref(), (self.now, started), server, remember_all);
+        let mut intake = begin(self.scene, self.stream, self.old.as_ref(), (self.now, started), server, remembers);
         intake.each_once = reader.gives_each_once();
         intake.deletions.clone_from(&self.deletions);
         intake.reached = resume.and_then(|resume| resume.reached.clone());
@@ -264,27 +283,123 @@ impl Merging<'_> {
         State { true_for: self.stream.fingerprint.clone(), resume: Some(resume), ..old }
     }
 
-    /// Rows and state in one commit. Where the table was empty and each key comes once, nothing needs to be looked up.
+    /// Whether nothing needs to be looked up: the table was empty, and each key comes once.
+    fn appends(&self, reader: &dyn Reader, nth: u32) -> bool {
+        self.empty && reader.gives_each_once() && nth == 1
+    }
+
+    fn broken(&self, error: &ArrowError) -> SourceError {
+        SourceError::Broken { at: self.stream.name.clone(), reason: error.to_string() }
+    }
+
+    /// Rows and state in one commit, while reading goes on.
     async fn write(
         &self,
-        once: bool,
+        appends: bool,
         rows: Result<Vec<RecordBatch>, ArrowError>,
         state: Option<State>,
-        outcome: &mut Outcome,
+        writing: &mut Writing,
     ) -> Result<(), SourceError> {
-        let (scene, stream) = (self.scene, self.stream);
-        let rows = rows.map_err(|error| SourceError::Broken { at: stream.name.clone(), reason: error.to_string() })?;
+        let (lake, stream) = (self.scene.lake.clone(), Arc::clone(self.stream));
+        let rows = rows.map_err(|error| self.broken(&error))?;
         let cursor = state.and_then(|state| serde_json::to_value(state).ok());
-        let commit = Commit { run: Some(scene.run.clone()), cursor };
-        let written = if once && self.empty {
-            scene.lake.append(&stream.name.table(), rows, commit).await
-        } else {
-            scene.lake.merge(&stream.name.table(), &stream.key_names(), rows, commit).await
-        };
-        let written = written.map_err(|error| SourceError::Lake { at: stream.name.clone(), error })?;
-        outcome.inserted += written.inserted;
-        outcome.updated += written.updated;
+        let newest = stream
+            .cursor
+            .as_ref()
+            .map(|cursor| Newest { by: stream.columns.list[cursor.column].name.clone(), among: PULLED_AT.to_owned() });
+        let commit = Commit { run: Some(self.scene.run.clone()), cursor, newest };
+        if appends {
+            for batch in rows {
+                writing.append(self.scene, &stream, batch).await?;
+            }
+            if let Some(open) = writing.open.take() {
+                open.commit(commit);
+                return Ok(());
+            }
+            return writing.begin(async move { told(&stream, lake.note(&stream.name.table(), commit).await) }).await;
+        }
+        writing.begin(async move { told(&stream, lake.merge(&stream.name.table(), &stream.key_names(), rows, commit).await) }).await
+    }
+}
+
+fn told(stream: &Stream, written: Result<Written, LakeError>) -> Result<Option<Written>, SourceError> {
+    written.map(Some).map_err(|error| SourceError::Lake { at: stream.name.clone(), error })
+}
+
+/// One commit under way, and what the ones before it wrote. It goes on while [`beside`](Writing::beside) waits for something else, and
+/// ends where the pull is dropped.
+#[derive(Default)]
+struct Writing {
+    commit: Option<BoxFuture<'static, Result<Option<Written>, SourceError>>>,
+    /// Where rows go that are written as they come.
+    open: Option<Appending>,
+    inserted: u64,
+    updated: u64,
+}
+
+impl Writing {
+    /// Begins a commit when the one before is done: they follow each other as the rows do.
+    async fn begin(
+        &mut self,
+        commit: impl Future<Output = Result<Option<Written>, SourceError>> + Send + 'static,
+    ) -> Result<(), SourceError> {
+        self.join().await?;
+        self.commit = Some(commit.boxed());
         Ok(())
+    }
+
+    /// Writes rows that come once, behind all others. They stand in the table when a commit follows.
+    async fn append(&mut self, scene: &Scene, stream: &Arc<Stream>, rows: RecordBatch) -> Result<(), SourceError> {
+        if self.open.is_none() {
+            self.join().await?;
+            let (open, written) = scene.lake.append(&stream.name.table());
+            let name = stream.name.clone();
+            self.commit = Some(written.map_err(|error| SourceError::Lake { at: name, error }).boxed());
+            self.open = Some(open);
+        }
+        if let Some(sender) = self.open.as_ref().map(Appending::rows)
+            && self.beside(sender.send(rows)).await?.is_err()
+        {
+            // Nobody takes them: writing has failed, and says why.
+            self.join().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a page, or whatever else it may be, while the commit goes on.
+    async fn beside<T>(&mut self, other: impl Future<Output = T>) -> Result<T, SourceError> {
+        tokio::pin!(other);
+        if let Some(commit) = &mut self.commit {
+            tokio::select! {
+                biased;
+                written = commit => {
+                    self.commit = None;
+                    self.count(written?);
+                }
+                value = &mut other => return Ok(value),
+            }
+        }
+        Ok(other.await)
+    }
+
+    /// Waits for the commit under way. What was appended and not committed is given up.
+    async fn join(&mut self) -> Result<(), SourceError> {
+        self.open = None;
+        if let Some(commit) = self.commit.take() {
+            self.count(commit.await?);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, written: Option<Written>) {
+        self.inserted += written.map_or(0, |written| written.inserted);
+        self.updated += written.map_or(0, |written| written.updated);
+    }
+
+    /// Waits for the last one; how many rows were new and changed in all of them since this was last asked.
+    async fn end(&mut self) -> Result<(u64, u64), SourceError> {
+        self.join().await?;
+        Ok((std::mem::take(&mut self.inserted), std::mem::take(&mut self.updated)))
     }
 }
 

@@ -191,6 +191,12 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Counts rows that were new, and rows that were changed.
+    fn wrote(&mut self, (inserted, updated): (u64, u64)) {
+        self.inserted += inserted;
+        self.updated += updated;
+    }
+
     /// Counts what came in a pass.
     fn came(&mut self, intake: &Intake) {
         self.rows += intake.received;
@@ -409,10 +415,10 @@ fn begin(
     old: Option<&State>,
     (now, started): (DateTime<Utc>, DateTime<Utc>),
     server: Option<DateTime<Utc>>,
-    remember_all: bool,
+    remembers: bool,
 ) -> Intake {
     let bound = stream.cursor.as_ref().map_or(i64::MAX, |cursor| bound(cursor, started, server));
-    let mut intake = Intake::new(Arc::clone(stream), now.timestamp_micros(), bound, scene.chunk_rows, remember_all);
+    let mut intake = Intake::new(Arc::clone(stream), now.timestamp_micros(), bound, scene.chunk_rows, remembers);
     if let Some(old) = old.filter(|old| old.true_for == stream.fingerprint) {
         intake.held.clone_from(&old.held);
     }
@@ -429,7 +435,7 @@ async fn set_aside(scene: &Scene, stream: &Stream, intake: &mut Intake, pulled_a
     let batch =
         quarantine::batch(&aside, pulled_at).map_err(|error| SourceError::Broken { at: stream.name.clone(), reason: error.to_string() })?;
     let key = quarantine::KEY.map(str::to_owned);
-    let commit = Commit { run: Some(scene.run.clone()), cursor: None };
+    let commit = Commit { run: Some(scene.run.clone()), ..Commit::default() };
     let written = scene.lake.merge(&stream.name.quarantine(), &key, vec![batch], commit).await;
     written.map(|_| ()).map_err(|error| SourceError::Lake { at: stream.name.clone(), error })
 }

@@ -43,7 +43,7 @@ impl Replacing {
             if !intake.wider.is_empty() {
                 return Err(SourceError::Broken { at: self.stream.name.clone(), reason: "a column is too narrow".to_owned() });
             }
-            if intake.is_full() {
+            if intake.is_full(false) {
                 self.ready = intake.chunk().map_err(broken)?;
                 self.ready.reverse();
                 if let Some(batch) = self.ready.pop() {
@@ -109,7 +109,7 @@ async fn once(scene: &Scene, stream: &Arc<Stream>, old: Option<&State>, reader: 
     });
     let schema = stream.columns.schema.clone();
     let rows = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), chunks));
-    let commit = Commit { run: Some(scene.run.clone()), cursor: None };
+    let commit = Commit { run: Some(scene.run.clone()), ..Commit::default() };
     let written = scene.lake.replace(&stream.name.table(), schema, rows, commit).await;
     let wider = std::mem::take(&mut intake.lock().unwrap_or_else(PoisonError::into_inner).wider);
     if !wider.is_empty() {
@@ -127,8 +127,9 @@ async fn once(scene: &Scene, stream: &Arc<Stream>, old: Option<&State>, reader: 
     set_aside(scene, stream, &mut intake, pulled_at).await?;
     let state = next_state(stream, old, &intake, false, None, pulled_at);
     if state.as_ref() != old {
-        let commit = Commit { run: Some(scene.run.clone()), cursor: state.and_then(|state| serde_json::to_value(state).ok()) };
-        scene.lake.append(&stream.name.table(), Vec::new(), commit).await.map_err(failed)?;
+        let cursor = state.and_then(|state| serde_json::to_value(state).ok());
+        let commit = Commit { run: Some(scene.run.clone()), cursor, ..Commit::default() };
+        scene.lake.note(&stream.name.table(), commit).await.map_err(failed)?;
     }
     let (rows, bytes, drift) = (intake.received, intake.volume, intake.drift());
     Ok(Ok(Outcome { rows, inserted: written.rows, bytes, quarantined, drift, ..Outcome::default() }))

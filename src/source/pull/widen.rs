@@ -81,6 +81,6 @@ async fn rewrite(scene: &Scene, stream: &Stream) -> Result<(), SourceError> {
     }
     let rows = scene.lake.batches(&table, None, None).await.map_err(failed)?;
     let rows = Box::pin(RecordBatchStreamAdapter::new(old, rows.map_err(|error| DataFusionError::External(error.into()))));
-    let commit = Commit { run: Some(scene.run.clone()), cursor: None };
+    let commit = Commit { run: Some(scene.run.clone()), ..Commit::default() };
     scene.lake.replace(&table, new, rows, commit).await.map(|_| ()).map_err(failed)
 }
