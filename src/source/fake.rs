@@ -114,6 +114,28 @@ pub(super) struct Login {
 }
 
 impl World {
+    /// With nothing in it.
+    pub(super) fn new(cap: usize) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            removals: Vec::new(),
+            now: 1_700_000_000,
+            cap,
+            faults: VecDeque::new(),
+            for_ever: false,
+            between: VecDeque::new(),
+            asked: Vec::new(),
+            sent: Vec::new(),
+            grain: 1,
+            stuck: false,
+            token: None,
+            tell_at: None,
+            rows: None,
+            login: Login::default(),
+        }
+    }
+
     pub(super) fn change(&mut self, change: &Change) {
         self.now += 1;
         match change {
@@ -166,24 +188,7 @@ pub(super) fn instant(seconds: i64) -> String {
 
 impl Fake {
     pub(super) async fn start(cap: usize) -> Self {
-        let world = World {
-            records: BTreeMap::new(),
-            removed: BTreeMap::new(),
-            removals: Vec::new(),
-            now: 1_700_000_000,
-            cap,
-            faults: VecDeque::new(),
-            for_ever: false,
-            between: VecDeque::new(),
-            asked: Vec::new(),
-            sent: Vec::new(),
-            grain: 1,
-            stuck: false,
-            token: None,
-            tell_at: None,
-            rows: None,
-            login: Login::default(),
-        };
+        let world = World::new(cap);
         let world = Arc::new(Mutex::new(world));
         let told = Arc::new(Notify::new());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,6 +1,11 @@
 //! The requests themselves: one page after the other, the next already under way while the last is taken in.
 
-use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -58,6 +63,7 @@ pub(crate) struct HttpSource {
     pub(super) pace: Option<Arc<Pace>>,
     /// Its tokens, shared by its streams.
     pub(super) held: Arc<tokio::sync::Mutex<Held>>,
+    clients: Arc<Mutex<Vec<(HeaderMap, bool, Client)>>>,
 }
 
 impl HttpSource {
@@ -99,6 +105,7 @@ impl HttpSource {
             budget: settings.budget.clone(),
             at_once: settings.at_once,
             held: Arc::default(),
+            clients: Arc::default(),
         })
     }
 
@@ -134,6 +141,38 @@ impl HttpSource {
                 SourceError::Secret { at: name.clone(), error: SecretError::File("auth".into(), error) }
             }
         })
+    }
+
+    fn patience(&self) -> Duration {
+        self.timeout.duration().max(Duration::from_secs(1))
+    }
+
+    /// What sends requests with these headers. Streams share it, its connections, and the certificates it has loaded.
+    fn client(&self, headers: HeaderMap, posts: bool) -> Result<Client, String> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((.., client)) = clients.iter().find(|(known, posting, _)| *known == headers && *posting == posts) {
+            return Ok(client.clone());
+        }
+        let timeout = self.patience();
+        let client = Client::builder()
+            .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers.clone())
+            .timeout(timeout)
+            .connect_timeout(Duration::from_secs(10).min(timeout))
+            // What the environment says about proxies is a surprise in a container, and would see the secrets.
+            .no_proxy()
+            // reqwest drops `Authorization` on the way to another host, but not headers such as `X-Shop-Token`; and a redirected POST
+            // arrives as a GET.
+            .redirect(redirect::Policy::custom(move |attempt| {
+                let same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+                if same && !posts && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
+            }))
+            .build()
+            .map_err(|error| error.to_string())?;
+        // Headers change where a secret was changed: what was sent before is not sent again.
+        clients.retain(|(.., posting, _)| *posting != posts);
+        clients.push((headers, posts, client.clone()));
+        Ok(client)
     }
 
     fn base(&self, name: &StreamName, practice: Option<&Url>) -> Result<String, SourceError> {
@@ -254,24 +293,10 @@ impl HttpReader {
         }
         let Credentials { headers: secret, query, grant, secrets } = source.credentials(&name, root)?;
         headers.extend(secret);
-        let timeout = source.timeout.duration().max(Duration::from_secs(1));
-        let client = Client::builder()
-            .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .timeout(timeout)
-            .connect_timeout(Duration::from_secs(10).min(timeout))
-            // What the environment says about proxies is a surprise in a container, and would see the secrets.
-            .no_proxy()
-            // reqwest drops `Authorization` on the way to another host, but not headers such as `X-Shop-Token`; and a redirected POST
-            // arrives as a GET.
-            .redirect(redirect::Policy::custom(move |attempt| {
-                let same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
-                if same && !posts && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
-            }))
-            .build()
-            .map_err(|error| SourceError::Broken { at: name.clone(), reason: error.to_string() })?;
-        let desk =
-            grant.map(|grant| Desk::new(name.clone(), grant, Arc::clone(&source.held), shared.vault.clone(), timeout)).transpose()?;
+        let client = source.client(headers, posts).map_err(|reason| SourceError::Broken { at: name.clone(), reason })?;
+        let desk = grant
+            .map(|grant| Desk::new(name.clone(), grant, Arc::clone(&source.held), shared.vault.clone(), source.patience()))
+            .transpose()?;
         let max_bytes = usize::try_from(source.max_page_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
         let pager = Pager::new(settings.pagination.clone(), settings.max_pages);
         let line = Line {
