@@ -1087,9 +1087,12 @@ async fn after_these(nights: Vec<Night>, fake: &Fake, cap: usize, way: &str, sou
     }
     shop.pull_in_chunks(chunk).await.unwrap();
     let mut orders = shop.orders().await;
-    let world = fake.world.lock().unwrap();
-    orders.retain(|id, order| !(order.deleted && world.removed.contains_key(id)));
-    assert_eq!(orders, world.records);
+    let records = {
+        let world = fake.world.lock().unwrap();
+        orders.retain(|id, order| !(order.deleted && world.removed.contains_key(id)));
+        world.records.clone()
+    };
+    assert_eq!(orders, records);
 }
 
 // Beside each other, as tests run.
