@@ -52,6 +52,8 @@ financial_status = "text"
 note = "text"
 line_items = [{ id = "text", product_id = "text", quantity = "integer", price = "decimal(18,4)" }]
 TOML
+  # Once to have the program in memory, as it is every night but the first.
+  "$perennial" --project "$work/http-$count" pull > /dev/null && rm -rf "$work/http-$count/data"
   read -r seconds memory < <(measure "$perennial" --project "$work/http-$count" pull)
   echo "http: $count orders in $seconds s, $(rate "$count" "$seconds")/s, peak $memory MB"
   if [ "$count" = "$orders" ] && [ -n "$peers" ]; then

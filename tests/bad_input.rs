@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -23,7 +24,7 @@ use perennial::{
 };
 use serde_json::Value;
 
-use crate::support::{Answer, Folder};
+use crate::support::{Answer, Folder, skip};
 
 /// An HTTP server that answers every request with the same bytes and counts them.
 fn answering(reply: Vec<u8>) -> (u16, Arc<AtomicUsize>) {
@@ -89,6 +90,74 @@ fn a_page_that_breaks_half_way_leaves_the_table_as_it_was() {
     let error = error(night(&folder), 1);
     assert!(error["message"].as_str().unwrap().contains("shop"), "{error}");
     assert_eq!(rows(&folder), before);
+}
+
+/// A web server over TLS that prints its port, then every token it was sent.
+const SHOP_OVER_TLS: &str = r#"
+import http.server, ssl, sys
+class Shop(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        print(self.headers["Authorization"], flush=True)
+        body = b'{"rows": [{"id": "1"}]}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Shop)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+print(server.server_port, flush=True)
+server.serve_forever()
+"#;
+
+#[test]
+fn a_trusted_certificate_of_another_host_gets_no_token() {
+    if Command::new("openssl").arg("version").output().is_err() || Command::new("python3").arg("--version").output().is_err() {
+        return skip("openssl and python3 are needed");
+    }
+    let keys = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &str| {
+        let made = Command::new("openssl").args(arguments.split(' ')).current_dir(keys.path()).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout authority.key -out authority.pem");
+    for (host, trusted) in [("localhost", true), ("elsewhere.example", false)] {
+        fs::write(keys.path().join("names"), format!("subjectAltName=DNS:{host}\nextendedKeyUsage=serverAuth\n")).unwrap();
+        openssl(&format!("req -newkey rsa:2048 -nodes -subj /CN={host} -keyout {host}.key -out {host}.csr"));
+        openssl(&format!("x509 -req -days 2 -in {host}.csr -CA authority.pem -CAkey authority.key -extfile names -out {host}.pem"));
+        let mut server = Command::new("python3")
+            .args(["-c", SHOP_OVER_TLS, &format!("{host}.pem"), &format!("{host}.key")])
+            .current_dir(keys.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let port = lines.next().unwrap().unwrap();
+        let mut folder = Folder::practice(10);
+        folder.set("SSL_CERT_FILE", keys.path().join("authority.pem").to_str().unwrap());
+        fs::write(folder.path("config/token"), "s3cret").unwrap();
+        let source = format!(
+            "kind = \"http\"\nbase_url = \"https://localhost:{port}\"\nauth = {{ bearer = {{ token = {{ file = \"config/token\" }} }} }}\n\
+             [streams.rows]\npath = \"/\"\nrows = \"rows\"\nkey = [\"id\"]\npagination = \"none\"\n[streams.rows.columns]\nid = \"text\"\n"
+        );
+        fs::write(folder.path("config/sources/tls.toml"), source).unwrap();
+        let answer = folder.run(&["pull", "tls", "--format", "json"]);
+        if trusted {
+            answer.ended(0);
+            assert_eq!(lines.next().unwrap().unwrap(), "Bearer s3cret");
+        } else {
+            let error = error(answer, 1);
+            let words = error["message"].as_str().unwrap();
+            assert!(words.starts_with("tls.rows: / shows a certificate that is not trusted (") && words.contains(host), "{error}");
+        }
+        server.kill().unwrap();
+        server.wait().unwrap();
+        assert!(lines.next().is_none(), "nothing more was sent");
+    }
 }
 
 #[test]

@@ -34,7 +34,8 @@ use crate::config::nearest;
 pub(crate) const CHUNK_ROWS: usize = 100_000;
 /// … or came from this many bytes.
 const CHUNK_BYTES: usize = 64 << 20;
-/// The first one is that much smaller, and the next ones grow: what is written beside reading need not be written after it.
+/// Of a first load the first one is that much smaller, and the next ones grow: what is written beside reading need not be written after
+/// it. Later, every chunk may write every file of the table anew: the fewer the better.
 const FIRST_CHUNK: usize = 4;
 /// Rows that are written as they come take no memory: they make chunks that much larger.
 const APPENDED: usize = 10;
@@ -120,7 +121,7 @@ impl Intake {
             bound,
             bytes: 0,
             chunk_rows,
-            smaller: FIRST_CHUNK,
+            smaller: 1,
             each_once: stream_key_empty,
             versions: HashMap::default(),
             remembers: remembers || (replaces && !stream_key_empty),
@@ -140,6 +141,11 @@ impl Intake {
             aside: Vec::new(),
             quarantined: 0,
         }
+    }
+
+    /// For a table that holds nothing yet.
+    pub(crate) fn begins_small(&mut self) {
+        self.smaller = FIRST_CHUNK;
     }
 
     /// What of the source differs from what is declared; `None` where nothing does.

@@ -262,6 +262,9 @@ impl Merging<'_> {
         };
         let mut intake = begin(self.scene, self.stream, self.old.as_ref(), (self.now, started), server, remembers);
         intake.each_once = reader.gives_each_once();
+        if self.empty {
+            intake.begins_small();
+        }
         intake.deletions.clone_from(&self.deletions);
         intake.reached = resume.and_then(|resume| resume.reached.clone());
         intake
