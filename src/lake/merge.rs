@@ -9,7 +9,10 @@
 //! Memory is bounded by the new rows and a row group a core. Delta's own `MERGE` would do as well; this keeps the clustering (a scattered
 //! merge does not make the next one scan everything), knows exactly what was new and what was replaced, and needs no query engine.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arrow::{
     array::{BooleanArray, RecordBatch},
@@ -41,6 +44,11 @@ const FOOTER: u64 = 64 << 10;
 /// How many small files are borne before they are folded into one.
 const SMALL_FILES: usize = 8;
 
+/// A row of a file, and the place of the new row with its key.
+type Found = (usize, u32);
+/// The keys of some row groups of a file, and the rows of the file that they belong to.
+type KeyReader = (ParquetRecordBatchReader, Vec<Range<usize>>);
+
 /// A merge under way.
 pub(super) struct Merge<'a> {
     pub(super) table: &'a str,
@@ -63,7 +71,7 @@ impl Merge<'_> {
         let keyed = Keyed::new(self.table, (key, newest), self.schema, rows, !self.files.is_empty())?;
         let found = self.find(&keyed)?;
         let mut is_new = vec![true; keyed.rows.num_rows()];
-        for place in found.iter().flatten() {
+        for (_, place) in found.iter().flatten() {
             is_new[*place as usize] = false;
         }
         let inserted = is_new.iter().filter(|new| **new).count() as u64;
@@ -73,8 +81,8 @@ impl Merge<'_> {
         let fold = self.to_fold(inserted);
         let (folded, rewritten): (Vec<usize>, Vec<usize>) =
             (0..self.files.len()).filter(|at| fold[*at] || !found[*at].is_empty()).partition(|at| fold[*at]);
-        let mut add = self.in_parallel(&rewritten, |at| self.rewrite(&self.files[at], &keyed))?.into_iter().flatten().collect::<Vec<_>>();
-        add.extend(self.write_behind(&folded, &keyed, new_rows)?);
+        let mut add = self.in_parallel(&rewritten, |at| self.rewrite(at, &keyed, &found[at]))?.into_iter().flatten().collect::<Vec<_>>();
+        add.extend(self.write_behind(&folded, &keyed, &found, new_rows)?);
         let remove = folded.iter().chain(&rewritten).map(|at| self.files[*at].clone()).collect();
         Ok(Merged { change: Change { add, remove, ..Change::default() }, inserted, updated })
     }
@@ -100,24 +108,26 @@ impl Merge<'_> {
         Ok((Change { add: writer.finish()?, remove, ..Change::default() }, count))
     }
 
-    /// For every file, the places in `keyed` of the keys it holds.
-    fn find(&self, keyed: &Keyed) -> Result<Vec<Vec<u32>>, LakeError> {
+    /// For every file, which of its rows have a key of `keyed`, and its place there.
+    fn find(&self, keyed: &Keyed) -> Result<Vec<Vec<Found>>, LakeError> {
         let key_schema = keyed.key_schema(self.table, self.schema)?;
         let all: Vec<usize> = (0..self.files.len()).collect();
         self.in_parallel(&all, |at| {
-            let mut places = Vec::new();
-            if let Some(reader) = self.key_reader(&self.files[at], keyed, &key_schema)? {
+            let mut found = Vec::new();
+            if let Some((reader, groups)) = self.key_reader(&self.files[at], keyed, &key_schema)? {
+                let mut rows = groups.into_iter().flatten();
                 for batch in reader {
                     let batch = conform(self.table, &batch.map_err(LakeError::rows(self.table))?, &key_schema)?;
-                    places.extend(keyed.matches(self.table, &batch)?.into_iter().flatten());
+                    let places = keyed.matches(self.table, &batch)?.into_iter();
+                    found.extend(places.zip(rows.by_ref()).filter_map(|(place, row)| Some((row, place?))));
                 }
             }
-            Ok(places)
+            Ok(found)
         })
     }
 
-    /// A reader of the key's columns of the row groups that may hold a key; `None` where none may.
-    fn key_reader(&self, file: &LiveFile, keyed: &Keyed, key: &SchemaRef) -> Result<Option<ParquetRecordBatchReader>, LakeError> {
+    /// A reader of the key's columns of the row groups that may hold a key, and which rows of the file those are; `None` where none may.
+    fn key_reader(&self, file: &LiveFile, keyed: &Keyed, key: &SchemaRef) -> Result<Option<KeyReader>, LakeError> {
         let (builder, input) = open(self.table, self.folder, file, FOOTER)?;
         let metadata = Arc::clone(builder.metadata());
         let groups: Vec<usize> =
@@ -125,6 +135,17 @@ impl Merge<'_> {
         if groups.is_empty() {
             return Ok(None);
         }
+        let mut behind = 0;
+        let ranges: Vec<Range<usize>> = metadata
+            .row_groups()
+            .iter()
+            .map(|group| {
+                let first = behind;
+                behind += usize::try_from(group.num_rows()).unwrap_or(0);
+                first..behind
+            })
+            .collect();
+        let rows = groups.iter().map(|at| ranges[*at].clone()).collect();
         let names: Vec<&str> = key.fields().iter().map(|field| field.name().as_str()).collect();
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         if let Input::Object(object) = input {
@@ -135,7 +156,8 @@ impl Merge<'_> {
             });
             object.fetch(&wanted.collect::<Vec<_>>())?;
         }
-        builder.with_row_groups(groups).with_projection(mask).build().map(Some).map_err(LakeError::parquet(self.table))
+        let reader = builder.with_row_groups(groups).with_projection(mask).build().map_err(LakeError::parquet(self.table))?;
+        Ok(Some((reader, rows)))
     }
 
     /// Which files are folded into one with `inserted` new rows.
@@ -146,29 +168,56 @@ impl Merge<'_> {
     }
 
     /// The file once more, with the new rows in the places of the old ones.
-    fn rewrite(&self, file: &LiveFile, keyed: &Keyed) -> Result<Vec<DataFile>, LakeError> {
+    fn rewrite(&self, at: usize, keyed: &Keyed, found: &[Found]) -> Result<Vec<DataFile>, LakeError> {
         let mut writer = FileWriter::new(self.staging, self.schema);
-        for batch in self.open(file)?.build().map_err(LakeError::parquet(self.table))? {
-            writer.write(&self.updated(&batch.map_err(LakeError::rows(self.table))?, keyed)?)?;
+        for batch in self.updated_rows(at, keyed, found)? {
+            writer.write(&batch?)?;
         }
         writer.finish()
     }
 
+    /// The rows of a file with the new ones in the places of the old ones, which are `found` in it.
+    fn updated_rows<'a>(
+        &'a self,
+        at: usize,
+        keyed: &'a Keyed,
+        mut found: &'a [Found],
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, LakeError>> + 'a, LakeError> {
+        let batches = self.open(&self.files[at])?.build().map_err(LakeError::parquet(self.table))?;
+        let mut first = 0;
+        Ok(batches.map(move |batch| {
+            let batch = conform(self.table, &batch.map_err(LakeError::rows(self.table))?, self.schema)?;
+            let behind = first + batch.num_rows();
+            let (here, later) = found.split_at(found.partition_point(|(row, _)| *row < behind));
+            let updated = self.updated(batch, keyed, here.iter().map(|(row, place)| (row - first, *place)));
+            (first, found) = (behind, later);
+            updated
+        }))
+    }
+
     /// A batch of old rows with the new ones in their places.
-    fn updated(&self, batch: &RecordBatch, keyed: &Keyed) -> Result<RecordBatch, LakeError> {
-        let batch = conform(self.table, batch, self.schema)?;
-        let mut matches = keyed.matches(self.table, &keyed.keys_of(self.table, &batch)?)?;
-        keyed.leave_newer(self.table, &batch, &mut matches)?;
-        if matches.iter().all(Option::is_none) {
+    fn updated(&self, batch: RecordBatch, keyed: &Keyed, found: impl ExactSizeIterator<Item = Found>) -> Result<RecordBatch, LakeError> {
+        if found.len() == 0 {
             return Ok(batch);
         }
+        let mut matches = vec![None; batch.num_rows()];
+        for (row, place) in found {
+            matches[row] = Some(place);
+        }
+        keyed.leave_newer(self.table, &batch, &mut matches)?;
         let source: Vec<(usize, usize)> =
             matches.iter().enumerate().map(|(row, place)| place.map_or((0, row), |place| (1, place as usize))).collect();
         interleave_record_batch(&[&batch, &keyed.rows], &source).map_err(LakeError::rows(self.table))
     }
 
     /// The new rows, and with them those of the files that are folded, sorted by key as far as those files are.
-    fn write_behind(&self, folded: &[usize], keyed: &Keyed, new_rows: RecordBatch) -> Result<Vec<DataFile>, LakeError> {
+    fn write_behind(
+        &self,
+        folded: &[usize],
+        keyed: &Keyed,
+        found: &[Vec<Found>],
+        new_rows: RecordBatch,
+    ) -> Result<Vec<DataFile>, LakeError> {
         let mut writer = FileWriter::new(self.staging, self.schema);
         let slices = (0..new_rows.num_rows()).step_by(BATCH).map(|start| new_rows.slice(start, BATCH.min(new_rows.num_rows() - start)));
         if folded.is_empty() {
@@ -179,9 +228,7 @@ impl Merge<'_> {
         }
         let mut runs = vec![Run::new(Box::new(slices.map(Ok)))];
         for at in folded {
-            let batches = self.open(&self.files[*at])?.build().map_err(LakeError::parquet(self.table))?;
-            let batches = batches.map(|batch| self.updated(&batch.map_err(LakeError::rows(self.table))?, keyed));
-            runs.push(Run::new(Box::new(batches)));
+            runs.push(Run::new(Box::new(self.updated_rows(*at, keyed, &found[*at])?)));
         }
         self.interleave(runs, keyed, &mut writer)?;
         writer.finish()
@@ -287,7 +334,7 @@ impl<'a> Run<'a> {
     }
 
     /// Of the next rows, at most `most`, and none above `until` but the first.
-    fn taken(&self, until: Option<Row<'_>>, most: usize) -> std::ops::Range<usize> {
+    fn taken(&self, until: Option<Row<'_>>, most: usize) -> Range<usize> {
         let Some((batch, keys, next)) = &self.current else { return 0..0 };
         let here = *next..batch.num_rows().min(next + most);
         let behind = here.clone().skip(1).find(|row| until.is_some_and(|until| keys.row(*row) > until)).unwrap_or(here.end);
