@@ -10,6 +10,7 @@
 //! merge does not make the next one scan everything), knows exactly what was new and what was replaced, and needs no query engine.
 
 use std::{
+    cmp::Reverse,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -272,14 +273,17 @@ impl Merge<'_> {
         open(self.table, self.folder, file, u64::MAX).map(|(builder, _)| builder)
     }
 
-    /// Does `work` for each of `files` on as many threads as there are cores; the results come in the order of `files`.
+    /// Does `work` for each of `files` on as many threads as there are cores, the largest first, so that none is left to one thread alone;
+    /// the results come in the order of `files`.
     fn in_parallel<T: Send>(&self, files: &[usize], work: impl Fn(usize) -> Result<T, LakeError> + Sync) -> Result<Vec<T>, LakeError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
         if threads <= 1 {
             return files.iter().map(|at| work(*at)).collect();
         }
         let runtime = tokio::runtime::Handle::current();
-        let next = Mutex::new(files.iter().enumerate());
+        let mut by_size: Vec<(usize, &usize)> = files.iter().enumerate().collect();
+        by_size.sort_by_key(|(_, at)| Reverse(self.files[**at].size));
+        let next = Mutex::new(by_size.into_iter());
         let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
         let mut results: Vec<(usize, Result<T, LakeError>)> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads)

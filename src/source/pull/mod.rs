@@ -14,7 +14,8 @@
 //! 7. Where a source keeps its changes for some time only, a pull that comes later than that stops and says so, until everything has been
 //!    read again.
 //! 8. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
-//!    bounds the first one had; where the source no longer knows the place, it begins anew. What must see everything in one pass (a
+//!    bounds the first one had; where the source no longer knows the place, it begins anew. What changed meanwhile behind the place comes
+//!    with the pull after it. What must see everything in one pass (a
 //!    sweep for what is gone, a count) is never resumed. A source's budget ends a run in the same way, in good order.
 //! 9. What another stream lists as deleted is marked, unless it changed afterwards.
 //! 10. A declared field that had always come and comes no more stops the stream before anything of its page is kept.
