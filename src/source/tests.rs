@@ -1090,7 +1090,8 @@ async fn after_these(nights: Vec<Night>, fake: &Fake, cap: usize, way: &str, sou
         let crash = async { if night.crash_at.is_some() { fake.told.notified().await } else { std::future::pending().await } };
         tokio::select! {
             _ = shop.pull_in_chunks(chunk) => {}
-            () = crash => {}
+            // A process that dies takes its threads along; here a commit that one of them has begun comes to its end first.
+            () = crash => tokio::time::sleep(std::time::Duration::from_millis(150)).await,
         }
     }
     {
@@ -1138,22 +1139,22 @@ fn a_change_behind_the_place_a_crash_left_comes_with_the_pull_after_the_one_that
 
 #[test]
 fn the_law_holds_for_tokens_and_links() {
-    one_quiet_pull_makes_the_table_equal_its_source(&[TOKEN, LINK, NEXT_URL], 256);
+    one_quiet_pull_makes_the_table_equal_its_source(&[TOKEN, LINK, NEXT_URL], 128);
 }
 
 #[test]
 fn the_law_holds_for_numbered_pages() {
-    one_quiet_pull_makes_the_table_equal_its_source(&[NUMBERS, COUNTED, OFFSETS, WINDOWS], 256);
+    one_quiet_pull_makes_the_table_equal_its_source(&[NUMBERS, COUNTED, OFFSETS, WINDOWS], 128);
 }
 
 #[test]
 fn the_law_holds_for_last_ids_and_keysets() {
-    one_quiet_pull_makes_the_table_equal_its_source(&[LAST_ID, KEYSET], 256);
+    one_quiet_pull_makes_the_table_equal_its_source(&[LAST_ID, KEYSET], 128);
 }
 
 #[test]
 fn the_law_holds_for_searches_and_counts_in_headers() {
-    one_quiet_pull_makes_the_table_equal_its_source(&[SEARCH, SEARCH_IDS, HEADERS], 256);
+    one_quiet_pull_makes_the_table_equal_its_source(&[SEARCH, SEARCH_IDS, HEADERS], 128);
 }
 
 // Files.
