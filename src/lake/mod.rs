@@ -72,6 +72,8 @@ pub struct Lake {
 }
 
 type Turn = Arc<tokio::sync::Mutex<()>>;
+/// A turn that has come.
+type Held = tokio::sync::OwnedMutexGuard<()>;
 
 /// What a write left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +215,7 @@ impl Lake {
     /// # Errors
     /// Where a column would change its type, or has one no table can hold.
     pub async fn ensure(&self, table: &str, schema: SchemaRef) -> Result<i64, LakeError> {
-        let _turn = self.turn(table).await?;
+        let turn = self.turn(table).await?;
         let base = self.find(table, None).await?;
         let schema = match &base {
             Some(base) => {
@@ -226,7 +228,7 @@ impl Lake {
             None => columns::storable(table, &schema)?,
         };
         let change = Change { schema: Some(schema), ..Change::default() };
-        self.publish(table, base, change, Commit::default(), None).await
+        self.publish(turn, table, base, change, Commit::default(), None).await
     }
 
     /// Upserts by key; of two rows with one key the later in `rows` wins. Without rows, commits the cursor alone.
@@ -237,11 +239,11 @@ impl Lake {
     /// # Errors
     /// Where the rows do not fit the table, or a file cannot be read or written; the table is then as it was.
     pub async fn merge(&self, table: &str, key: &[String], rows: Vec<RecordBatch>, commit: Commit) -> Result<Written, LakeError> {
-        let _turn = self.turn(table).await?;
+        let turn = self.turn(table).await?;
         let base = self.find(table, None).await?;
         let Some((schema, evolved, rows)) = shaped(table, base.as_ref(), &rows)? else {
             let base = base.ok_or_else(|| LakeError::NoTable(table.to_owned()))?;
-            return self.publish_cursor(table, base, commit).await;
+            return self.publish_cursor(turn, table, base, commit).await;
         };
         let (folder, name, key, newest) = (self.folder(table)?, table.to_owned(), key.to_vec(), commit.newest.clone());
         let files = base.as_ref().map(|base| base.files.clone()).unwrap_or_default();
@@ -254,7 +256,7 @@ impl Lake {
         .await?;
         let before = base.as_ref().map_or(0, Snapshot::rows);
         let change = Change { schema: evolved, ..merged.change };
-        let version = self.publish(table, base, change, commit, Some(staging)).await?;
+        let version = self.publish(turn, table, base, change, commit, Some(staging)).await?;
         Ok(Written { version, rows: before + merged.inserted, inserted: merged.inserted, updated: merged.updated })
     }
 
@@ -268,7 +270,7 @@ impl Lake {
         let (commit, committed) = tokio::sync::oneshot::channel();
         let (lake, table) = (self.clone(), table.to_owned());
         let written = async move {
-            let _turn = lake.turn(&table).await?;
+            let turn = lake.turn(&table).await?;
             let base = lake.snapshot(&table, None).await?;
             let (folder, name) = (lake.folder(&table)?, table.clone());
             let (schema, files) = (Arc::clone(&base.schema), base.files.clone());
@@ -280,10 +282,10 @@ impl Lake {
             .await?;
             let Ok(commit) = committed.await else { return Ok(None) };
             if inserted == 0 {
-                return lake.publish_cursor(&table, base, commit).await.map(Some);
+                return lake.publish_cursor(turn, &table, base, commit).await.map(Some);
             }
             let before = base.rows();
-            let version = lake.publish(&table, Some(base), change, commit, Some(staging)).await?;
+            let version = lake.publish(turn, &table, Some(base), change, commit, Some(staging)).await?;
             Ok(Some(Written { version, rows: before + inserted, inserted, updated: 0 }))
         };
         (Appending { rows: sender, commit }, written)
@@ -294,9 +296,9 @@ impl Lake {
     /// # Errors
     /// Where there is no such table, or its log cannot be written.
     pub async fn note(&self, table: &str, commit: Commit) -> Result<Written, LakeError> {
-        let _turn = self.turn(table).await?;
+        let turn = self.turn(table).await?;
         let base = self.snapshot(table, None).await?;
-        self.publish_cursor(table, base, commit).await
+        self.publish_cursor(turn, table, base, commit).await
     }
 
     /// Puts `rows` in place of the whole table, whose schema may change. The rows keep their order; memory is bounded by a row group.
@@ -310,7 +312,7 @@ impl Lake {
         mut rows: SendableRecordBatchStream,
         commit: Commit,
     ) -> Result<Written, LakeError> {
-        let _turn = self.turn(table).await?;
+        let turn = self.turn(table).await?;
         let base = self.find(table, None).await?;
         let schema = columns::storable(table, &schema)?;
         let staging = Staging::new(&self.folder(table)?, table, next_version(base.as_ref()))?;
@@ -350,7 +352,7 @@ impl Lake {
             None => (Vec::new(), true),
         };
         let change = Change { add, remove, schema: changed.then_some(schema), overwrite: true };
-        let version = self.publish(table, base, change, commit, Some(staging)).await?;
+        let version = self.publish(turn, table, base, change, commit, Some(staging)).await?;
         Ok(Written { version, rows: count, inserted: count, updated: 0 })
     }
 
@@ -470,7 +472,7 @@ impl Lake {
     }
 
     /// The right to write a table within this process.
-    async fn turn(&self, table: &str) -> Result<tokio::sync::OwnedMutexGuard<()>, LakeError> {
+    async fn turn(&self, table: &str) -> Result<Held, LakeError> {
         self.writable()?;
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -487,8 +489,10 @@ impl Lake {
         self.find(table, version).await?.ok_or_else(|| LakeError::NoTable(table.to_owned()))
     }
 
+    /// Commits a change. The turn is held until it is done, also where nobody waits for it any more: who comes next finds all of it.
     async fn publish(
         &self,
+        turn: Held,
         table: &str,
         base: Option<Snapshot>,
         change: Change,
@@ -496,7 +500,7 @@ impl Lake {
         staging: Option<Arc<Staging>>,
     ) -> Result<i64, LakeError> {
         let (folder, name) = (self.folder(table)?, table.to_owned());
-        let version = blocking(table, move || {
+        let (version, _turn) = blocking(table, move || {
             if let Some(staging) = &staging {
                 staging.keep_if_far();
             }
@@ -505,7 +509,7 @@ impl Lake {
             if let Some(staging) = staging {
                 staging.keep();
             }
-            Ok(version)
+            Ok((version, turn))
         })
         .await?;
         log::checkpoint(&self.folder(table)?, table, version).await;
@@ -513,10 +517,10 @@ impl Lake {
     }
 
     /// A commit without rows: of the cursor, where there is one.
-    async fn publish_cursor(&self, table: &str, base: Snapshot, commit: Commit) -> Result<Written, LakeError> {
+    async fn publish_cursor(&self, turn: Held, table: &str, base: Snapshot, commit: Commit) -> Result<Written, LakeError> {
         let (rows, mut version) = (base.rows(), base.version);
         if commit.cursor.is_some() {
-            version = self.publish(table, Some(base), Change::default(), commit, None).await?;
+            version = self.publish(turn, table, Some(base), Change::default(), commit, None).await?;
         }
         Ok(Written { version, rows, inserted: 0, updated: 0 })
     }

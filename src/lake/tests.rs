@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use arrow::{
     array::{
@@ -483,6 +483,18 @@ async fn small_files_are_folded_into_one_that_is_sorted() {
     let rows = lake.read("people", None).await.unwrap();
     let ids: Vec<_> = rows.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
     assert!(ids[..ids.len() - 700].is_sorted(), "as far as the folded file goes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_that_is_given_up_does_not_trip_the_next() {
+    for patience in (0..40).map(|half| Duration::from_micros(half * 500)) {
+        let (_folder, lake) = lake();
+        let merge = async { lake.merge("people", &key(), vec![people(&[("a", 1)])], Commit::default()).await.unwrap() };
+        let ended = tokio::time::timeout(patience, merge).await.is_ok();
+        lake.merge("people", &key(), vec![people(&[("b", 2)])], Commit::default()).await.unwrap();
+        let scores = scores(&lake, "people", None).await;
+        assert!(scores["b"] == 2 && (!ended || scores["a"] == 1), "{scores:?}");
+    }
 }
 
 #[tokio::test]
