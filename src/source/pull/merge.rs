@@ -40,8 +40,14 @@ pub(super) async fn merge(
     if let Some(deletions) = &deletions {
         before.deleted = events::mark(scene, &stream, deletions).await?;
     }
+    // Whether a pull that had broken off has been brought to its end.
+    let mut ended = false;
     loop {
         let opening = open(&stream, old.as_ref(), now, scene.full);
+        if ended && opening.whole {
+            return Ok(before);
+        }
+        let goes_on = opening.resume.is_some();
         let kept = stream.cursor.as_ref().and_then(|cursor| cursor.kept);
         if let Some((seen, kept)) = opening.gap.and_then(DateTime::from_timestamp_micros).zip(kept) {
             let seen = seen.format("%Y-%m-%d %H:%M UTC").to_string();
@@ -59,21 +65,24 @@ pub(super) async fn merge(
         // What is under way comes to its end, also where reading has failed.
         let written = writing.end().await;
         let mut ran = ran?;
-        if let Ran::Through(outcome) | Ran::Narrow(_, outcome) = &mut ran {
+        if let Ran::Through(outcome) | Ran::Narrow(_, outcome) | Ran::Spent(_, outcome) = &mut ran {
             outcome.wrote(written?);
         }
         match ran {
             Ran::Through(outcome) => {
-                return Ok(Outcome {
-                    inserted: before.inserted + outcome.inserted,
-                    updated: before.updated + outcome.updated,
-                    deleted: before.deleted + outcome.deleted,
-                    ..outcome
-                });
+                before = before.then(outcome);
+                if !goes_on {
+                    return Ok(before);
+                }
+                // What changed meanwhile behind the place it went on from is asked for at once, where a cursor can ask for it alone.
+                ended = true;
+                empty = false;
+                old = state(scene, &stream).await?;
             }
+            Ran::Spent(_, outcome) if ended => return Ok(before.then(outcome)),
+            Ran::Spent(error, _) => return Err(error),
             Ran::Narrow(wider, outcome) => {
-                before.inserted += outcome.inserted;
-                before.updated += outcome.updated;
+                before.wrote((outcome.inserted, outcome.updated));
                 empty &= outcome.inserted == 0;
                 stream = widen::widen(scene, &stream, &wider).await?;
                 old = state(scene, &stream).await?;
@@ -92,6 +101,8 @@ enum Ran {
     Through(Outcome),
     /// To a page that needs wider types for the columns at these positions; what was written until then stands.
     Narrow(BTreeMap<usize, Type>, Outcome),
+    /// To where the source's budget was used up.
+    Spent(SourceError, Outcome),
     /// Nowhere: the source no longer knows the place to go on from.
     Lost,
 }
@@ -145,13 +156,12 @@ impl Merging<'_> {
                     Err(SourceError::Budget { at, spent, .. }) => {
                         let goes_on = match &mut intake {
                             Some(intake) => {
-                                let goes_on = self.so_far(reader, intake, sweep, nth, writing).await?;
-                                writing.join().await?;
-                                goes_on
+                                outcome.came(intake);
+                                self.so_far(reader, intake, sweep, nth, writing).await?
                             }
                             None => resume.is_some(),
                         };
-                        return Err(SourceError::Budget { at, spent, goes_on });
+                        return Ok(Ran::Spent(SourceError::Budget { at, spent, goes_on }, outcome));
                     }
                     Err(error) => return Err(error),
                 };

@@ -14,9 +14,9 @@
 //! 7. Where a source keeps its changes for some time only, a pull that comes later than that stops and says so, until everything has been
 //!    read again.
 //! 8. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
-//!    bounds the first one had; where the source no longer knows the place, it begins anew. What changed meanwhile behind the place comes
-//!    with the pull after it. What must see everything in one pass (a
-//!    sweep for what is gone, a count) is never resumed. A source's budget ends a run in the same way, in good order.
+//!    bounds the first one had, and then asks for what changed meanwhile behind that place, where a cursor can ask for it alone; where the
+//!    source no longer knows the place, it begins anew. What must see everything in one pass (a sweep for what is gone, a count) is never
+//!    resumed. A source's budget ends a run in the same way, in good order.
 //! 9. What another stream lists as deleted is marked, unless it changed afterwards.
 //! 10. A declared field that had always come and comes no more stops the stream before anything of its page is kept.
 //!
@@ -192,6 +192,21 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// This, and what came after it.
+    fn then(self, next: Self) -> Self {
+        Self {
+            rows: self.rows + next.rows,
+            inserted: self.inserted + next.inserted,
+            updated: self.updated + next.updated,
+            quarantined: self.quarantined + next.quarantined,
+            deleted: self.deleted + next.deleted,
+            bytes: self.bytes + next.bytes,
+            cursor: next.cursor.or(self.cursor),
+            cursor_at: next.cursor_at.or(self.cursor_at),
+            drift: next.drift.or(self.drift),
+        }
+    }
+
     /// Counts rows that were new, and rows that were changed.
     fn wrote(&mut self, (inserted, updated): (u64, u64)) {
         self.inserted += inserted;
