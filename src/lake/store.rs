@@ -57,9 +57,9 @@ pub(crate) struct StoreSettings {
     pub(crate) secret_access_key: Option<SecretRef>,
     /// S3: the region the bucket lies in; `us-east-1` unless set.
     pub(crate) region: Option<String>,
-    /// S3: where a store of your own answers: `https://minio.shop.example`.
+    /// Buckets: where the store answers that is not at its maker's usual address: `https://minio.shop.example`.
     pub(crate) endpoint: Option<String>,
-    /// S3: whether the endpoint may be asked unencrypted; on this machine only.
+    /// Buckets: whether the endpoint may be asked unencrypted; on this machine only.
     pub(crate) allow_http: bool,
     /// GCS: the service account's key, a JSON document.
     pub(crate) service_account: Option<SecretRef>,
@@ -90,17 +90,18 @@ impl StoreSettings {
     /// What can be known to be wrong before the first request.
     pub(crate) fn check(&self, whose: &Whose<'_>) -> Result<(), Wrong> {
         let reaches = whose.reaches;
+        let buckets = reaches(Scheme::S3) || reaches(Scheme::Gs) || reaches(Scheme::Az);
         let given: [(&'static str, bool, bool, &str); 10] = [
             ("access_key_id", self.access_key_id.is_some(), reaches(Scheme::S3), "s3://"),
             ("secret_access_key", self.secret_access_key.is_some(), reaches(Scheme::S3), "s3://"),
             ("region", self.region.is_some(), reaches(Scheme::S3), "s3://"),
-            ("endpoint", self.endpoint.is_some(), reaches(Scheme::S3), "s3://"),
-            ("allow_http", self.allow_http, reaches(Scheme::S3), "s3://"),
+            ("endpoint", self.endpoint.is_some(), buckets, "s3://, gs:// or az://"),
+            ("allow_http", self.allow_http, buckets, "s3://, gs:// or az://"),
             ("service_account", self.service_account.is_some(), reaches(Scheme::Gs), "gs://"),
             ("account", self.account.is_some(), reaches(Scheme::Az), "az://"),
             ("key", self.key.is_some(), reaches(Scheme::Az), "az://"),
             ("token", self.token.is_some(), whose.reaches_web, "https://"),
-            ("anonymous", self.anonymous, reaches(Scheme::S3) || reaches(Scheme::Gs) || reaches(Scheme::Az), "s3://, gs:// or az://"),
+            ("anonymous", self.anonymous, buckets, "s3://, gs:// or az://"),
         ];
         if let Some((name, _, _, needs)) = given.iter().find(|(_, is_given, is_reached, _)| *is_given && !is_reached) {
             return Err((name, format!("`{name}` is for {needs}, and {}", whose.not_there)));
@@ -163,6 +164,7 @@ impl StoreSettings {
         let built = |_: object_store::Error| Closed::Unfit;
         let retry = patience.retry();
         let options = ClientOptions::new().with_timeout(patience.request).with_allow_http(self.allow_http);
+        let endpoint = self.endpoint.as_deref().map(|endpoint| endpoint.trim_end_matches('/'));
         let opened: Arc<dyn ObjectStore> = match scheme {
             Scheme::S3 => {
                 let (id, key) = (resolve(&self.access_key_id)?, resolve(&self.secret_access_key)?);
@@ -173,20 +175,22 @@ impl StoreSettings {
                 if let Some(region) = &self.region {
                     builder = builder.with_region(region);
                 }
-                if let Some(endpoint) = &self.endpoint {
-                    builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+                if let Some(endpoint) = endpoint {
+                    builder = builder.with_endpoint(endpoint);
                 }
                 if self.anonymous {
                     builder = builder.with_skip_signature(true);
                 }
-                let builder = builder.with_bucket_name(bucket).with_client_options(options).with_retry(retry);
-                Arc::new(builder.with_allow_http(self.allow_http).build().map_err(built)?)
+                Arc::new(builder.with_bucket_name(bucket).with_client_options(options).with_retry(retry).build().map_err(built)?)
             }
             Scheme::Gs => {
                 let mut builder = match resolve(&self.service_account)? {
                     Some(account) => GoogleCloudStorageBuilder::new().with_service_account_key(account),
                     None => GoogleCloudStorageBuilder::from_env(),
                 };
+                if let Some(endpoint) = endpoint {
+                    builder = builder.with_base_url(endpoint);
+                }
                 if self.anonymous {
                     builder = builder.with_skip_signature(true);
                 }
@@ -199,6 +203,9 @@ impl StoreSettings {
                 };
                 if let Some(account) = &self.account {
                     builder = builder.with_account(account);
+                }
+                if let Some(endpoint) = endpoint {
+                    builder = builder.with_endpoint(endpoint.to_owned());
                 }
                 if self.anonymous {
                     builder = builder.with_skip_signature(true);

@@ -76,6 +76,12 @@ pub(super) struct World {
     pub(super) for_ever: bool,
     /// Changes after each page that is served.
     pub(super) between: VecDeque<Vec<Change>>,
+    /// How many seconds each page lags behind: a replica serves it that does not know yet what was written since.
+    pub(super) lags: VecDeque<i64>,
+    /// When a record was written, and what it was before.
+    before: Vec<(i64, u32, Option<Record>)>,
+    /// The newest stamp of each record that was given.
+    pub(super) given: BTreeMap<u32, i64>,
     /// Every request that came, as its query or its body.
     pub(super) asked: Vec<String>,
     /// Every token that came.
@@ -125,6 +131,9 @@ impl World {
             faults: VecDeque::new(),
             for_ever: false,
             between: VecDeque::new(),
+            lags: VecDeque::new(),
+            before: Vec::new(),
+            given: BTreeMap::new(),
             asked: Vec::new(),
             sent: Vec::new(),
             grain: 1,
@@ -144,11 +153,13 @@ impl World {
                 let stamped = self.now - late;
                 let updated_at = (stamped - stamped % self.grain).max(self.records.get(id).map_or(removed, |record| record.updated_at));
                 self.removed.remove(id);
-                self.records.insert(*id, Record { value: *value, updated_at, deleted: false });
+                let before = self.records.insert(*id, Record { value: *value, updated_at, deleted: false });
+                self.before.push((self.now, *id, before));
             }
             Change::Flag { id } => {
                 let now = self.now - self.now % self.grain;
                 if let Some(record) = self.records.get_mut(id) {
+                    self.before.push((self.now, *id, Some(record.clone())));
                     *record = Record { deleted: true, updated_at: now, ..record.clone() };
                 }
             }
@@ -162,6 +173,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The records as a replica shows them that lags behind by so many seconds. What has been deleted is gone from all at once.
+    fn lagging(&self, seconds: i64) -> BTreeMap<u32, Record> {
+        let mut records = self.records.clone();
+        for (_, id, before) in self.before.iter().rev().take_while(|(at, ..)| *at > self.now - seconds) {
+            match before {
+                Some(before) if self.records.contains_key(id) => records.insert(*id, before.clone()),
+                _ => records.remove(id),
+            };
+        }
+        records
     }
 }
 
@@ -325,12 +348,20 @@ fn answer(
         let said = json!({"message": "pages above that are not given"}).to_string();
         return Response::builder().status(StatusCode::BAD_REQUEST).body(said.into()).unwrap();
     }
+    let lag = world.lags.pop_front().unwrap_or_default();
+    let shown = world.lagging(lag);
+    let current = std::mem::replace(&mut world.records, shown);
     let (link, body) = page(&world, query);
+    world.records = current;
     let mut text = body.to_string();
     if fault == Some(Fault::Truncated) {
         text.truncate(text.len() / 2);
-    } else if let Some(changes) = world.between.pop_front() {
-        for change in &changes {
+    } else {
+        for (id, at) in stamps(&body) {
+            let given = world.given.entry(id).or_insert(at);
+            *given = at.max(*given);
+        }
+        for change in &world.between.pop_front().unwrap_or_default() {
             world.change(change);
         }
     }
@@ -342,6 +373,15 @@ fn answer(
         response = response.header(header::LINK, link);
     }
     response.body(text.into()).unwrap()
+}
+
+/// The records of a page and when they were changed.
+fn stamps(body: &Value) -> Vec<(u32, i64)> {
+    let stamp = |row: &Value| {
+        let at = row["updated_at"].as_str()?.parse::<DateTime<Utc>>().ok()?.timestamp();
+        Some((row["id"].as_u64()?.try_into().ok()?, at))
+    };
+    body["orders"].as_array().into_iter().flatten().filter_map(stamp).collect()
 }
 
 fn since(query: &Asked) -> i64 {

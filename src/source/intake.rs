@@ -90,8 +90,8 @@ pub(crate) struct Intake {
     unkeyed: u64,
     /// Pages that came.
     pub(crate) pages: u64,
-    /// The number of rows the first and the last page announced.
-    pub(crate) announced: Option<(u64, u64)>,
+    /// The most rows that a page announced.
+    pub(crate) announced: Option<u64>,
     /// The greatest cursor value that the next pull may begin from.
     pub(crate) reached: Option<Reached>,
     /// Whether rows came again because they had changed meanwhile, and may have pushed others past the reader: the least cursor value
@@ -226,8 +226,8 @@ impl Intake {
         self.bytes += page.bytes;
         self.volume += page.bytes as u64;
         // Without the keys, nobody could tell how many different rows came.
-        if let Some(announced) = page.announced.filter(|_| self.remembers) {
-            self.announced = Some((self.announced.map_or(announced, |(first, _)| first), announced));
+        if self.remembers {
+            self.announced = self.announced.max(page.announced);
         }
         let stream = Arc::clone(&self.stream);
         if let PageRows::Arrays { columns, rows, .. } = &page.rows

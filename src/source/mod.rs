@@ -46,6 +46,8 @@ mod held;
 mod http;
 mod intake;
 mod json;
+#[cfg(test)]
+mod law_tests;
 mod preset;
 mod progress;
 mod pull;

@@ -11,14 +11,10 @@ use arrow::{
     datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
 };
 use chrono::{DateTime, Utc};
-use proptest::{
-    prelude::*,
-    test_runner::{RngSeed, TestRunner},
-};
 use serde_json::{Value, json};
 
 use super::{
-    fake::{Change, Fake, Fault, Record, World},
+    fake::{Change, Fake, Fault, Record},
     *,
 };
 use crate::{clock::ManualClock, diagnosis::Exit, lake::LakeSettings, ledger::LedgerSettings, secret::Secret};
@@ -92,7 +88,7 @@ impl Project {
     }
 }
 
-async fn pull_in_chunks(
+pub(super) async fn pull_in_chunks(
     source: &Source,
     lake: &Lake,
     clock: &Arc<ManualClock>,
@@ -117,7 +113,7 @@ async fn rows(lake: &Lake, table: &str) -> RecordBatch {
 }
 
 /// The table of orders: id → value, updated at, whether deleted.
-async fn orders(lake: &Lake) -> BTreeMap<u32, Record> {
+pub(super) async fn orders(lake: &Lake) -> BTreeMap<u32, Record> {
     let rows = rows(lake, "shop__orders").await;
     let text = rows.column_by_name("id").unwrap().as_string::<i32>().clone();
     let value = rows.column_by_name("value").unwrap().as_primitive::<Int64Type>().clone();
@@ -132,30 +128,6 @@ async fn orders(lake: &Lake) -> BTreeMap<u32, Record> {
     let map: BTreeMap<u32, Record> = records.into_iter().collect();
     assert_eq!(map.len(), count, "a key stands in the table twice");
     map
-}
-
-/// A source and the lake it fills, and nothing else of a project.
-struct Shop {
-    folder: tempfile::TempDir,
-    source: Source,
-    lake: Lake,
-    clock: Arc<ManualClock>,
-}
-
-impl Shop {
-    fn new(source: Source) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let lake = Lake::open(folder.path(), &LakeSettings::default()).unwrap();
-        Self { folder, source, lake, clock: Arc::new(ManualClock::at(NOW.parse().unwrap())) }
-    }
-
-    async fn pull_in_chunks(&self, chunk_rows: usize) -> Result<pull::Outcome, SourceError> {
-        pull_in_chunks(&self.source, &self.lake, &self.clock, self.folder.path(), chunk_rows).await
-    }
-
-    async fn orders(&self) -> BTreeMap<u32, Record> {
-        orders(&self.lake).await
-    }
 }
 
 pub(super) fn source(name: &str, settings: &str) -> Result<Source, Diagnosis> {
@@ -190,16 +162,16 @@ pub(super) const CURSOR: &str = "cursor = { field = \"updated_at\", param = \"si
 pub(super) const TOKEN: &str = "{ cursor_token = { param = \"after\", next = \"next\" } }";
 pub(super) const LINK: &str = "{ link_header = {} }";
 pub(super) const NUMBERS: &str = "{ page_number = { param = \"page\", pages = \"pages\" } }";
-const COUNTED: &str = "{ page_number = { param = \"page\", total = \"total\", pages = \"pages\" } }";
-const OFFSETS: &str = "{ offset = { param = \"offset\", limit_param = \"limit\", limit = 10 } }";
+pub(super) const COUNTED: &str = "{ page_number = { param = \"page\", total = \"total\", pages = \"pages\" } }";
+pub(super) const OFFSETS: &str = "{ offset = { param = \"offset\", limit_param = \"limit\", limit = 10 } }";
 
-const NEXT_URL: &str = "{ next_url = { path = \"next_url\", end = { path = \"last_page\" } } }";
-const LAST_ID: &str = "{ last_id = { param = \"above\", field = \"id\", more = \"has_more\" } }\nparams = { order = \"id\" }";
-const HEADERS: &str = "{ page_number = { param = \"page\", total = \"header:X-Total\", pages = \"header:X-Pages\" } }";
-const SEARCH: &str =
+pub(super) const NEXT_URL: &str = "{ next_url = { path = \"next_url\", end = { path = \"last_page\" } } }";
+pub(super) const LAST_ID: &str = "{ last_id = { param = \"above\", field = \"id\", more = \"has_more\" } }\nparams = { order = \"id\" }";
+pub(super) const HEADERS: &str = "{ page_number = { param = \"page\", total = \"header:X-Total\", pages = \"header:X-Pages\" } }";
+pub(super) const SEARCH: &str =
     "{ cursor_token = { next = \"next\" } }\nmethod = \"post\"\nbody = { since = \"{since}\", after = \"{token}\", limit = 5 }";
-const SEARCH_IDS: &str = "{ last_id = { field = \"id\", first = \"0\" } }\nmethod = \"post\"\nbody = { since = \"{since}\", above = \"{token}\", order = \"id\" }";
-const WINDOWS: &str = "{ page_number = { param = \"page\", at_most = 8 } }\nparams = { at_most = \"8\" }";
+pub(super) const SEARCH_IDS: &str = "{ last_id = { field = \"id\", first = \"0\" } }\nmethod = \"post\"\nbody = { since = \"{since}\", above = \"{token}\", order = \"id\" }";
+pub(super) const WINDOWS: &str = "{ page_number = { param = \"page\", at_most = 8 } }\nparams = { at_most = \"8\" }";
 pub(super) const KEYSET: &str = "{ keyset = { tie = \"id\", first = \"0\" } }\nparams = { from = \"{after}\", tie = \"{tie}\" }";
 const WAYS: [&str; 12] = [TOKEN, LINK, NUMBERS, COUNTED, OFFSETS, NEXT_URL, LAST_ID, HEADERS, SEARCH, SEARCH_IDS, WINDOWS, KEYSET];
 
@@ -220,7 +192,7 @@ at = { from = "created_at", type = "timestamp" }
 "#;
 
 /// The shop, with another stream that lists deletions.
-fn listing(base: &str, way: &str) -> String {
+pub(super) fn listing(base: &str, way: &str) -> String {
     asked(base, way, EVENTS) + REMOVALS
 }
 
@@ -987,161 +959,6 @@ fn the_searches_of_the_documentation_can_be_used() {
         page.split("```toml\n").filter_map(|block| block.split("```").next()).find(|block| block.contains("filterGroups")).unwrap();
     let crm = source("crm", &format!("kind = \"http\"\nbase_url = \"https://crm.example\"\n{search}")).unwrap();
     assert_eq!(crm.streams(), [StreamName::new("crm", "accounts"), StreamName::new("crm", "contacts")]);
-}
-
-/// One night at the source.
-#[derive(Debug, Clone)]
-struct Night {
-    before: Vec<Change>,
-    between: Vec<Vec<Change>>,
-    faults: Vec<(u8, Fault)>,
-    crash_at: Option<usize>,
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    prop_oneof![
-        6 => (1u32..40, 0i64..1000, 0i64..200).prop_map(|(id, value, late)| Change::Write { id, value, late }),
-        1 => (1u32..40).prop_map(|id| Change::Flag { id }),
-        1 => (1u32..40, 0i64..200, any::<bool>()).prop_map(|(id, late, shown)| Change::Remove { id, late, shown }),
-    ]
-}
-
-fn night() -> impl Strategy<Value = Night> {
-    let fault = prop_oneof![
-        Just(Fault::Status(500, None)),
-        Just(Fault::Status(429, Some("0.001".to_owned()))),
-        Just(Fault::Truncated),
-        Just(Fault::Html),
-    ];
-    (
-        prop::collection::vec(change(), 0..12),
-        prop::collection::vec(prop::collection::vec(change(), 0..3), 0..8),
-        prop::collection::vec((0u8..4, fault), 0..4),
-        prop::option::weighted(0.2, 1usize..6),
-    )
-        .prop_map(|(before, between, faults, crash_at)| Night { before, between, faults, crash_at })
-}
-
-/// The pull law: after any mix of writes and deletions no later than the overlap, changes between pages, page failures and crashes, one
-/// quiet pull makes the table equal its source. Tries it so often, or as often as `PROPTEST_CASES` says; each time with a lake of its own.
-fn one_quiet_pull_makes_the_table_equal_its_source(ways: &[&'static str], cases: u32) {
-    let wished = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    // The usual cases are the same on every machine; who asks for a number gets others each time.
-    let rng_seed = if wished.is_none() { RngSeed::Fixed(20_261_126) } else { RngSeed::Random };
-    let cases = wished.unwrap_or(cases);
-    let config = ProptestConfig { cases, rng_seed, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let fake = runtime.block_on(Fake::start(1));
-    let sources: BTreeMap<(&str, bool), Source> = ways
-        .iter()
-        .flat_map(|way| [(*way, false), (*way, true)])
-        .map(|(way, by_events)| {
-            let settings = if by_events { listing(&fake.base, way) } else { asked(&fake.base, way, CURSOR) };
-            ((way, by_events), source("shop", &settings).unwrap())
-        })
-        .collect();
-    let case = (prop::collection::vec(night(), 1..5), 1usize..9, 1usize..12, prop::sample::select(ways.to_vec()), any::<bool>());
-    let mut runner = TestRunner::new(config);
-    let outcome = runner.run(&case, |(nights, cap, chunk, way, by_events)| {
-        runtime.block_on(after_these(nights, &fake, cap, way, &sources[&(way, by_events)], chunk, by_events));
-        Ok(())
-    });
-    if let Err(error) = outcome {
-        panic!("{error}");
-    }
-}
-
-async fn after_these(nights: Vec<Night>, fake: &Fake, cap: usize, way: &str, source: &Source, chunk: usize, by_events: bool) {
-    *fake.world.lock().unwrap() = World::new(cap);
-    if way == KEYSET {
-        // More rows share an instant than fit on a page.
-        fake.world.lock().unwrap().grain = 100;
-    }
-    let shop = Shop::new(source.clone());
-    // Each mechanism sees the changes it can see. Where pages are numbered and not counted, a row that leaves the listing between two pages
-    // pulls another one out of sight, which nobody can know.
-    let seen = |changes: &[Change], between: bool| -> Vec<Change> {
-        let each = changes.iter().cloned().map(|change| match (change, by_events) {
-            (Change::Flag { id }, true) => Change::Remove { id, late: 0, shown: true },
-            (Change::Remove { id, .. }, false) => Change::Flag { id },
-            (Change::Remove { id, late, .. }, true) if between => Change::Remove { id, late, shown: true },
-            (change, _) => change,
-        });
-        each.collect()
-    };
-    for night in nights {
-        {
-            let mut world = fake.world.lock().unwrap();
-            world.now += 3600;
-            seen(&night.before, false).iter().for_each(|change| world.change(change));
-            world.between = night.between.iter().map(|changes| seen(changes, true)).collect();
-            world.faults = night.faults.into_iter().flat_map(|(times, fault)| vec![fault; times.into()]).collect();
-            world.tell_at = night.crash_at;
-            shop.clock.set(DateTime::from_timestamp(world.now, 0).unwrap());
-        }
-        let crash = async { if night.crash_at.is_some() { fake.told.notified().await } else { std::future::pending().await } };
-        tokio::select! {
-            _ = shop.pull_in_chunks(chunk) => {}
-            () = crash => {}
-        }
-    }
-    {
-        let mut world = fake.world.lock().unwrap();
-        (world.now, world.tell_at) = (world.now + 3600, None);
-        world.between.clear();
-        world.faults.clear();
-        shop.clock.set(DateTime::from_timestamp(world.now, 0).unwrap());
-    }
-    shop.pull_in_chunks(chunk).await.unwrap();
-    let mut orders = shop.orders().await;
-    let records = {
-        let world = fake.world.lock().unwrap();
-        orders.retain(|id, order| !(order.deleted && world.removed.contains_key(id)));
-        world.records.clone()
-    };
-    assert_eq!(orders, records);
-}
-
-// Beside each other, as tests run.
-#[test]
-fn a_change_behind_the_place_a_crash_left_comes_with_the_pull_that_goes_on() {
-    let write = |id, value, late| Change::Write { id, value, late };
-    let first = Night {
-        before: vec![write(1, 0, 0)],
-        between: vec![vec![write(2, 0, 0), write(1, 0, 0)], vec![write(3, 0, 0)]],
-        faults: vec![],
-        crash_at: None,
-    };
-    let second = Night {
-        before: vec![write(4, 0, 0), write(5, 0, 0), write(9, 0, 0), write(10, 0, 60), write(8, 427, 119)],
-        between: vec![vec![write(3, 761, 142), write(16, 16, 92)], vec![], vec![], vec![write(33, 825, 16)]],
-        faults: vec![],
-        crash_at: Some(4),
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let fake = runtime.block_on(Fake::start(4));
-    let source = source("shop", &asked(&fake.base, SEARCH_IDS, CURSOR)).unwrap();
-    runtime.block_on(after_these(vec![first, second], &fake, 4, SEARCH_IDS, &source, 4, false));
-}
-
-#[test]
-fn the_law_holds_for_tokens_and_links() {
-    one_quiet_pull_makes_the_table_equal_its_source(&[TOKEN, LINK, NEXT_URL], 128);
-}
-
-#[test]
-fn the_law_holds_for_numbered_pages() {
-    one_quiet_pull_makes_the_table_equal_its_source(&[NUMBERS, COUNTED, OFFSETS, WINDOWS], 128);
-}
-
-#[test]
-fn the_law_holds_for_last_ids_and_keysets() {
-    one_quiet_pull_makes_the_table_equal_its_source(&[LAST_ID, KEYSET], 128);
-}
-
-#[test]
-fn the_law_holds_for_searches_and_counts_in_headers() {
-    one_quiet_pull_makes_the_table_equal_its_source(&[SEARCH, SEARCH_IDS, HEADERS], 128);
 }
 
 // Files.

@@ -22,11 +22,15 @@ use axum::{
     routing::get,
 };
 use chrono::Utc;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::{
     clock::ManualClock,
     diagnosis::{Diagnose, Diagnosis, Exit},
-    lake::{Lake, LakeSettings, server::Moto},
+    lake::{
+        Lake, LakeSettings,
+        server::{Azurite, Moto},
+    },
     ledger::{Ledger, LedgerSettings},
     source::{Progress, PullFailure, PullRequest, Pulled, Source, pull},
 };
@@ -131,15 +135,16 @@ fn named(names: &[(&str, &str)]) -> BTreeMap<String, String> {
     names.iter().map(|(id, name)| ((*id).to_owned(), (*name).to_owned())).collect()
 }
 
-#[tokio::test]
-async fn a_bucket_is_read_like_a_folder() {
-    let Some(moto) = Moto::start(false).await else { return };
-    moto.put("orders/2026/a.csv.gz", &gz("id,name\n1,Ada\n2,Bob\n")).await;
-    moto.put("orders/2026/b.csv", "id,name\n3,Çelik\n".as_bytes()).await;
-    moto.put("orders/2026/old/c.csv", b"id,name\n4,no\n").await;
-    moto.put("orders/2026/readme.txt", b"no").await;
-    moto.put("orders/2026b/d.csv", b"id,name\n5,no\n").await;
-    let project = Project::new(&settings(&moto.settings(), "path = \"s3://shop/orders/2026/*.csv*\"\nmode = \"merge\"")).await;
+/// Reads objects by a pattern, over many pages of a listing and more than one read of a body.
+async fn is_read_like_a_folder(bucket: &str, store: &str, secret: &str, writes: &Arc<dyn ObjectStore>) {
+    let put = async |key: &str, bytes: &[u8]| writes.put(&key.into(), bytes.to_vec().into()).await.unwrap();
+    put("orders/2026/a.csv.gz", &gz("id,name\n1,Ada\n2,Bob\n")).await;
+    put("orders/2026/b.csv", "id,name\n3,Çelik\n".as_bytes()).await;
+    put("orders/2026/old/c.csv", b"id,name\n4,no\n").await;
+    put("orders/2026/readme.txt", b"no").await;
+    put("orders/2026b/d.csv", b"id,name\n5,no\n").await;
+    let project = Project::new(&settings(store, &format!("path = \"{bucket}/orders/2026/*.csv*\"\nmode = \"merge\""))).await;
+    project.write("azure-key", secret.as_bytes());
     assert_eq!(project.source.check(project.folder.path()), []);
     assert_eq!(project.probe().await, []);
     let pulled = project.pull().await;
@@ -147,13 +152,44 @@ async fn a_bucket_is_read_like_a_folder() {
     assert_eq!(project.names().await, named(&[("1", "Ada"), ("2", "Bob"), ("3", "Çelik")]));
     assert_eq!(std::fs::read_dir(project.folder.path().join("data/spill")).unwrap().count(), 0, "what was fetched leaves no trace");
 
-    // Many pages of a listing, and a file of more than one read.
     let long: String = (0..40_000).map(|id| format!("{id},{}\n", "x".repeat(40))).collect();
-    moto.put("orders/2026/long.csv", format!("id,name\n{long}").as_bytes()).await;
+    put("orders/2026/long.csv", format!("id,name\n{long}").as_bytes()).await;
     assert_eq!(project.pull().await.rows, 40_003);
-    let exact = Project::new(&settings(&moto.settings(), "path = \"s3://shop/orders/2026/b.csv\"\nfile_name = \"file\"")).await;
+    let exact = Project::new(&settings(store, &format!("path = \"{bucket}/orders/2026/b.csv\"\nfile_name = \"file\""))).await;
+    exact.write("azure-key", secret.as_bytes());
     exact.pull().await;
     assert_eq!(exact.rows().await.column_by_name("file").unwrap().as_string::<i32>().value(0), "b.csv");
+}
+
+#[tokio::test]
+async fn a_bucket_is_read_like_a_folder() {
+    let Some(moto) = Moto::start(false).await else { return };
+    is_read_like_a_folder("s3://shop", &moto.settings(), "", &moto.store()).await;
+}
+
+#[tokio::test]
+async fn a_bucket_of_google_is_read_like_a_folder() {
+    let Some(moto) = Moto::start(false).await else { return };
+    is_read_like_a_folder("gs://shop", &moto.as_google().await, "", &moto.store()).await;
+}
+
+#[tokio::test]
+async fn a_container_of_azure_is_read_like_a_folder_and_says_what_is_wrong() {
+    let Some(azurite) = Azurite::start().await else { return };
+    let (store, key) = azurite.settings();
+    is_read_like_a_folder("az://shop", &store, key, &azurite.store()).await;
+
+    for (path, key, message) in [
+        ("az://shop/nothing/*.csv", key, "till.orders: there is no file `az://shop/nothing/*.csv`"),
+        ("az://elsewhere/a/*.csv", key, "till.orders: az://elsewhere/a/*.csv is not there (ContainerNotFound)"),
+        ("az://shop/orders/*.csv", "d3Jvbmc=", "till.orders: az://shop/orders/*.csv may not be read (AuthorizationFailure)"),
+    ] {
+        let project = Project::new(&settings(&store, &format!("path = \"{path}\""))).await;
+        project.write("azure-key", key.as_bytes());
+        let told = project.failure().await;
+        assert_eq!(told.message, message);
+        assert!(!format!("{told:?}").contains(key), "{told:?}");
+    }
 }
 
 #[tokio::test]

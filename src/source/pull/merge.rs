@@ -197,9 +197,10 @@ impl Merging<'_> {
                 Verdict::Again => {
                     let from = below.as_ref().map(|below| below.literal.as_str()).unwrap_or_default();
                     tracing::info!(stream = %stream.name, pass = nth, from, "rows changed while they were read; reading them again");
+                    // The next pass may be served by a replica that does not know of them yet.
+                    self.so_far(reader, &mut intake, sweep, nth, writing).await?;
                     if below.is_some() {
                         // What lies below does not come again.
-                        self.so_far(reader, &mut intake, sweep, nth, writing).await?;
                         outcome.came(&intake);
                     }
                     whole_below = below;

@@ -7,10 +7,11 @@
 //! 3. Rows are merged by key; of two versions of a row in one pull the newer by the cursor stays.
 //! 4. The cursor is committed together with the last rows, after the last page, and only if the count is not short.
 //! 5. A cursor is true for one set of columns, parameters and key. When those change, everything is read again.
-//! 6. Where pages can slip (numbers, offsets), a row that changes while they are read moves towards the end and pulls another one from
-//!    a later page to one already read. The total tells, where the source says it; else the row that comes a second time. The pages are
-//!    then read again; if that never ends, the rows are kept and the cursor stays. In a listing that ascends by the cursor all that lies
-//!    below the first row that moved has come: it is read again from there, and the cursor moves that far.
+//! 6. Where pages can slip (numbers, offsets), a row that changes while they are read moves towards the end and pulls another one
+//!    from a later page to one already read. The total tells, where the source says it; else the row that comes a second time. What
+//!    came is kept, and the pages are read again; if that never ends, the rows are kept and the cursor stays. In a listing that
+//!    ascends by the cursor all that lies below the first row that moved has come: it is read again from there, and the cursor moves
+//!    that far.
 //! 7. Where a source keeps its changes for some time only, a pull that comes later than that stops and says so, until everything has been
 //!    read again.
 //! 8. A long pull is committed in chunks, each with the place its pages had come to. The pull after a crash goes on from there, with the
@@ -324,8 +325,8 @@ pub(crate) struct Pass {
     pub(crate) pages: u64,
     /// Different rows that came.
     pub(crate) different: u64,
-    /// What the first and the last page announced.
-    pub(crate) announced: Option<(u64, u64)>,
+    /// The most rows that a page announced: one that a lagging replica serves does not know of all.
+    pub(crate) announced: Option<u64>,
     /// Whether rows can slip from page to page.
     pub(crate) can_slip: bool,
     /// Whether a row came again because it had changed meanwhile.
@@ -347,8 +348,7 @@ pub(crate) enum Verdict {
 
 /// Judges a pass.
 pub(crate) fn judge(pass: Pass) -> Verdict {
-    if let Some((first, last)) = pass.announced {
-        let announced = first.max(last);
+    if let Some(announced) = pass.announced {
         return match pass.different >= announced {
             true => Verdict::Whole,
             false if pass.nth < PASSES => Verdict::Again,
@@ -563,7 +563,7 @@ mod tests {
         assert_eq!(judge(Pass { moved: true, nth: 3, ..pass }), Verdict::Hold);
         assert_eq!(judge(Pass { moved: true, pages: 1, ..pass }), Verdict::Whole);
         assert_eq!(judge(Pass { moved: true, can_slip: false, ..pass }), Verdict::Whole);
-        let counted = Pass { announced: Some((10, 9)), ..pass };
+        let counted = Pass { announced: Some(10), ..pass };
         assert_eq!(judge(Pass { moved: true, ..counted }), Verdict::Whole);
         assert_eq!(judge(Pass { different: 9, ..counted }), Verdict::Again);
         assert_eq!(judge(Pass { different: 9, nth: 3, ..counted }), Verdict::Short { announced: 10 });
