@@ -24,7 +24,11 @@ use futures::FutureExt;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
-    file::properties::WriterProperties,
+    file::{
+        metadata::RowGroupMetaData,
+        properties::{WriterProperties, WriterPropertiesBuilder},
+        statistics::Statistics,
+    },
     schema::types::ColumnPath,
 };
 use serde_json::{Map, Value, json};
@@ -35,7 +39,7 @@ use super::{
 };
 
 /// Where a file is closed and the next begun: a merge that touches one row rewrites no more than this, and files are its unit of work.
-const TARGET_BYTES: usize = 32 << 20;
+pub(super) const TARGET_BYTES: usize = 32 << 20;
 /// Small enough that statistics skip much, large enough that several cores share a file.
 const ROW_GROUP_ROWS: usize = 262_144;
 
@@ -50,6 +54,18 @@ pub(super) struct DataFile {
 }
 
 impl DataFile {
+    /// Finishes the file that `output` was written to, under `name` if nobody has taken it.
+    pub(super) fn finish(
+        staging: &Staging,
+        name: String,
+        output: Output,
+        schema: &SchemaRef,
+        (rows, times): (u64, &[TimeRange]),
+    ) -> Result<Self, LakeError> {
+        let (name, size, modified) = staging.finish(name, output)?;
+        Ok(Self { name, size, rows, modified, stats: stats(schema, rows, times) })
+    }
+
     pub(super) fn add(&self) -> Add {
         Add {
             path: self.name.clone(),
@@ -99,7 +115,7 @@ impl Staging {
     }
 
     /// A file with a name nobody has: what a killed process left under this version's name stays until it expires.
-    fn create(&self) -> Result<(String, Output), LakeError> {
+    pub(super) fn create(&self) -> Result<(String, Output), LakeError> {
         loop {
             let name = self.name();
             if let Some(output) = self.folder.create(&name)? {
@@ -162,8 +178,8 @@ struct Open {
 }
 
 /// The earliest and latest instant of a column, in microseconds: the only values of rows that stand in a table's log.
-struct TimeRange {
-    column: usize,
+pub(super) struct TimeRange {
+    pub(super) column: usize,
     range: Option<(i64, i64)>,
     nulls: usize,
 }
@@ -206,10 +222,7 @@ impl FileWriter {
     /// Begins a file whose first rows are these.
     fn open(&self, first: &RecordBatch) -> Result<Open, LakeError> {
         let failed = LakeError::rows(&self.staging.table);
-        let mut properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_created_by(concat!("perennial ", env!("CARGO_PKG_VERSION")).to_owned());
+        let mut properties = properties();
         for (field, column) in self.schema.fields().iter().zip(first.columns()) {
             if mostly_differ(column).map_err(&failed)? {
                 properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![field.name().clone()]), false);
@@ -218,20 +231,22 @@ impl FileWriter {
         let (name, file) = self.staging.create()?;
         let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties.build()))
             .map_err(LakeError::parquet(&self.staging.table))?;
-        let times = (0..self.schema.fields().len())
-            .filter(|column| is_time(self.schema.field(*column).data_type()))
-            .map(|column| TimeRange { column, range: None, nulls: 0 })
-            .collect();
-        Ok(Open { name, writer, rows: 0, times })
+        Ok(Open { name, writer, rows: 0, times: TimeRange::of(&self.schema) })
     }
 
     fn close(&mut self, open: Open) -> Result<(), LakeError> {
         let output = open.writer.into_inner().map_err(LakeError::parquet(&self.staging.table))?;
-        let (name, size, modified) = self.staging.finish(open.name, output)?;
-        let stats = stats(&self.schema, open.rows, &open.times);
-        self.done.push(DataFile { name, size, rows: open.rows, modified, stats });
+        self.done.push(DataFile::finish(&self.staging, open.name, output, &self.schema, (open.rows, &open.times))?);
         Ok(())
     }
+}
+
+/// How every file of a table is written.
+pub(super) fn properties() -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by(concat!("perennial ", env!("CARGO_PKG_VERSION")).to_owned())
 }
 
 /// Whether the values of a column, as far as its first ones tell, differ from each other too often for a dictionary, which would be
@@ -249,10 +264,29 @@ fn mostly_differ(column: &ArrayRef) -> Result<bool, ArrowError> {
 }
 
 impl TimeRange {
-    fn take_in(&mut self, column: &dyn Array) {
+    /// One for every column of instants, still without any.
+    pub(super) fn of(schema: &SchemaRef) -> Vec<Self> {
+        let times = schema.fields().iter().enumerate().filter(|(_, field)| is_time(field.data_type()));
+        times.map(|(column, _)| Self { column, range: None, nulls: 0 }).collect()
+    }
+
+    pub(super) fn take_in(&mut self, column: &dyn Array) {
         let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() else { return };
-        self.nulls += times.null_count();
-        if let (Some(low), Some(high)) = (min(times), max(times)) {
+        self.add(min(times).zip(max(times)), times.null_count());
+    }
+
+    /// What a row group says of its values; `None` where it says too little.
+    pub(super) fn told(&self, group: &RowGroupMetaData, name: &str) -> Option<(Option<(i64, i64)>, usize)> {
+        let column = group.columns().iter().find(|column| column.column_path().parts() == [name])?;
+        let Some(Statistics::Int64(told)) = column.statistics() else { return None };
+        let nulls = told.null_count_opt()?;
+        let range = told.min_opt().copied().zip(told.max_opt().copied());
+        (range.is_some() || i64::try_from(nulls) == Ok(group.num_rows())).then_some((range, usize::try_from(nulls).ok()?))
+    }
+
+    pub(super) fn add(&mut self, range: Option<(i64, i64)>, nulls: usize) {
+        self.nulls += nulls;
+        if let Some((low, high)) = range {
             self.range = Some(self.range.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
         }
     }

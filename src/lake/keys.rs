@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::{Array, AsArray, Int64Array, RecordBatch, UInt32Array},
+    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
     compute::{cast, concat_batches, take_record_batch},
     datatypes::{DataType, Int64Type, SchemaRef},
     error::ArrowError,
@@ -14,7 +14,7 @@ use parquet::{
     file::{metadata::RowGroupMetaData, statistics::Statistics},
 };
 
-use super::{LakeError, Newest};
+use super::{LakeError, Newest, files::is_time};
 
 /// Rows with one row a key, sorted by key, and the way from a key to its row.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Keyed {
     place: HashMap<Box<[u8]>, u32>,
     leading: Leading,
     /// The columns that tell which of two rows is newer, and what they hold here.
-    newest: Option<(usize, usize, Ages)>,
+    newest: Option<(Newest, Ages)>,
 }
 
 /// The values of the first key column, sorted, to tell by a row group's range that none of them can stand in it.
@@ -57,9 +57,8 @@ impl Keyed {
         let all = concat_batches(schema, batches).map_err(&failed)?;
         let encoded = converter.convert_columns(&pick(&all, &columns)).map_err(&failed)?;
         let mut order: Vec<u32> = (0..u32::try_from(all.num_rows()).unwrap_or(u32::MAX)).collect();
-        let unknown = "tells which row is newer, but there is no such column";
-        let by = newest.map(|newest| Ok((column(&newest.by, unknown)?, column(&newest.among, unknown)?))).transpose()?;
-        let ages = by.map(|(by, among)| Ages::of(&all, by, among)).transpose().map_err(&failed)?;
+        let ages_of = |rows: &RecordBatch| newest.map(|newest| Ages::of(table, rows, newest)).transpose();
+        let ages = ages_of(&all)?;
         // Of one key the newer or later row comes first, and the first of equal neighbours stays.
         let newer = |a: u32, b: u32| ages.as_ref().map_or(Ordering::Equal, |ages| ages.of_row(b).cmp(&ages.of_row(a))).then(b.cmp(&a));
         order.sort_unstable_by(|a, b| encoded.row(*a as usize).cmp(&encoded.row(*b as usize)).then_with(|| newer(*a, *b)));
@@ -72,7 +71,7 @@ impl Keyed {
             }
         }
         let rows = take_record_batch(&all, &UInt32Array::from(order)).map_err(&failed)?;
-        let newest = by.map(|(by, among)| Ages::of(&rows, by, among).map(|ages| (by, among, ages))).transpose().map_err(&failed)?;
+        let newest = newest.cloned().zip(ages_of(&rows)?);
         let leading = Leading::of(rows.column(columns[0]).as_ref());
         Ok(Self { rows, columns, converter, place, leading, newest })
     }
@@ -90,8 +89,8 @@ impl Keyed {
 
     /// Takes the rows here out of `matches` that are older than the row of the table that has their key.
     pub(super) fn leave_newer(&self, table: &str, batch: &RecordBatch, matches: &mut [Option<u32>]) -> Result<(), LakeError> {
-        let Some((by, among, ages)) = self.newest.as_ref().filter(|_| matches.iter().any(Option::is_some)) else { return Ok(()) };
-        let theirs = Ages::of(batch, *by, *among).map_err(LakeError::rows(table))?;
+        let Some((newest, ages)) = self.newest.as_ref().filter(|_| matches.iter().any(Option::is_some)) else { return Ok(()) };
+        let theirs = Ages::of(table, batch, newest)?;
         for (row, place) in (0..).zip(matches) {
             *place = place.filter(|place| ages.compare(*place, &theirs, row) != Some(Ordering::Less));
         }
@@ -106,6 +105,17 @@ impl Keyed {
     /// The table's schema, the key's columns only.
     pub(super) fn key_schema(&self, table: &str, schema: &SchemaRef) -> Result<SchemaRef, LakeError> {
         schema.project(&self.columns).map(Arc::new).map_err(LakeError::rows(table))
+    }
+
+    /// The columns of the table that have to be looked at where a row stands for another one: all but the key, in which they are equal.
+    pub(super) fn to_look_at(&self, schema: &SchemaRef) -> Vec<usize> {
+        // Of instants the range is told, and of what tells which row is newer every value counts.
+        let newest = |name: &str| self.newest.as_ref().is_some_and(|(newest, _)| newest.by == name || newest.among == name);
+        let looked_at = |at: &usize| {
+            let field = schema.field(*at);
+            !self.columns.contains(at) || is_time(field.data_type()) || newest(field.name())
+        };
+        (0..schema.fields().len()).filter(looked_at).collect()
     }
 
     /// Whether a row group can hold any of the keys, as far as its statistics say.
@@ -141,14 +151,13 @@ struct Ages {
 }
 
 impl Ages {
-    fn of(batch: &RecordBatch, by: usize, among: usize) -> Result<Self, ArrowError> {
-        // Dates are counted in 32 bits, instants and numbers in 64.
-        let numbers = |column: usize| {
-            let column = batch.column(column);
-            let column = if *column.data_type() == DataType::Date32 { cast(column, &DataType::Int32)? } else { Arc::clone(column) };
-            Ok::<_, ArrowError>(cast(&column, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+    fn of(table: &str, batch: &RecordBatch, newest: &Newest) -> Result<Self, LakeError> {
+        let unknown = "tells which row is newer, but there is no such column";
+        let numbers = |name: &str| {
+            let column = batch.column_by_name(name).ok_or_else(|| LakeError::column(table, name, unknown))?;
+            numbers(column).map_err(LakeError::rows(table))
         };
-        Ok(Self { by: numbers(by)?, among: numbers(among)? })
+        Ok(Self { by: numbers(&newest.by)?, among: numbers(&newest.among)? })
     }
 
     /// What `by` holds for a row; less than anything where that is nothing.
@@ -164,6 +173,12 @@ impl Ages {
         let comparable = known(self, row) && known(other, theirs) && self.among.value(row) == other.among.value(theirs);
         comparable.then(|| self.by.value(row).cmp(&other.by.value(theirs)))
     }
+}
+
+/// The values of a column as they are ordered. Dates are counted in 32 bits, instants and numbers in 64.
+fn numbers(column: &ArrayRef) -> Result<Int64Array, ArrowError> {
+    let column = if *column.data_type() == DataType::Date32 { cast(column, &DataType::Int32)? } else { Arc::clone(column) };
+    Ok(cast(&column, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
 }
 
 impl Leading {
@@ -183,6 +198,6 @@ impl Leading {
     }
 }
 
-fn pick(batch: &RecordBatch, columns: &[usize]) -> Vec<arrow::array::ArrayRef> {
+fn pick(batch: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {
     columns.iter().map(|column| Arc::clone(batch.column(*column))).collect()
 }

@@ -3,7 +3,7 @@
 //! 1. The new rows are brought down to one a key, sorted by it.
 //! 2. Every file whose statistics allow it is asked for its keys, nothing else of it is read.
 //! 3. A file that holds one of them is written anew, the new row in the place of the old one, so that a table stays clustered as it was;
-//!    the others are left alone.
+//!    what of it cannot have changed is copied as it lies (`patch.rs`). The others are left alone.
 //! 4. Rows whose key was nowhere are written behind, sorted by key. Where small files have gathered, they are folded into one with them.
 //!
 //! Memory is bounded by the new rows and a row group a core. Delta's own `MERGE` would do as well; this keeps the clustering (a scattered
@@ -37,7 +37,7 @@ use super::{
     log::{Change, LiveFile},
 };
 
-const BATCH: usize = 8192;
+pub(super) const BATCH: usize = 8192;
 /// A file below this is small.
 const SMALL_BYTES: u64 = 4 << 20;
 /// The end of a file, where it says what stands where, is rarely longer.
@@ -46,7 +46,7 @@ const FOOTER: u64 = 64 << 10;
 const SMALL_FILES: usize = 8;
 
 /// A row of a file, and the place of the new row with its key.
-type Found = (usize, u32);
+pub(super) type Found = (usize, u32);
 /// The keys of some row groups of a file, and the rows of the file that they belong to.
 type KeyReader = (ParquetRecordBatchReader, Vec<Range<usize>>);
 
@@ -170,6 +170,9 @@ impl Merge<'_> {
 
     /// The file once more, with the new rows in the places of the old ones.
     fn rewrite(&self, at: usize, keyed: &Keyed, found: &[Found]) -> Result<Vec<DataFile>, LakeError> {
+        if let Some(patched) = self.patch(&self.files[at], keyed, found)? {
+            return Ok(vec![patched]);
+        }
         let mut writer = FileWriter::new(self.staging, self.schema);
         for batch in self.updated_rows(at, keyed, found)? {
             writer.write(&batch?)?;
@@ -190,25 +193,31 @@ impl Merge<'_> {
             let batch = conform(self.table, &batch.map_err(LakeError::rows(self.table))?, self.schema)?;
             let behind = first + batch.num_rows();
             let (here, later) = found.split_at(found.partition_point(|(row, _)| *row < behind));
-            let updated = self.updated(batch, keyed, here.iter().map(|(row, place)| (row - first, *place)));
+            let updated = self.updated(batch, keyed, &keyed.rows, (here, first));
             (first, found) = (behind, later);
             updated
         }))
     }
 
-    /// A batch of old rows with the new ones in their places.
-    fn updated(&self, batch: RecordBatch, keyed: &Keyed, found: impl ExactSizeIterator<Item = Found>) -> Result<RecordBatch, LakeError> {
-        if found.len() == 0 {
+    /// A batch of old rows, the first of which is `first` of its file, with the new ones of the same columns in their places.
+    pub(super) fn updated(
+        &self,
+        batch: RecordBatch,
+        keyed: &Keyed,
+        new: &RecordBatch,
+        (found, first): (&[Found], usize),
+    ) -> Result<RecordBatch, LakeError> {
+        if found.is_empty() {
             return Ok(batch);
         }
         let mut matches = vec![None; batch.num_rows()];
         for (row, place) in found {
-            matches[row] = Some(place);
+            matches[row - first] = Some(*place);
         }
         keyed.leave_newer(self.table, &batch, &mut matches)?;
         let source: Vec<(usize, usize)> =
             matches.iter().enumerate().map(|(row, place)| place.map_or((0, row), |place| (1, place as usize))).collect();
-        interleave_record_batch(&[&batch, &keyed.rows], &source).map_err(LakeError::rows(self.table))
+        interleave_record_batch(&[&batch, new], &source).map_err(LakeError::rows(self.table))
     }
 
     /// The new rows, and with them those of the files that are folded, sorted by key as far as those files are.
@@ -361,6 +370,15 @@ impl<'a> Run<'a> {
     }
 }
 
+/// A file of the table; of one that lies far, at least the last `ahead` bytes.
+pub(super) fn fetch(folder: &Folder, file: &LiveFile, ahead: u64) -> Result<Input, LakeError> {
+    let input = folder.open(&file.name, file.size)?;
+    if let Input::Object(object) = &input {
+        object.fetch(std::slice::from_ref(&(file.size.saturating_sub(ahead)..file.size)))?;
+    }
+    Ok(input)
+}
+
 /// Opens a file of the table for reading in batches; of one that lies far, at least the last `ahead` bytes are fetched at once.
 pub(super) fn open(
     table: &str,
@@ -368,10 +386,7 @@ pub(super) fn open(
     file: &LiveFile,
     ahead: u64,
 ) -> Result<(ParquetRecordBatchReaderBuilder<Input>, Input), LakeError> {
-    let input = folder.open(&file.name, file.size)?;
-    if let Input::Object(object) = &input {
-        object.fetch(std::slice::from_ref(&(file.size.saturating_sub(ahead)..file.size)))?;
-    }
+    let input = fetch(folder, file, ahead)?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(input.clone()).map_err(LakeError::parquet(table))?;
     Ok((builder.with_batch_size(BATCH), input))
 }

@@ -29,6 +29,7 @@ mod keys;
 mod lease;
 mod log;
 mod merge;
+mod patch;
 mod provider;
 #[cfg(test)]
 pub(crate) mod server;

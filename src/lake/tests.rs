@@ -10,6 +10,10 @@ use arrow::{
 };
 use chrono::TimeDelta;
 use datafusion::{physical_plan::stream::RecordBatchStreamAdapter, prelude::SessionContext};
+use parquet::{
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+    file::metadata::{PageIndexPolicy, ParquetMetaData},
+};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -433,6 +437,106 @@ async fn a_merge_leaves_files_without_its_keys_alone_and_keeps_the_order_in_the_
     let rows = lake.read("people", None).await.unwrap();
     let ids: Vec<_> = rows.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
     assert!(ids.is_sorted(), "clustered as before");
+}
+
+/// Rows of a shape with everything that is copied or encoded in its own way: a key of two columns, one of them an instant, texts that
+/// repeat, nulls, a list and a struct.
+fn visits(ids: &[i64], score: i64) -> RecordBatch {
+    let instant = |id: i64| 1_700_000_000_000_000 + id * 1_000_000;
+    let names = StringArray::from_iter_values(ids.iter().map(|id| format!("tag-{}", (id + score) % 7)));
+    let offsets = OffsetBuffer::from_lengths(ids.iter().map(|_| 1));
+    let tags = ListArray::new(Arc::new(Field::new("element", DataType::Utf8, true)), offsets, Arc::new(names.clone()), None);
+    let parts: Vec<(Arc<Field>, ArrayRef)> = vec![
+        (Arc::new(Field::new("name", DataType::Utf8, true)), Arc::new(names)),
+        (Arc::new(Field::new("score", DataType::Int64, true)), Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id + score)))),
+    ];
+    batch(vec![
+        (
+            "seen",
+            Arc::new(
+                ids.iter()
+                    .map(|id| (id % 3 != 0 || score != 0).then(|| instant(*id) + score))
+                    .collect::<TimestampMicrosecondArray>()
+                    .with_timezone("UTC"),
+            ),
+        ),
+        ("id", Arc::new(StringArray::from_iter_values(ids.iter().map(|id| format!("visit-{id:08}"))))),
+        ("score", Arc::new(Int64Array::from_iter_values(ids.iter().map(|_| score)))),
+        ("tags", Arc::new(tags)),
+        ("parts", Arc::new(StructArray::from(parts))),
+        ("day", Arc::new(TimestampMicrosecondArray::from_iter_values(ids.iter().map(|id| instant(*id))).with_timezone("UTC"))),
+    ])
+}
+
+#[tokio::test]
+async fn what_a_merge_cannot_change_of_a_file_is_copied_as_it_lies() {
+    const ROWS: i64 = 600_000;
+    let (_folder, lake) = lake();
+    let key = ["id".to_owned(), "day".to_owned()];
+    let all: Vec<i64> = (0..ROWS).collect();
+    lake.merge("visits", &key, vec![visits(&all, 0)], Commit::default()).await.unwrap();
+    let changed: Vec<i64> = (300_000..300_100).chain([400_001]).collect();
+    let written = lake.merge("visits", &key, vec![visits(&changed, 5)], Commit::default()).await.unwrap();
+    assert_eq!((written.inserted, written.updated), (0, 101));
+
+    let mut expected: BTreeMap<i64, i64> = all.iter().map(|id| (*id, 0)).collect();
+    expected.extend(changed.iter().map(|id| (*id, 5)));
+    let rows = lake.read("visits", None).await.unwrap();
+    let rows = arrow::compute::concat_batches(&rows[0].schema(), &rows).unwrap();
+    let whole: Vec<RecordBatch> = expected
+        .iter()
+        .map(|(id, score)| (id, *score))
+        .collect::<Vec<_>>()
+        .chunk_by(|a, b| a.1 == b.1)
+        .map(|run| visits(&run.iter().map(|(id, _)| **id).collect::<Vec<_>>(), run[0].1))
+        .collect();
+    let whole = arrow::compute::concat_batches(&whole[0].schema(), &whole).unwrap();
+    for (name, column) in whole.schema().fields().iter().map(|field| field.name()).zip(whole.columns()) {
+        assert_eq!(rows.column_by_name(name).unwrap().as_ref(), column.as_ref(), "{name}");
+    }
+
+    // One file, its row groups as they were, each with its statistics and its pages' places.
+    let files = async |version| lake.find("visits", version).await.unwrap().unwrap().files;
+    let (before, after) = (files(Some(0)).await, files(None).await);
+    assert_eq!((before.len(), after.len()), (1, 1));
+    let metadata = |name: &str| {
+        let file = std::fs::File::open(root(&lake).join("visits").join(name)).unwrap();
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        Arc::clone(ArrowReaderMetadata::load(&file, options).unwrap().metadata())
+    };
+    let (before, after) = (metadata(&before[0].name), metadata(&after[0].name));
+    assert_eq!((before.num_row_groups(), after.num_row_groups()), (3, 3));
+    let chunk = |file: &ParquetMetaData, group: usize, column: usize| {
+        let column = file.row_group(group).column(column).clone();
+        (column.compressed_size(), column.statistics().cloned(), column.dictionary_page_offset().is_some(), column.num_values())
+    };
+    let (seen, id, score) = (0, 1, 2);
+    for column in 0..before.row_group(0).num_columns() {
+        assert_eq!(chunk(&before, 0, column), chunk(&after, 0, column), "nothing of the first row group is touched");
+    }
+    assert_eq!(chunk(&before, 1, id), chunk(&after, 1, id), "the key is the same");
+    assert_ne!(chunk(&before, 1, score).1, chunk(&after, 1, score).1);
+    assert_eq!(after.column_index().unwrap()[2].len(), before.column_index().unwrap()[2].len());
+    assert_eq!(chunk(&before, 1, seen).2, chunk(&after, 1, seen).2, "a dictionary stays one");
+
+    // What another reader finds by the statistics and the pages' ranges is all there.
+    for (condition, rows) in [
+        ("id = 'visit-00300007'", 1),
+        ("id between 'visit-00262100' and 'visit-00262199'", 100),
+        ("score = 5", 101),
+        ("seen is null", 200_000 - 34),
+        ("seen >= timestamp '2023-11-21T13:00:00Z' and id > 'visit-00599990'", 6),
+        ("parts['score'] = 300012", 1),
+    ] {
+        assert_eq!(count(&lake, "visits", &format!("select count(*) from visits where {condition}")).await, rows, "{condition}");
+    }
+    let log = std::fs::read_to_string(root(&lake).join("visits/_delta_log/00000000000000000001.json")).unwrap();
+    let added: serde_json::Value =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).find(|line: &serde_json::Value| line["add"].is_object()).unwrap();
+    let stats: serde_json::Value = serde_json::from_str(added["add"]["stats"].as_str().unwrap()).unwrap();
+    assert_eq!(stats["numRecords"], ROWS);
+    assert_eq!(stats["nullCount"], json!({"seen": 200_000 - 34, "day": 0}));
+    assert_eq!(stats["minValues"], json!({"seen": "2023-11-14T22:13:21.000000Z", "day": "2023-11-14T22:13:20.000000Z"}));
 }
 
 #[tokio::test]
