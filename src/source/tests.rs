@@ -315,6 +315,37 @@ async fn a_place_the_source_has_forgotten_or_that_is_old_means_reading_from_the_
 }
 
 #[tokio::test]
+async fn a_pull_that_comes_after_the_source_forgot_stops_until_everything_has_been_read() {
+    let fake = fake(3, 6).await;
+    let cursor = "cursor = { field = \"updated_at\", param = \"since\", kept = \"7d\" }";
+    let project = Project::new("shop", &shop(&fake.base, TOKEN, cursor)).await;
+    // The server's own clock, which says when it answered, stands at now.
+    let now = Utc::now();
+    let days = |days: i64| project.clock.set(now + chrono::TimeDelta::days(days));
+    days(0);
+    project.pull().await.unwrap();
+    days(6);
+    project.pull().await.unwrap();
+    let before = project.orders().await;
+    fake.world.lock().unwrap().change(&Change::Write { id: 77, value: 1, late: 0 });
+    days(8);
+    for _ in 0..2 {
+        let failure = project.pull_all(false).await.unwrap_err();
+        let told = failure.diagnosis();
+        assert_eq!((told.code.as_str(), failure.exit()), ("gap", Exit::Failed));
+        assert!(
+            told.message.contains(&now.format("%Y-%m-%d").to_string()) && told.hint.as_ref().unwrap().contains("pull shop --full"),
+            "{told:?}"
+        );
+        assert_eq!(project.orders().await, before, "nothing is half known");
+    }
+    project.pull_all(true).await.unwrap();
+    assert_eq!(project.orders().await.len(), before.len() + 1);
+    days(6);
+    project.pull().await.unwrap();
+}
+
+#[tokio::test]
 async fn other_columns_make_the_cursor_say_nothing() {
     let fake = fake(50, 5).await;
     let mut project = Project::new("shop", &shop(&fake.base, TOKEN, CURSOR)).await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::error::ArrowError;
+use arrow::{datatypes::DataType, error::ArrowError};
 use chrono::DateTime;
 
 use crate::source::{
@@ -161,17 +161,21 @@ impl<'a> Decoder<'a> {
         }
         for (position, (column, form)) in self.columns.iter().enumerate() {
             let value = wire.i32().and_then(|length| usize::try_from(length).ok()).and_then(|length| wire.bytes(length));
-            let cell = match value {
-                None => Cell::Null,
-                Some(value) => match cell(column, *form, value)? {
-                    Ok(cell) => cell,
-                    Err(misfit) => {
-                        self.misfits[position].insert(self.rows, misfit);
-                        Cell::Null
-                    }
-                },
+            let builder = &mut self.builders[position];
+            let Some(value) = value else {
+                builder.push(&Cell::Null);
+                continue;
             };
-            self.builders[position].push(&cell);
+            if plain(builder, *form, value) {
+                continue;
+            }
+            match cell(column, *form, value)? {
+                Ok(cell) => builder.push(&cell),
+                Err(misfit) => {
+                    self.misfits[position].insert(self.rows, misfit);
+                    builder.push(&Cell::Null);
+                }
+            }
         }
         self.rows += 1;
         Ok(true)
@@ -202,6 +206,24 @@ impl<'a> Wire<'a> {
 
     fn i32(&mut self) -> Option<i32> {
         self.array().map(i32::from_be_bytes)
+    }
+}
+
+/// Takes a value that is as most are; whatever it leaves, [`cell`] reads. It is what a load of a large table waits for.
+fn plain(builder: &mut Builder, form: Form, value: &[u8]) -> bool {
+    match (builder, form) {
+        (Builder::Text(builder), Form::Text) => std::str::from_utf8(value).map(|text| builder.append_value(text)).is_ok(),
+        (Builder::Integer(builder), Form::Integer) => value.try_into().map(|bytes| builder.append_value(i64::from_be_bytes(bytes))).is_ok(),
+        (Builder::Timestamp(builder), Form::Instant) => {
+            let micros = value.try_into().map(i64::from_be_bytes).ok().filter(|micros| !matches!(*micros, i64::MIN | i64::MAX));
+            micros.map(|micros| builder.append_value(micros.saturating_add(EPOCH_MICROS))).is_some()
+        }
+        (Builder::Decimal(builder, DataType::Decimal128(precision, scale)), Form::Numeric) => {
+            let number = Numeric::read(&mut Wire { bytes: value, at: 0 });
+            let unscaled = number.zip(u8::try_from(*scale).ok()).and_then(|(number, scale)| number.unscaled(*precision, scale));
+            unscaled.map(|unscaled| builder.append_value(unscaled)).is_some()
+        }
+        _ => false,
     }
 }
 
@@ -259,6 +281,20 @@ fn cell<'a>(column: &Column, form: Form, value: &'a [u8]) -> Result<Result<Cell<
     }))
 }
 
+/// A power of ten, where it fits.
+fn power(exponent: u32) -> Option<i128> {
+    const POWERS: [i128; 39] = {
+        let mut powers = [1; 39];
+        let mut at = 1;
+        while at < powers.len() {
+            powers[at] = powers[at - 1] * 10;
+            at += 1;
+        }
+        powers
+    };
+    POWERS.get(usize::try_from(exponent).ok()?).copied()
+}
+
 /// A `numeric`: digits to the base of 10,000.
 struct Numeric<'a> {
     /// The exponent of the first digit.
@@ -290,21 +326,24 @@ impl<'a> Numeric<'a> {
             return None;
         }
         let mut number: i128 = 0;
-        for (position, digit) in (0..).zip(self.digits()) {
-            let exponent: i32 = (self.weight - position) * 4 + i32::from(scale);
-            let digit = i128::from(digit);
-            let part = if exponent >= 0 {
-                digit.checked_mul(10i128.checked_pow(exponent.unsigned_abs())?)?
-            } else {
-                let divisor = 10i128.checked_pow(exponent.unsigned_abs().min(5))?;
-                if digit % divisor != 0 {
-                    return None;
-                }
-                digit / divisor
-            };
-            number = number.checked_add(part)?;
+        for digit in self.digits() {
+            number = number.checked_mul(10_000)?.checked_add(digit.into())?;
         }
-        (number < 10i128.checked_pow(u32::from(precision))?).then_some(if self.sign == Self::NEGATIVE { -number } else { number })
+        // Decimal places of the last digit that are wanted beyond its own, or that it has too many.
+        let last = i32::try_from(self.digits.len() / 2).ok()? - 1;
+        let exponent = (self.weight - last) * 4 + i32::from(scale);
+        let power = power(exponent.unsigned_abs());
+        if exponent >= 0 {
+            number = if number == 0 { 0 } else { number.checked_mul(power?)? };
+        } else {
+            // A power that no number reaches divides zero alone.
+            let power = power.unwrap_or(i128::MAX);
+            if number % power != 0 {
+                return None;
+            }
+            number /= power;
+        }
+        (number < self::power(precision.into())?).then_some(if self.sign == Self::NEGATIVE { -number } else { number })
     }
 
     fn text(&self) -> String {

@@ -12,7 +12,7 @@ use super::{
     copy::{Decoder, Form},
     reader::{Described, Fault, Opened, Rows},
     settings::{DatabaseSource, DatabaseStream, Engine, Tls},
-    sql,
+    sql::{self, Blocks},
 };
 use crate::{
     secret::Secret,
@@ -24,6 +24,9 @@ use crate::{
 
 /// Built-in types whose binary form is their UTF-8 text: `name`, `text`, `char`, `varchar`.
 const TEXTS: [u32; 4] = [19, 25, 1042, 1043];
+
+/// Rows from which on it is worth reading a table in parts.
+const LARGE: f32 = 200_000.0;
 
 pub(super) struct Session {
     connection: PgConnection,
@@ -133,6 +136,35 @@ impl Session {
         Ok(self.connection.fetch_one(AssertSqlSafe(question)).await?.try_get(0)?)
     }
 
+    /// The blocks of a large plain table, where the server can read it block by block.
+    pub(super) async fn blocks(&mut self, settings: &DatabaseStream, parts: u32) -> Result<Option<Blocks>, Fault> {
+        if settings.table.is_none() {
+            return Ok(None);
+        }
+        let table = sql::text(Engine::Postgres, &sql::base(Engine::Postgres, settings));
+        // Before PostgreSQL 14 each part would read the whole table. A table that others inherit from is several.
+        let question = format!(
+            "select pg_relation_filenode(c.oid)::bigint, pg_relation_size(c.oid) / current_setting('block_size')::bigint,
+               c.reltuples::float8 / greatest(c.relpages, 1), pg_snapshot_xmin(pg_current_snapshot())::xid::text
+             from pg_class c join pg_am a on a.oid = c.relam
+             where c.oid = {table}::regclass and c.relkind = 'r' and a.amname = 'heap' and c.reltuples >= {LARGE}
+               and current_setting('server_version_num')::int >= 140000
+               and not exists (select 1 from pg_inherits where inhparent = c.oid)"
+        );
+        let Some(row) = self.connection.fetch_optional(AssertSqlSafe(question)).await? else { return Ok(None) };
+        let (Some(file), Ok(count)) = (row.try_get::<Option<i64>, _>(0)?, u32::try_from(row.try_get::<i64, _>(1)?)) else {
+            return Ok(None);
+        };
+        Ok(Some(Blocks::new((file, row.try_get(3)?), count, row.try_get(2)?, (parts, settings.page_rows))))
+    }
+
+    /// Whether the table still lies in the file of that number.
+    pub(super) async fn lies_in(&mut self, settings: &DatabaseStream, file: i64) -> Result<bool, Fault> {
+        let table = sql::text(Engine::Postgres, &sql::base(Engine::Postgres, settings));
+        let question = format!("select pg_relation_filenode({table}::regclass)::bigint");
+        Ok(self.connection.fetch_one(AssertSqlSafe(question)).await?.try_get::<Option<i64>, _>(0)? == Some(file))
+    }
+
     /// Keys that cut the table into about equal parts; none where it is small or cannot be sampled.
     pub(super) async fn cuts(
         &mut self,
@@ -140,7 +172,6 @@ impl Session {
         key: &[(String, String)],
         parts: u32,
     ) -> Result<Vec<Vec<String>>, Fault> {
-        const LARGE: f32 = 200_000.0;
         let ([(name, _)], Some(_)) = (key, &settings.table) else { return Ok(vec![]) };
         let table = sql::base(Engine::Postgres, settings);
         let size = format!(

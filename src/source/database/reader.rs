@@ -5,20 +5,21 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     mysql, postgres,
     settings::{DatabaseSource, DatabaseStream, Engine},
-    sql::{self, Range},
+    sql::{self, Blocks, Range},
 };
 use crate::{
     secret::Secret,
@@ -154,6 +155,22 @@ impl Session {
         }
     }
 
+    /// The table's blocks, where it can be read block by block.
+    async fn blocks(&mut self, settings: &DatabaseStream, parts: u32) -> Result<Option<Blocks>, Fault> {
+        match self {
+            Self::Postgres(session) => session.blocks(settings, parts).await,
+            Self::MySql(_) => Ok(None),
+        }
+    }
+
+    /// Whether the table's blocks are where they were.
+    async fn lies_in(&mut self, settings: &DatabaseStream, file: i64) -> Result<bool, Fault> {
+        match self {
+            Self::Postgres(session) => session.lies_in(settings, file).await,
+            Self::MySql(_) => Ok(false),
+        }
+    }
+
     async fn cuts(&mut self, settings: &DatabaseStream, key: &[(String, String)], parts: u32) -> Result<Vec<Vec<String>>, Fault> {
         match self {
             Self::Postgres(session) => session.cuts(settings, key, parts).await,
@@ -181,7 +198,7 @@ impl Session {
 struct Sent {
     range: usize,
     page: Page,
-    /// The last key of the page, where pages follow the key.
+    /// The last key of the page, where pages follow the key; or the block behind it.
     after: Option<Vec<String>>,
     /// Whether the range ends with it.
     last: bool,
@@ -191,8 +208,12 @@ struct Sent {
 pub(crate) struct DatabaseReader {
     way: Arc<Way>,
     ranges: Vec<Range>,
-    /// Whether pages follow the key.
+    /// Whether pages follow the key, or the table's blocks.
     paged: bool,
+    /// Where pages follow the table's blocks: those, but for the ranges.
+    blocks: Option<Blocks>,
+    /// What to ask for once all blocks are read, if they were read in more than one snapshot: the rows that changed since the first.
+    changed: Option<Arc<Statements>>,
     server_time: Option<DateTime<Utc>>,
     pages: Option<mpsc::Receiver<Result<Sent, SourceError>>>,
     tasks: JoinSet<Option<Session>>,
@@ -209,6 +230,9 @@ struct Way {
     requests: AtomicU64,
     retries: AtomicU64,
     zero_dates: AtomicU64,
+    /// Whether blocks are read in more than one snapshot: a row that changed in between moves to another block, and may come twice or not
+    /// at all until what changed is asked for.
+    moved: AtomicBool,
 }
 
 impl DatabaseReader {
@@ -231,8 +255,38 @@ impl DatabaseReader {
             requests: counter(),
             retries: counter(),
             zero_dates: counter(),
+            moved: AtomicBool::new(false),
         };
-        Ok(Self { way: Arc::new(way), ranges: vec![], paged: false, server_time: None, pages: None, tasks: JoinSet::new() })
+        Ok(Self {
+            way: Arc::new(way),
+            ranges: vec![],
+            paged: false,
+            blocks: None,
+            changed: None,
+            server_time: None,
+            pages: None,
+            tasks: JoinSet::new(),
+        })
+    }
+
+    /// Sets connections to the ranges that are left.
+    fn read(&mut self, statements: &Arc<Statements>, snapshot: Option<Arc<str>>, mut first: Option<Session>) {
+        let left: VecDeque<(usize, Range)> = self.ranges.iter().cloned().enumerate().filter(|(_, range)| !range.done).collect();
+        let connections = left.len().min(usize::try_from(self.way.source.connections).unwrap_or(1)).max(1);
+        let (sender, pages) = mpsc::channel(AHEAD * connections);
+        self.pages = Some(pages);
+        let left = Arc::new(Mutex::new(left));
+        for _ in 0..connections {
+            let worker = Worker {
+                way: Arc::clone(&self.way),
+                statements: Arc::clone(statements),
+                left: Arc::clone(&left),
+                snapshot: snapshot.clone(),
+                sender: sender.clone(),
+                session: first.take(),
+            };
+            self.tasks.spawn(worker.run());
+        }
     }
 }
 
@@ -241,7 +295,7 @@ impl Reader for DatabaseReader {
     async fn start(&mut self, window: &Window, mark: Option<&Value>) -> Result<(), SourceError> {
         self.tasks.abort_all();
         let way = Arc::clone(&self.way);
-        let (session, opened, shape, described, cuts) = match window.since.is_some() && way.stream.cursor.is_some() {
+        let (session, opened, shape, described, plan) = match window.since.is_some() && way.stream.cursor.is_some() {
             true => way.patiently(async |way: &Way| way.begin(false).await).await?,
             false => way.patiently(async |way: &Way| way.begin(true).await).await?,
         };
@@ -262,73 +316,77 @@ impl Reader for DatabaseReader {
             conditions.push(condition);
         }
         self.paged = described.unique && conditions.is_empty();
+        // Blocks are gone on with in another snapshot, while they lie where they lay.
+        let file = if let Plan::Blocks(blocks) = &plan { Some(blocks.file) } else { None };
         let kept =
-            mark.and_then(|mark| serde_json::from_value::<Vec<Range>>(mark.clone()).ok()).filter(|ranges| self.paged && !ranges.is_empty());
-        self.ranges = match kept {
-            Some(ranges) => ranges,
-            None if self.paged => ranges(cuts),
-            None => vec![Range::default()],
+            mark.filter(|_| self.paged).and_then(|mark| serde_json::from_value::<Plan>(mark.clone()).ok()).filter(|kept| match kept {
+                Plan::Keys(ranges) => !ranges.is_empty(),
+                Plan::Blocks(blocks) => Some(blocks.file) == file,
+            });
+        way.moved.store(matches!(kept, Some(Plan::Blocks(_))), Ordering::Relaxed);
+        (self.ranges, self.blocks) = match kept.unwrap_or(plan) {
+            Plan::Blocks(mut blocks) if self.paged => (std::mem::take(&mut blocks.ranges), Some(blocks)),
+            Plan::Keys(ranges) if self.paged => (ranges, None),
+            _ => (vec![Range::default()], None),
         };
-        let left: VecDeque<(usize, Range)> = self.ranges.iter().cloned().enumerate().filter(|(_, range)| !range.done).collect();
-        let connections = left.len().min(usize::try_from(way.source.connections).unwrap_or(1)).max(1);
-        let (sender, pages) = mpsc::channel(AHEAD * connections);
-        self.pages = Some(pages);
-        let left = Arc::new(Mutex::new(left));
-        let statements = Arc::new(Statements { shape, described, conditions, paged: self.paged });
-        let snapshot: Option<Arc<str>> = opened.snapshot.map(Arc::from);
-        let mut first = Some(session);
-        for _ in 0..connections {
-            let worker = Worker {
-                way: Arc::clone(&way),
-                statements: Arc::clone(&statements),
-                left: Arc::clone(&left),
-                snapshot: snapshot.clone(),
-                sender: sender.clone(),
-                session: first.take(),
-            };
-            self.tasks.spawn(worker.run());
-        }
+        self.changed = self.blocks.as_ref().map(|blocks| {
+            let conditions = vec![sql::written_since(&blocks.since)];
+            Arc::new(Statements { shape: shape.clone(), described: described.clone(), conditions, paged: false, blocks: None })
+        });
+        let blocks = self.blocks.as_ref().map(|blocks| (blocks.file, blocks.step));
+        let statements = Arc::new(Statements { shape, described, conditions, paged: self.paged, blocks });
+        self.read(&statements, opened.snapshot.map(Arc::from), Some(session));
         Ok(())
     }
 
     async fn page(&mut self) -> Result<Option<Page>, SourceError> {
-        let Some(pages) = &mut self.pages else { return Ok(None) };
-        match pages.recv().await.transpose()? {
-            Some(Sent { range, page, after, last }) => {
+        loop {
+            let Some(pages) = &mut self.pages else { return Ok(None) };
+            if let Some(Sent { range, page, after, last }) = pages.recv().await.transpose()? {
                 if let Some(range) = self.ranges.get_mut(range) {
                     range.done = last;
                     range.after = after.or_else(|| range.after.take());
                 }
-                Ok(Some(page))
+                return Ok(Some(page));
             }
-            None => {
-                // A worker that died without a word must not look like the end.
-                while let Some(done) = self.tasks.join_next().await {
-                    let session =
-                        done.map_err(|error| SourceError::Broken { at: self.way.stream.name.clone(), reason: error.to_string() })?;
-                    if let Some(session) = session {
-                        session.close().await;
-                    }
+            // A worker that died without a word must not look like the end.
+            while let Some(done) = self.tasks.join_next().await {
+                let session = done.map_err(|error| SourceError::Broken { at: self.way.stream.name.clone(), reason: error.to_string() })?;
+                if let Some(session) = session {
+                    session.close().await;
                 }
-                if self.ranges.iter().any(|range| !range.done) {
-                    let reason = "a range of the table was not read to its end".to_owned();
-                    return Err(SourceError::Broken { at: self.way.stream.name.clone(), reason });
-                }
-                let zeros = self.way.zero_dates.swap(0, Ordering::Relaxed);
-                if zeros > 0 {
-                    tracing::warn!(stream = %self.way.stream.name, zeros, "zero dates became null");
-                }
-                Ok(None)
             }
+            if self.ranges.iter().any(|range| !range.done) {
+                let reason = "a range of the table was not read to its end".to_owned();
+                return Err(SourceError::Broken { at: self.way.stream.name.clone(), reason });
+            }
+            if let Some(statements) = self.changed.take().filter(|_| self.way.moved.load(Ordering::Relaxed)) {
+                self.ranges.push(Range::default());
+                self.read(&statements, None, None);
+                continue;
+            }
+            let zeros = self.way.zero_dates.swap(0, Ordering::Relaxed);
+            if zeros > 0 {
+                tracing::warn!(stream = %self.way.stream.name, zeros, "zero dates became null");
+            }
+            return Ok(None);
         }
     }
 
     fn mark(&self) -> Option<Value> {
-        self.paged.then(|| serde_json::to_value(&self.ranges).ok()).flatten()
+        let ranges = self.ranges.clone();
+        let plan = match &self.blocks {
+            // Of what is asked for at the end, nothing can be gone on with.
+            Some(blocks) => {
+                Plan::Blocks(Blocks { ranges: ranges.into_iter().filter(|range| range.to.is_some()).collect(), ..blocks.clone() })
+            }
+            None => Plan::Keys(ranges),
+        };
+        self.paged.then(|| serde_json::to_value(plan).ok()).flatten()
     }
 
     fn gives_each_once(&self) -> bool {
-        self.paged
+        self.paged && !self.way.moved.load(Ordering::Relaxed)
     }
 
     fn effort(&self) -> Effort {
@@ -338,6 +396,16 @@ impl Reader for DatabaseReader {
     fn server_time(&self) -> Option<DateTime<Utc>> {
         self.server_time
     }
+}
+
+/// In what parts a table is read.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Plan {
+    /// Ranges of its key.
+    Keys(Vec<Range>),
+    /// Ranges of its blocks.
+    Blocks(Blocks),
 }
 
 /// The ranges between the cuts.
@@ -361,16 +429,21 @@ impl Way {
         })
     }
 
-    /// A snapshot, what the stream is in it, and, where its whole table is wanted, keys that cut that into parts.
-    async fn begin(&self, whole: bool) -> Result<(Session, Opened, Shape, Described, Vec<Vec<String>>), Fault> {
+    /// A snapshot, what the stream is in it, and, where its whole table is wanted, in what parts that is read.
+    async fn begin(&self, whole: bool) -> Result<(Session, Opened, Shape, Described, Plan), Fault> {
         let mut session = self.connect().await?;
         let opened = session.open(None).await?;
         let (shape, described) = session.describe(&self.stream, &self.settings).await?;
-        let cuts = match described.unique && whole {
-            true => session.cuts(&self.settings, &described.key, self.source.connections).await?,
-            false => vec![],
-        };
-        Ok((session, opened, shape, described, cuts))
+        let parts = self.source.connections;
+        if !described.unique || !whole {
+            return Ok((session, opened, shape, described, Plan::Keys(ranges(vec![]))));
+        }
+        // By blocks the server reads its disk from front to back, whatever the key is.
+        if let Some(blocks) = session.blocks(&self.settings, parts).await? {
+            return Ok((session, opened, shape, described, Plan::Blocks(blocks)));
+        }
+        let cuts = session.cuts(&self.settings, &described.key, parts).await?;
+        Ok((session, opened, shape, described, Plan::Keys(ranges(cuts))))
     }
 
     /// Tries again while there is hope.
@@ -431,6 +504,7 @@ struct Statements {
     described: Described,
     conditions: Vec<String>,
     paged: bool,
+    blocks: Option<(i64, u32)>,
 }
 
 /// One connection and what it reads.
@@ -470,6 +544,7 @@ impl Worker {
                     self.session = None;
                     // Another snapshot: what changed since is above the upper bound and comes with the next pull.
                     self.snapshot = None;
+                    self.way.moved.fetch_or(self.statements.blocks.is_some(), Ordering::Relaxed);
                     if range.after != begun {
                         patience = Patience::default();
                     }
@@ -490,6 +565,14 @@ impl Worker {
             None => {
                 let mut session = way.connect().await?;
                 session.open(self.snapshot.as_deref()).await?;
+                if let Some((file, _)) = statements.blocks
+                    && !session.lies_in(&way.settings, file).await?
+                {
+                    return Err(Fault::Wrong {
+                        reason: "the table was written anew on the server's disk while it was read".to_owned(),
+                        hint: "run the command again: the table is then read from its beginning".to_owned(),
+                    });
+                }
                 session
             }
         };
@@ -498,17 +581,24 @@ impl Worker {
         let page = usize::try_from(way.settings.page_rows).unwrap_or(usize::MAX);
         while !range.done {
             let mut conditions = statements.conditions.clone();
-            if statements.paged {
+            // Pages by key are limited, those of blocks are as long as they are; either comes whole.
+            let (mut ends, mut limit, mut whole) = (None, None, page);
+            if let Some((_, step)) = statements.blocks {
+                let (blocks, last) = Blocks::next(step, range);
+                conditions.push(sql::lies_in(&blocks));
+                (ends, whole) = (Some((vec![blocks.end.to_string()], last)), usize::MAX);
+            } else if statements.paged {
                 let compare = |values: &Vec<String>, above| sql::beyond(way.source.engine, &statements.described.key, values, above);
                 conditions.extend(range.after.as_ref().map(|after| compare(after, true)));
                 conditions.extend(range.to.as_ref().map(|to| compare(to, false)));
+                (limit, whole) = (Some((key.as_slice(), way.settings.page_rows)), page + 1);
             }
-            let limit = statements.paged.then_some((key.as_slice(), way.settings.page_rows));
             let statement = sql::select(statements.shape.list(), &base, &conditions, limit);
             way.requests.fetch_add(1, Ordering::Relaxed);
-            let mut rows = Rows { way: &way, number, range: &mut *range, sender: &self.sender, paged: statements.paged, handed_on: 0 };
+            let mut rows =
+                Rows { way: &way, number, range: &mut *range, sender: &self.sender, paged: statements.paged, ends, handed_on: 0 };
             // A statement's end is a range's end where it is not one page of many.
-            session.read(&statement, &statements.shape, if statements.paged { page + 1 } else { page }, &mut rows).await?;
+            session.read(&statement, &statements.shape, whole, &mut rows).await?;
             if !statements.paged {
                 rows.end().await?;
             }
@@ -525,17 +615,21 @@ pub(super) struct Rows<'a> {
     range: &'a mut Range,
     sender: &'a mpsc::Sender<Result<Sent, SourceError>>,
     paged: bool,
+    /// The block behind the page, and whether that is the range's end, where pages follow blocks.
+    ends: Option<(Vec<String>, bool)>,
     handed_on: u64,
 }
 
 impl Rows<'_> {
     /// Hands on some rows; those of a page by key come all at once.
     pub(super) async fn page(&mut self, rows: usize, columns: Vec<ArrayColumn>, bytes: usize) -> Result<(), Fault> {
-        let after = match self.paged && rows > 0 {
-            true => Some(self.last_key(rows, &columns)?),
-            false => None,
+        let (after, last) = match self.ends.take() {
+            Some((end, last)) => (Some(end), last),
+            None => {
+                let after = (self.paged && rows > 0).then(|| self.last_key(rows, &columns)).transpose()?;
+                (after, self.paged && rows < usize::try_from(self.way.settings.page_rows).unwrap_or(usize::MAX))
+            }
         };
-        let last = self.paged && rows < usize::try_from(self.way.settings.page_rows).unwrap_or(usize::MAX);
         self.handed_on += rows as u64;
         let name = self.way.settings.table.as_deref().unwrap_or("the query");
         let page = Page { rows: PageRows::Arrays { file: name.into(), rows, columns }, announced: None, bytes };

@@ -25,6 +25,50 @@ pub(crate) struct Range {
     pub(crate) done: bool,
 }
 
+/// A table's blocks as they lie on the server's disk, in ranges of their numbers: `after` is the next block, `to` the one behind the last.
+/// Their places are true for one file of the table: whoever writes that anew (`VACUUM FULL`, `CLUSTER`) moves every row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Blocks {
+    /// The file's number.
+    pub(crate) file: i64,
+    /// The oldest transaction that the first snapshot does not know the end of: what any later one wrote has changed since.
+    pub(crate) since: String,
+    /// How many blocks make about a page of rows.
+    pub(crate) step: u32,
+    pub(crate) ranges: Vec<Range>,
+}
+
+impl Blocks {
+    /// A table of `count` blocks with about `rows` rows each, in so many parts.
+    pub(crate) fn new((file, since): (i64, String), count: u32, rows: f64, (parts, page_rows): (u32, u32)) -> Self {
+        /// A wrong guess at the rows must not bring more of them into memory than this many blocks hold.
+        const MOST: f64 = 4096.0;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between 1 and 4096")]
+        let step = (f64::from(page_rows) / rows.max(1.0)).clamp(1.0, MOST) as u32;
+        let parts = u64::from(parts.clamp(1, count.max(1)));
+        let cut = |nth: u64| Some(vec![(u64::from(count) * nth / parts).to_string()]);
+        Self { file, since, step, ranges: (0..parts).map(|nth| Range { after: cut(nth), to: cut(nth + 1), done: false }).collect() }
+    }
+
+    /// The next blocks of a range, and whether they are its last.
+    pub(crate) fn next(step: u32, range: &Range) -> (std::ops::Range<u64>, bool) {
+        let block = |at: &Option<Vec<String>>| at.as_ref().and_then(|at| at.first()?.parse::<u64>().ok()).unwrap_or(0);
+        let (next, end) = (block(&range.after), block(&range.to));
+        let until = end.min(next + u64::from(step));
+        (next..until, until >= end)
+    }
+}
+
+/// The condition that a row was written by this transaction or a later one, in PostgreSQL's words.
+pub(crate) fn written_since(transaction: &str) -> String {
+    format!("age(xmin) <= age({}::xid)", text(Engine::Postgres, transaction))
+}
+
+/// The condition that a row lies in one of these blocks, in PostgreSQL's words.
+pub(crate) fn lies_in(blocks: &std::ops::Range<u64>) -> String {
+    format!("ctid >= '({},0)' and ctid < '({},0)'", blocks.start, blocks.end)
+}
+
 /// A column's name as the statement writes it.
 pub(crate) fn name(engine: Engine, name: &str) -> String {
     match engine {
@@ -169,6 +213,28 @@ mod tests {
         assert_eq!(beyond(Engine::Postgres, &key[1..], &values[1..], false), "\"b\" <= '7'::bigint");
         let key = [("`a`".to_owned(), "VARCHAR".to_owned()), ("`b`".to_owned(), "BIGINT".to_owned())];
         assert_eq!(beyond(Engine::MySql, &key, &values, true), "`a` >= 'x''' and (`a`, `b`) > ('x''', 7)");
+    }
+
+    #[test]
+    fn blocks_follow_each_other_from_the_first_to_the_last() {
+        let read = |count, rows, parts, page_rows| {
+            let blocks = Blocks::new((7, String::new()), count, rows, (parts, page_rows));
+            let mut read = Vec::new();
+            for mut range in blocks.ranges {
+                while !range.done {
+                    let (these, last) = Blocks::next(blocks.step, &range);
+                    (range.after, range.done) = (Some(vec![these.end.to_string()]), last);
+                    read.push((these.start, these.end));
+                }
+            }
+            read
+        };
+        assert_eq!(read(1001, 100.0, 2, 50_000), [(0, 500), (500, 1000), (1000, 1001)]);
+        assert_eq!(read(2, 100.0, 4, 50_000), [(0, 1), (1, 2)]);
+        assert_eq!(read(3, 1000.0, 1, 1), [(0, 1), (1, 2), (2, 3)]);
+        assert_eq!(read(9000, 0.0, 1, u32::MAX), [(0, 4096), (4096, 8192), (8192, 9000)]);
+        assert_eq!(read(0, 0.0, 4, 1), [(0, 0)]);
+        assert_eq!(lies_in(&(3..8)), "ctid >= '(3,0)' and ctid < '(8,0)'");
     }
 
     #[test]

@@ -244,6 +244,87 @@ async fn a_large_table_is_read_in_ranges_and_what_is_gone_is_marked() {
     }
 }
 
+/// The rows of the database itself.
+async fn truth(hand: &mut Hand) -> BTreeMap<i64, i64> {
+    let Hand::Postgres(connection) = hand else { panic!("it is asked of PostgreSQL alone") };
+    let rows = connection.fetch_all("select id, value from rows").await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// A large table with room in its last blocks, where changed rows find a new place.
+async fn with_room(server: &Server) -> Hand {
+    let mut hand = Hand::of(server).await;
+    hand.fill(300_000).await;
+    hand.run("delete from rows where id > 200000 and id % 2 = 0").await;
+    hand.run("vacuum analyze rows").await;
+    hand
+}
+
+const BY_BLOCKS: &str = "connections = 3\n[streams.rows]\ntable = \"rows\"\nkey = [\"id\"]\npage_rows = 2000\ncursor = { field = \"changed\", overlap = \"0s\" }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_table_is_read_from_front_to_back_while_it_changes_and_connections_are_lost() {
+    let Some(server) = Server::postgres() else { return };
+    let mut hand = with_room(&server).await;
+    let still = Project::new(&settings(&server, BY_BLOCKS)).await;
+    hand.run("select pg_stat_force_next_flush()").await;
+    hand.run("select pg_stat_reset()").await;
+    still.pull().await.unwrap();
+    let scanned = "select (select coalesce(sum(idx_tup_fetch), 0)::bigint from pg_stat_user_indexes where relname = 'rows'),
+        (select seq_tup_read from pg_stat_user_tables where relname = 'rows')";
+    // A connection tells what it did when it ends.
+    for _ in 0..100 {
+        let Hand::Postgres(connection) = &mut hand else { return };
+        let row = connection.fetch_one(scanned).await.unwrap();
+        let (by_key, by_block): (i64, i64) = (row.get(0), row.get(1));
+        assert!(by_key < 1000, "the key's index is not what it is read by");
+        if by_block >= 250_000 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(still.values().await, truth(&mut hand).await);
+
+    let project = Project::new(&settings(&server, BY_BLOCKS)).await;
+    let troubles = async {
+        let mut killed = 0;
+        for round in 0..40_i64 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            killed += u32::from(killed < 3 && round % 5 == 4 && hand.kill().await);
+            // Rows from everywhere, old and new ones, each of which moves to another block.
+            let rows = "update rows set value = value + 1, changed = clock_timestamp() where id % 997 =";
+            hand.run(&format!("{rows} {round}; insert into rows values (1000000 + {round}, 1, clock_timestamp())")).await;
+        }
+    };
+    let (pulled, ()) = tokio::join!(project.pull(), troubles);
+    assert!(pulled.unwrap().retries > 0);
+    project.pull().await.unwrap();
+    assert_eq!(project.values().await, truth(&mut hand).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_by_blocks_that_broke_off_goes_on_unless_the_table_was_written_anew() {
+    let Some(server) = Server::postgres() else { return };
+    let mut hand = with_room(&server).await;
+    let project = Project::new(&settings(&server, BY_BLOCKS)).await;
+    let mut broke_off = 0;
+    for round in 0..20_i64 {
+        let patience = Duration::from_millis(150 + 100 * u64::try_from(round).unwrap());
+        if tokio::time::timeout(patience, project.pull()).await.is_ok() {
+            break;
+        }
+        broke_off += 1;
+        // Somebody mends rows by hand and leaves their stamps as they are: the cursor alone would never know.
+        hand.run(&format!("update rows set value = value + 1 where id % 499 = {round}")).await;
+        if round == 2 {
+            hand.run("vacuum full rows").await;
+        }
+    }
+    assert!(broke_off > 3, "the load was over before anything could break it off");
+    project.pull().await.unwrap();
+    assert_eq!(project.values().await, truth(&mut hand).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_of_postgres_arrives_as_declared() {
     let Some(server) = Server::postgres() else { return };

@@ -332,6 +332,10 @@ impl Merging<'_> {
             }
             return writing.begin(async move { told(&stream, lake.note(&stream.name.table(), commit).await) }).await;
         }
+        // What was appended before keys began to come again stands, without a place to go on from yet.
+        if let Some(open) = writing.open.take() {
+            open.commit(Commit { cursor: None, ..commit.clone() });
+        }
         writing.begin(async move { told(&stream, lake.merge(&stream.name.table(), &stream.key_names(), rows, commit).await) }).await
     }
 }
