@@ -137,8 +137,11 @@ fn told(pull: &PullRecord) -> String {
     if pull.retries > 0 {
         let _ = write!(line, ", {} repeated", pull.retries);
     }
-    if let Some(cursor) = &pull.cursor {
-        let _ = write!(line, "; up to {cursor}");
+    // A source may count its seconds or days in numbers.
+    match (pull.cursor_at, &pull.cursor) {
+        (Some(at), _) => drop(write!(line, "; up to {}", at.format("%Y-%m-%d %H:%M:%S UTC"))),
+        (None, Some(cursor)) => drop(write!(line, "; up to {cursor}")),
+        (None, None) => {}
     }
     if let Some(lag) = pull.lag() {
         let _ = write!(line, ", {} behind", span(lag));

@@ -256,6 +256,11 @@ impl Stream {
                     let message = "a cursor that counts has no `overlap`".to_owned();
                     return Err(spot.wrong(&["cursor"], "bad_cursor", message, None));
                 }
+                if columns[column].rules.format.is_some() {
+                    let message = format!("the database compares what it keeps, and `{}` has a `timestamp_format`", cursor.field);
+                    let hint = "follow a column of times, or declare this one as `integer` where it counts them".to_owned();
+                    return Err(spot.wrong(&["cursor", "field"], "bad_cursor", message, Some(hint)));
+                }
                 check_start(&spot, cursor.start.as_deref(), timed, &columns[column])?;
                 Some(Cursor {
                     column,
@@ -473,10 +478,11 @@ fn begins(start: &str, format: CursorFormat, column: &Column) -> String {
     }
 }
 
-/// What a start means, in microseconds since 1970, where it is an instant or a day.
+/// What a start means, in microseconds since 1970: written as the source writes its times, as an instant, or as a day.
 fn moment(start: &str, column: &Column) -> Option<i64> {
+    let instant = || Some(start.parse::<chrono::DateTime<chrono::Utc>>().ok()?.timestamp_micros());
     let day = || Some(start.parse::<chrono::NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
-    values::timestamp(start, &column.rules).ok().or_else(day)
+    values::timestamp(start, &column.rules).ok().or_else(instant).or_else(day)
 }
 
 fn starts_late(start: Option<&str>, column: &Column) -> bool {
@@ -488,7 +494,7 @@ fn starts_late(start: Option<&str>, column: &Column) -> bool {
 
 fn check_start(spot: &Spot<'_>, start: Option<&str>, timed: bool, column: &Column) -> Result<(), ConfigError> {
     match start {
-        Some(start) if timed && values::timestamp(start, &column.rules).is_err() && start.parse::<chrono::NaiveDate>().is_err() => {
+        Some(start) if timed && moment(start, column).is_none() => {
             let message = format!("the start `{start}` is not an instant such as 2024-01-01T00:00:00Z");
             Err(spot.wrong(&["cursor", "start"], "bad_cursor", message, None))
         }

@@ -315,6 +315,26 @@ async fn a_place_the_source_has_forgotten_or_that_is_old_means_reading_from_the_
 }
 
 #[tokio::test]
+async fn what_came_in_a_pass_is_not_gone_because_a_replica_leaves_it_out_of_the_next() {
+    let fake = Fake::start(3).await;
+    let write = |id| Change::Write { id, value: 0, late: 0 };
+    [1, 2, 3, 4].iter().for_each(|id| fake.world.lock().unwrap().change(&write(*id)));
+    let settings = shop(&fake.base, COUNTED, "deletes = { reconcile = { every = \"0s\" } }");
+    let project = Project::new("shop", &settings).await;
+    project.pull().await.unwrap();
+    {
+        let mut world = fake.world.lock().unwrap();
+        [1, 9].iter().for_each(|id| world.change(&write(*id)));
+        // A page that knows of neither, one that knows of both, so that a row is missing; then none that knows.
+        world.lags = [2, 0, 2, 2].into();
+    }
+    assert_eq!(project.pull().await.unwrap().deleted, 0);
+    assert!(!project.orders().await[&9].deleted);
+    project.pull().await.unwrap();
+    assert_eq!(project.orders().await, fake.world.lock().unwrap().records);
+}
+
+#[tokio::test]
 async fn a_pull_that_comes_after_the_source_forgot_stops_until_everything_has_been_read() {
     let fake = fake(3, 6).await;
     let cursor = "cursor = { field = \"updated_at\", param = \"since\", kept = \"7d\" }";
@@ -943,6 +963,15 @@ fn mistakes_in_the_settings_are_told_with_their_line() {
     assert_eq!(source("Shop", &good).unwrap_err().code, "bad_name");
     let window = good.replace(LINK, NUMBERS).replace("param = \"since\"", "param = \"since\", until_param = \"until\"");
     assert_eq!(source("shop", &window).unwrap_err().code, "bad_cursor");
+    // A start is an instant, a day, or written as the source writes its times.
+    let counted = good.replace("updated_at = \"timestamp\"", "updated_at = { type = \"timestamp\", timestamp_format = \"unix\" }");
+    for (start, fits) in [("2024-01-01T00:00:00+01:00", true), ("2024-01-01", true), ("1704067200", true), ("yesterday", false)] {
+        let parsed = source("shop", &counted.replace("param = \"since\"", &format!("param = \"since\", start = \"{start}\"")));
+        assert_eq!(parsed.map(drop).map_err(|error| error.code), if fits { Ok(()) } else { Err("bad_cursor".to_owned()) }, "{start}");
+    }
+    let database = "kind = \"database\"\nurl = \"postgres://me@db.example/shop\"\n[streams.orders]\ntable = \"o\"\nkey = [\"id\"]\ncursor = { field = \"at\" }\n[streams.orders.columns]\nid = \"text\"\nat = { type = \"timestamp\", timestamp_format = \"unix\" }\n";
+    let told = source("shop", database).unwrap_err();
+    assert_eq!((told.code.as_str(), told.line), ("bad_cursor", Some(6)), "{told:?}");
 
     let cursor = "cursor = { field = \"updated_at\", param = \"since\" }";
     let bare = "cursor = { field = \"updated_at\" }";

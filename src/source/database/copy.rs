@@ -332,18 +332,13 @@ impl<'a> Numeric<'a> {
         // Decimal places of the last digit that are wanted beyond its own, or that it has too many.
         let last = i32::try_from(self.digits.len() / 2).ok()? - 1;
         let exponent = (self.weight - last) * 4 + i32::from(scale);
-        let power = power(exponent.unsigned_abs());
-        if exponent >= 0 {
-            number = if number == 0 { 0 } else { number.checked_mul(power?)? };
-        } else {
-            // A power that no number reaches divides zero alone.
-            let power = power.unwrap_or(i128::MAX);
-            if number % power != 0 {
-                return None;
-            }
-            number /= power;
+        match power(exponent.unsigned_abs()) {
+            Some(power) if exponent >= 0 => number = number.checked_mul(power)?,
+            Some(power) if number % power == 0 => number /= power,
+            None if number == 0 => {}
+            Some(_) | None => return None,
         }
-        (number < self::power(precision.into())?).then_some(if self.sign == Self::NEGATIVE { -number } else { number })
+        (number < power(precision.into())?).then_some(if self.sign == Self::NEGATIVE { -number } else { number })
     }
 
     fn text(&self) -> String {

@@ -141,14 +141,18 @@ impl Session {
         if settings.table.is_none() {
             return Ok(None);
         }
+        // Before PostgreSQL 14 each part would read the whole table; and only where changes are made is each snapshot newer than the last.
+        let fit = "select current_setting('server_version_num')::int >= 140000 and not pg_is_in_recovery()";
+        if !self.connection.fetch_one(fit).await?.try_get::<bool, _>(0)? {
+            return Ok(None);
+        }
         let table = sql::text(Engine::Postgres, &sql::base(Engine::Postgres, settings));
-        // Before PostgreSQL 14 each part would read the whole table. A table that others inherit from is several.
+        // A table that others inherit from is several.
         let question = format!(
             "select pg_relation_filenode(c.oid)::bigint, pg_relation_size(c.oid) / current_setting('block_size')::bigint,
                c.reltuples::float8 / greatest(c.relpages, 1), pg_snapshot_xmin(pg_current_snapshot())::xid::text
              from pg_class c join pg_am a on a.oid = c.relam
              where c.oid = {table}::regclass and c.relkind = 'r' and a.amname = 'heap' and c.reltuples >= {LARGE}
-               and current_setting('server_version_num')::int >= 140000
                and not exists (select 1 from pg_inherits where inhparent = c.oid)"
         );
         let Some(row) = self.connection.fetch_optional(AssertSqlSafe(question)).await? else { return Ok(None) };
@@ -158,11 +162,16 @@ impl Session {
         Ok(Some(Blocks::new((file, row.try_get(3)?), count, row.try_get(2)?, (parts, settings.page_rows))))
     }
 
-    /// Whether the table still lies in the file of that number.
-    pub(super) async fn lies_in(&mut self, settings: &DatabaseStream, file: i64) -> Result<bool, Fault> {
-        let table = sql::text(Engine::Postgres, &sql::base(Engine::Postgres, settings));
-        let question = format!("select pg_relation_filenode({table}::regclass)::bigint");
-        Ok(self.connection.fetch_one(AssertSqlSafe(question)).await?.try_get::<Option<i64>, _>(0)? == Some(file))
+    /// Whether this server is where changes are made, and the table still lies in the file of that number, if one is named.
+    pub(super) async fn still(&mut self, settings: &DatabaseStream, file: Option<i64>) -> Result<bool, Fault> {
+        let table = sql::base(Engine::Postgres, settings);
+        // Somebody may be about to write the table anew: nobody can any more once it is locked, and who was first has to end.
+        self.connection.execute(AssertSqlSafe(format!("lock table {table} in access share mode"))).await?;
+        let table = sql::text(Engine::Postgres, &table);
+        let question = format!("select not pg_is_in_recovery(), pg_relation_filenode({table}::regclass)::bigint");
+        let row = self.connection.fetch_one(AssertSqlSafe(question)).await?;
+        let (changes, found) = (row.try_get::<bool, _>(0)?, row.try_get::<Option<i64>, _>(1)?);
+        Ok(changes && file.is_none_or(|file| found == Some(file)))
     }
 
     /// Keys that cut the table into about equal parts; none where it is small or cannot be sampled.

@@ -163,10 +163,10 @@ impl Session {
         }
     }
 
-    /// Whether the table's blocks are where they were.
-    async fn lies_in(&mut self, settings: &DatabaseStream, file: i64) -> Result<bool, Fault> {
+    /// Whether what was read in another snapshot can be gone on with here.
+    async fn still(&mut self, settings: &DatabaseStream, file: Option<i64>) -> Result<bool, Fault> {
         match self {
-            Self::Postgres(session) => session.lies_in(settings, file).await,
+            Self::Postgres(session) => session.still(settings, file).await,
             Self::MySql(_) => Ok(false),
         }
     }
@@ -230,8 +230,8 @@ struct Way {
     requests: AtomicU64,
     retries: AtomicU64,
     zero_dates: AtomicU64,
-    /// Whether blocks are read in more than one snapshot: a row that changed in between moves to another block, and may come twice or not
-    /// at all until what changed is asked for.
+    /// Whether rows come that came before. Where blocks are read in more than one snapshot, a row that changed in between moves to another
+    /// block, and may come twice or not at all until what changed is asked for.
     moved: AtomicBool,
 }
 
@@ -323,7 +323,8 @@ impl Reader for DatabaseReader {
                 Plan::Keys(ranges) => !ranges.is_empty(),
                 Plan::Blocks(blocks) => Some(blocks.file) == file,
             });
-        way.moved.store(matches!(kept, Some(Plan::Blocks(_))), Ordering::Relaxed);
+        // Where a mark says nothing any more, all comes again, also what a mark by keys would have left out.
+        way.moved.store(mark.is_some() && !matches!(kept, Some(Plan::Keys(_))), Ordering::Relaxed);
         (self.ranges, self.blocks) = match kept.unwrap_or(plan) {
             Plan::Blocks(mut blocks) if self.paged => (std::mem::take(&mut blocks.ranges), Some(blocks)),
             Plan::Keys(ranges) if self.paged => (ranges, None),
@@ -331,10 +332,17 @@ impl Reader for DatabaseReader {
         };
         self.changed = self.blocks.as_ref().map(|blocks| {
             let conditions = vec![sql::written_since(&blocks.since)];
-            Arc::new(Statements { shape: shape.clone(), described: described.clone(), conditions, paged: false, blocks: None })
+            Arc::new(Statements {
+                shape: shape.clone(),
+                described: described.clone(),
+                conditions,
+                paged: false,
+                blocks: None,
+                repeats: true,
+            })
         });
         let blocks = self.blocks.as_ref().map(|blocks| (blocks.file, blocks.step));
-        let statements = Arc::new(Statements { shape, described, conditions, paged: self.paged, blocks });
+        let statements = Arc::new(Statements { shape, described, conditions, paged: self.paged, blocks, repeats: false });
         self.read(&statements, opened.snapshot.map(Arc::from), Some(session));
         Ok(())
     }
@@ -505,6 +513,8 @@ struct Statements {
     conditions: Vec<String>,
     paged: bool,
     blocks: Option<(i64, u32)>,
+    /// Whether a statement that is not paged may begin anew, for its rows may come again.
+    repeats: bool,
 }
 
 /// One connection and what it reads.
@@ -548,7 +558,7 @@ impl Worker {
                     if range.after != begun {
                         patience = Patience::default();
                     }
-                    if !self.statements.paged {
+                    if !self.statements.paged && !self.statements.repeats {
                         return Err(self.way.error(fault));
                     }
                     patience.wait(&self.way, fault).await?;
@@ -565,11 +575,10 @@ impl Worker {
             None => {
                 let mut session = way.connect().await?;
                 session.open(self.snapshot.as_deref()).await?;
-                if let Some((file, _)) = statements.blocks
-                    && !session.lies_in(&way.settings, file).await?
-                {
+                let file = statements.blocks.map(|(file, _)| file);
+                if (file.is_some() || statements.repeats) && !session.still(&way.settings, file).await? {
                     return Err(Fault::Wrong {
-                        reason: "the table was written anew on the server's disk while it was read".to_owned(),
+                        reason: "the table was written anew on the server's disk while it was read, or another server answers".to_owned(),
                         hint: "run the command again: the table is then read from its beginning".to_owned(),
                     });
                 }

@@ -128,6 +128,8 @@ impl Merging<'_> {
         let sweep = opening.sweep && !self.empty;
         let mut outcome = Outcome::default();
         let mut nth = 0;
+        // What came in earlier passes is not gone, although a replica that lags may leave it out of the last one.
+        let mut earlier: Vec<Intake> = Vec::new();
         // Below it everything has come in an earlier pass.
         let mut whole_below: Option<Reached> = None;
         let old = self.old.as_ref().filter(|old| old.true_for == stream.fingerprint && !scene.full);
@@ -204,6 +206,9 @@ impl Merging<'_> {
                         outcome.came(&intake);
                     }
                     whole_below = below;
+                    if sweep {
+                        earlier.push(intake);
+                    }
                 }
                 Verdict::Hold if below.is_some() => {
                     tracing::warn!(stream = %stream.name, "rows kept changing while they were read; they are kept, and the next pull begins at the first of them");
@@ -224,7 +229,7 @@ impl Merging<'_> {
         if sweep && !hold {
             // Before the last rows are told from those that are gone, the others have to be there.
             outcome.wrote(writing.end().await?);
-            let marked = gone(scene, stream, &intake, pulled_at).await?;
+            let marked = gone(scene, stream, (&intake, &earlier), pulled_at).await?;
             outcome.deleted = marked.iter().map(|rows| rows.num_rows() as u64).sum();
             rows = rows.map(|rows| rows.into_iter().chain(marked).collect());
         }
@@ -422,13 +427,14 @@ impl Writing {
 }
 
 /// The rows of the table that did not come although everything was read, marked as deleted now.
-async fn gone(scene: &Scene, stream: &Stream, intake: &Intake, now: i64) -> Result<Vec<RecordBatch>, SourceError> {
+async fn gone(scene: &Scene, stream: &Stream, (intake, earlier): (&Intake, &[Intake]), now: i64) -> Result<Vec<RecordBatch>, SourceError> {
     let broken = |error: ArrowError| SourceError::Broken { at: stream.name.clone(), reason: error.to_string() };
     let failed = |error: LakeError| SourceError::Lake { at: stream.name.clone(), error };
     let mut marked = Vec::new();
     let mut batches = scene.lake.batches(&stream.name.table(), None, None).await.map_err(failed)?;
     while let Some(batch) = batches.try_next().await.map_err(failed)? {
-        marked.extend(events::marked(stream, &batch, |key, _| (!intake.has(key)).then_some(now)).map_err(broken)?);
+        let came = |key| intake.has(key) || earlier.iter().any(|intake| intake.has(key));
+        marked.extend(events::marked(stream, &batch, |key, _| (!came(key)).then_some(now)).map_err(broken)?);
     }
     let rows: usize = marked.iter().map(RecordBatch::num_rows).sum();
     if rows > 0 && intake.is_empty() {
