@@ -165,8 +165,9 @@ impl Session {
     /// Whether this server is where changes are made, and the table still lies in the file of that number, if one is named.
     pub(super) async fn still(&mut self, settings: &DatabaseStream, file: Option<i64>) -> Result<bool, Fault> {
         let table = sql::base(Engine::Postgres, settings);
-        // Somebody may be about to write the table anew: nobody can any more once it is locked, and who was first has to end.
-        self.connection.execute(AssertSqlSafe(format!("lock table {table} in access share mode"))).await?;
+        // Somebody may be about to write the table anew. Asking for its rows, even for none, locks it until the transaction ends: whoever
+        // was first has then done it, and nobody else can.
+        self.connection.execute(AssertSqlSafe(format!("select from {table} limit 0"))).await?;
         let table = sql::text(Engine::Postgres, &table);
         let question = format!("select not pg_is_in_recovery(), pg_relation_filenode({table}::regclass)::bigint");
         let row = self.connection.fetch_one(AssertSqlSafe(question)).await?;
