@@ -184,21 +184,25 @@ async fn after_these(nights: Vec<Night>, fake: &Fake, cap: usize, way: &str, sou
     assert_eq!(orders, records);
 }
 
-#[test]
-fn the_page_that_knows_most_tells_how_many_rows_there_are() {
+/// Nights of a source with pages of so many rows, pulled in chunks of so many.
+async fn after(nights: Vec<Night>, cap: usize, way: &str, chunk: usize) {
+    let fake = Fake::start(cap).await;
+    let source = source("shop", &asked(&fake.base, way, CURSOR)).unwrap();
+    after_these(nights, &fake, cap, way, &source, chunk, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_that_knows_most_tells_how_many_rows_there_are() {
     let quiet = Night { before: vec![], between: vec![], lags: vec![], faults: vec![], crash_at: None };
     let writes = |ids: &[u32]| ids.iter().map(|id| Change::Write { id: *id, value: 0, late: 0 }).collect();
     let failed = Night { before: writes(&[1, 2, 3, 4]), faults: vec![(1, Fault::Html)], ..quiet.clone() };
     // By a replica that knows of none of these: 1, 2, 3. By one that does: 1, 5, 6, for 4 has moved up. Then there is no third page.
     let lagging = Night { before: writes(&[1, 5, 6, 7]), lags: vec![4, 0, 4], ..quiet };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let fake = runtime.block_on(Fake::start(3));
-    let source = source("shop", &asked(&fake.base, COUNTED, CURSOR)).unwrap();
-    runtime.block_on(after_these(vec![failed, lagging], &fake, 3, COUNTED, &source, 50, false));
+    after(vec![failed, lagging], 3, COUNTED, 50).await;
 }
 
-#[test]
-fn a_change_behind_the_place_a_crash_left_comes_with_the_pull_that_goes_on() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_behind_the_place_a_crash_left_comes_with_the_pull_that_goes_on() {
     let write = |id, value, late| Change::Write { id, value, late };
     let first = Night {
         before: vec![write(1, 0, 0)],
@@ -214,10 +218,7 @@ fn a_change_behind_the_place_a_crash_left_comes_with_the_pull_that_goes_on() {
         faults: vec![],
         crash_at: Some(4),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let fake = runtime.block_on(Fake::start(4));
-    let source = source("shop", &asked(&fake.base, SEARCH_IDS, CURSOR)).unwrap();
-    runtime.block_on(after_these(vec![first, second], &fake, 4, SEARCH_IDS, &source, 4, false));
+    after(vec![first, second], 4, SEARCH_IDS, 4).await;
 }
 
 // Beside each other, as tests run.
