@@ -1,6 +1,6 @@
 //! What the engine says of a query, as a person would say it: what, where, and what to do next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::{
     common::{Diagnostic, SchemaError},
@@ -9,7 +9,7 @@ use datafusion::{
 
 use super::{
     error::EngineError,
-    places,
+    foreign, places,
     query::{Origin, Place},
 };
 use crate::{config::nearest, diagnosis::Diagnosis};
@@ -18,7 +18,8 @@ use crate::{config::nearest, diagnosis::Diagnosis};
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) tables: BTreeSet<String>,
-    pub(super) functions: BTreeSet<String>,
+    /// The functions, each with how it is called.
+    pub(super) functions: BTreeMap<String, String>,
     /// Functions there are, and that no query may call.
     pub(super) fickle: BTreeSet<String>,
     pub(super) params: BTreeSet<String>,
@@ -126,8 +127,27 @@ fn column(error: &SchemaError) -> Diagnosis {
             let diagnosis = Diagnosis::new("sql_unknown_column", message);
             let of_table = valid_fields.iter().filter(|valid| field.relation.is_none() || valid.relation == field.relation);
             let names: BTreeSet<&str> = of_table.map(|valid| valid.name.as_str()).collect();
-            match nearest(&field.name, names.iter().copied()) {
-                Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
+            let relations: BTreeSet<String> = valid_fields.iter().filter_map(|valid| Some(valid.relation.as_ref()?.to_string())).collect();
+            // A name is told with its table where there is more than one to look in.
+            let full = |name: &str, elsewhere: bool| {
+                let mut owners = valid_fields
+                    .iter()
+                    .filter(|valid| valid.name == name && (elsewhere || field.relation.is_none() || valid.relation == field.relation));
+                match owners.next().and_then(|owner| owner.relation.as_ref()) {
+                    Some(table) if relations.len() > 1 => format!("{table}.{name}"),
+                    _ => name.to_owned(),
+                }
+            };
+            // The column may be right and the table wrong.
+            let elsewhere = field.relation.is_some() && valid_fields.iter().any(|valid| valid.name == field.name);
+            let near = if elsewhere { None } else { nearest(&field.name, names.iter().copied()) };
+            match near {
+                Some(near) => diagnosis.hint(format!("did you mean `{}`?", full(near, false))),
+                None if elsewhere => diagnosis.hint(format!("did you mean `{}`?", full(&field.name, true))),
+                None if names.is_empty() && !relations.is_empty() => {
+                    let tables = relations.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    diagnosis.hint(format!("the tables named here are: {tables}"))
+                }
                 None if names.is_empty() => diagnosis.hint("nothing is read here that has columns; is a `from` missing?"),
                 None => diagnosis.hint(format!("known here are: {}", names.into_iter().collect::<Vec<_>>().join(", "))),
             }
@@ -160,6 +180,7 @@ fn planned(message: &str, noted: Option<&Diagnostic>, sql: &str, known: &Known) 
     let name = named.first().cloned().unwrap_or_default();
     let place = || span(noted).or_else(|| places::of_name(sql, &name));
     let near = |candidates: &BTreeSet<String>| nearest(&name, candidates.iter().map(String::as_str)).map(str::to_owned);
+    let near_function = || nearest(&name, known.functions.keys().map(String::as_str));
     if message.starts_with("table function '") {
         let diagnosis = Diagnosis::new("sql_unknown_table", format!("there is no table function `{name}`"));
         return (diagnosis.hint("a query reads tables by name; `generate_series` and `range` are the only functions here"), place());
@@ -179,9 +200,13 @@ fn planned(message: &str, noted: Option<&Diagnostic>, sql: &str, known: &Known) 
     }
     if message.starts_with("Invalid function '") {
         let diagnosis = Diagnosis::new("sql_unknown_function", format!("there is no function `{name}`"));
-        let hint = match near(&known.functions) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "`perennial docs` lists the functions there are".to_owned(),
+        let hint = match (foreign::instead_of(&name), near_function()) {
+            (Some((instead, section)), _) => format!("{instead}; see docs/coming-from.md#{section}"),
+            (None, Some(near)) => format!("did you mean `{}`?", known.functions.get(near).map_or(near, String::as_str)),
+            (None, None) => {
+                "docs/coming-from.md says what other databases' functions are called here; `\\f` in `perennial query` lists our own"
+                    .to_owned()
+            }
         };
         return (diagnosis.hint(hint), place());
     }
@@ -195,6 +220,14 @@ fn planned(message: &str, noted: Option<&Diagnostic>, sql: &str, known: &Known) 
         };
         return (diagnosis.hint(hint), places::of_name(sql, &format!("${param}")));
     }
+    if let Some((function, why)) = misused(message) {
+        let syntax = known.functions.get(&function).filter(|syntax| !syntax.is_empty());
+        let hint = match syntax {
+            Some(syntax) => format!("it is called `{syntax}`; cast the values to what it takes"),
+            None => "cast the values to the types the function takes".to_owned(),
+        };
+        return (Diagnosis::new("sql_plan", why).hint(hint), span(noted).or_else(|| places::of_name(sql, &function)));
+    }
     let said = noted.map_or(message, |noted| noted.message.as_str());
     let help = noted.and_then(|noted| noted.helps.first().map(|help| &help.message).or(noted.notes.first().map(|note| &note.message)));
     let hint = match help {
@@ -206,6 +239,38 @@ fn planned(message: &str, noted: Option<&Diagnostic>, sql: &str, known: &Known) 
         None => "the query is well formed, but cannot be carried out like this".to_owned(),
     };
     (Diagnosis::new("sql_plan", clean(said)).hint(hint), place_in(message, noted, sql))
+}
+
+/// Of a function that does not take the values it is given: its name, and why.
+fn misused(message: &str) -> Option<(String, String)> {
+    // Our own functions say it themselves: "function 'f' user-defined coercion failed with: Error during planning: why. No function matches …"
+    let (_, call) = message.split_once("name and argument types '")?;
+    let (call, _) = call.split_once('\'')?;
+    let (function, given) = call.split_once('(')?;
+    let own = message.split_once("failed with: ").map(|(_, said)| said.split(" No function matches").next().unwrap_or(said));
+    let why = match own {
+        Some(said) if !said.contains("does not support") => clean(said),
+        _ => format!("`{function}` does not take ({}", types(given)),
+    };
+    Some((function.to_lowercase(), why))
+}
+
+/// Types in the words of people who write SQL.
+fn types(given: &str) -> String {
+    const WORDS: &[(&str, &str)] = &[
+        ("Utf8View", "text"),
+        ("Utf8", "text"),
+        ("Int64", "integer"),
+        ("Int32", "integer"),
+        ("Float64", "double"),
+        ("Boolean", "boolean"),
+        ("Date32", "date"),
+        ("Decimal128", "decimal"),
+        ("Timestamp(µs, \"UTC\")", "instant"),
+        ("Timestamp(ns)", "timestamp"),
+        ("Interval(MonthDayNano)", "interval"),
+    ];
+    WORDS.iter().fold(given.to_owned(), |text, (arrow, word)| text.replace(arrow, word))
 }
 
 fn span(noted: Option<&Diagnostic>) -> Option<Place> {

@@ -3,17 +3,20 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `settings`, `memory`, `spill` | `[engine]`: how much memory and disk queries may use, and where |
-//! | `query`, `select`, `determinism` | an SQL text: one `SELECT` and nothing else, and what may make two runs differ |
+//! | `cost` | what queries took |
+//! | `query`, `select`, `weight`, `determinism` | an SQL text: one `SELECT` and nothing else, and what may make two runs differ |
 //! | `planner` | what a query can name |
 //! | `session`, `rungs` | running queries, and trying again where memory runs out |
 //! | `merging`, `yielding` | joins that hold nothing, joins that let others have a turn |
-//! | `diagnosis`, `places`, `error` | what is wrong, where, and what to do |
+//! | `diagnosis`, `foreign`, `places`, `error` | what is wrong, where, and what to do |
 //! | `text` | results as everybody expects them |
 //! | `functions/` | the functions of our own, one file each |
 
+mod cost;
 mod determinism;
 mod diagnosis;
 mod error;
+mod foreign;
 mod functions;
 mod memory;
 mod merging;
@@ -26,6 +29,7 @@ mod session;
 mod settings;
 mod spill;
 mod text;
+mod weight;
 mod yielding;
 
 use std::{collections::BTreeMap, num::NonZeroUsize, path::Path, sync::Arc};
@@ -43,15 +47,17 @@ use datafusion::{
 };
 
 pub use self::{
+    cost::Cost,
     determinism::Limited,
     error::EngineError,
     functions::{FunctionDoc, documentation, hash_bucket, lower_email},
+    places::complete,
     query::{Origin, Query},
-    select::{ParsedSelect, parse_select},
+    select::{ParsedSelect, parse_select, part_of},
     session::{Attempts, Session},
     settings::EngineSettings,
 };
-use self::{merging::MergingJoins, rungs::Rung, spill::SpillFolder, yielding::YieldingJoins};
+use self::{cost::Meter, merging::MergingJoins, rungs::Rung, spill::SpillFolder, yielding::YieldingJoins};
 use crate::{config::Period, diagnosis::Diagnosis};
 
 /// How many of the greediest parts of a query are named when memory runs out.
@@ -65,6 +71,7 @@ pub struct Engine {
     memory: u64,
     spill: Option<Arc<SpillFolder>>,
     max_spill: u64,
+    meter: Arc<Meter>,
 }
 
 impl Engine {
@@ -87,7 +94,8 @@ impl Engine {
                 None
             }
         };
-        let pool = FairSpillPool::new(usize::try_from(limit).unwrap_or(usize::MAX));
+        let meter = Arc::new(Meter::default());
+        let pool = meter.watch(FairSpillPool::new(usize::try_from(limit).unwrap_or(usize::MAX)));
         let partitions = if settings.partitions == 0 { memory::partitions(limit) } else { settings.partitions };
         let first = Rung::first(limit, partitions);
         let runtime = RuntimeEnvBuilder::new()
@@ -105,7 +113,7 @@ impl Engine {
             .with_physical_optimizer_rules(rules)
             .build();
         functions::register(&mut state).map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
-        Ok(Self { state, timeout: settings.timeout, memory: limit, spill, max_spill })
+        Ok(Self { state, timeout: settings.timeout, memory: limit, spill, max_spill, meter })
     }
 
     /// A session in which exactly these tables can be named.
@@ -124,7 +132,14 @@ impl Engine {
             memory: self.memory,
             spill: self.spill.clone(),
             max_spill: self.max_spill,
+            meter: Arc::clone(&self.meter),
         })
+    }
+
+    /// What all queries took since this was last asked; those whose rows are still being read do not count yet.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        self.meter.take(self.state.runtime_env().memory_pool.reserved())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::{
     dialect::GenericDialect,
-    tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Word},
+    tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word},
 };
 
 use super::query::Place;
@@ -17,6 +17,26 @@ pub(super) fn tokens(sql: &str) -> Vec<TokenWithSpan> {
 pub(super) fn start(span: Span) -> Option<Place> {
     let place = (usize::try_from(span.start.line).ok()?, usize::try_from(span.start.column).ok()?);
     (place.0 > 0).then_some(place)
+}
+
+/// The first character of a text that cannot be seen, or turns what stands around it: what a reader takes it for is not what it says.
+pub(super) fn unseen(sql: &str) -> Option<(Place, char)> {
+    // Joiners (U+200C, U+200D) are letters of some scripts.
+    let hidden = |c: char| matches!(c, '\0' | '\u{200B}' | '\u{202A}'..='\u{202E}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}');
+    let (at, unseen) = sql.char_indices().find(|(_, c)| hidden(*c))?;
+    let before = &sql[..at];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Some(((line, column), unseen))
+}
+
+/// The text before a place.
+pub(super) fn before(sql: &str, end: Location) -> &str {
+    let line = usize::try_from(end.line).unwrap_or(usize::MAX).saturating_sub(1);
+    let column = usize::try_from(end.column).unwrap_or(usize::MAX).saturating_sub(1);
+    let begins: usize = sql.split_inclusive('\n').take(line).map(str::len).sum();
+    let rest = &sql[begins..];
+    &sql[..begins + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)]
 }
 
 /// Where a name first stands as a word of its own; of `orders.id` the `id` after `orders.` where it stands so.
@@ -40,6 +60,18 @@ pub(super) fn of_name(sql: &str, name: &str) -> Option<Place> {
         .map(|three| three[0].span);
     let bare = || tokens.iter().find(|token| is(&token.token, parts[parts.len() - 1])).map(|token| token.span);
     qualified.or_else(bare).and_then(start)
+}
+
+/// Where a word stands last: a clause that closes a query is found behind columns of its name.
+pub(super) fn last_of_name(sql: &str, name: &str) -> Option<Place> {
+    let is = |token: &TokenWithSpan| matches!(&token.token, Token::Word(Word { value, .. }) if value.eq_ignore_ascii_case(name));
+    tokens(sql).iter().rev().find(|token| is(token)).and_then(|token| start(token.span))
+}
+
+/// Whether a text ends with a semicolon that is none of a string or comment.
+#[must_use]
+pub fn complete(sql: &str) -> bool {
+    tokens(sql).iter().rev().find(|token| token.token != Token::EOF).is_some_and(|token| token.token == Token::SemiColon)
 }
 
 /// Where the first statement after a `;` begins.

@@ -14,7 +14,7 @@ use datafusion::{
     error::Result,
     execution::SessionState,
     logical_expr::{
-        AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, Signature, TableSource, Volatility, WindowUDF,
+        AggregateUDF, Documentation, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, Signature, TableSource, Volatility, WindowUDF,
         planner::{ContextProvider, ExprPlanner},
         simplify::SimplifyContext,
     },
@@ -64,12 +64,15 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-/// The names of all functions a query can call.
-pub(super) fn functions(state: &SessionState) -> BTreeSet<String> {
-    let scalar = state.scalar_functions().keys();
-    let names = scalar.chain(state.aggregate_functions().keys()).chain(state.window_functions().keys());
+/// All functions a query can call, each with how it is called, as far as that is written down.
+pub(super) fn functions(state: &SessionState) -> BTreeMap<String, String> {
+    let scalar = state.scalar_functions().iter().map(|(name, function)| (name, function.documentation()));
+    let aggregate = state.aggregate_functions().iter().map(|(name, function)| (name, function.documentation()));
+    let window = state.window_functions().iter().map(|(name, function)| (name, function.documentation()));
     let fickle = fickle(state);
-    names.filter(|name| !is_refused(name) && !fickle.contains(*name)).cloned().collect()
+    let named = scalar.chain(aggregate).chain(window).filter(|(name, _)| !is_refused(name) && !fickle.contains(*name));
+    let syntax = |documentation: Option<&Documentation>| documentation.map(|of| of.syntax_example.clone()).unwrap_or_default();
+    named.map(|(name, documentation)| (name.clone(), syntax(documentation))).collect()
 }
 
 /// The names of the functions that may give another answer in another run, and so cannot be called.

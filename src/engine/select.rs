@@ -9,8 +9,8 @@ use datafusion::{
         resolve::resolve_table_references,
         sqlparser::{
             ast::{
-                Expr, Function, Query, Select, SetExpr, Spanned, Statement as SqlStatement, TableFactor, Value, ValueWithSpan, Visit,
-                Visitor,
+                BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Query, Select, SetExpr,
+                Spanned, Statement as SqlStatement, TableFactor, Value, ValueWithSpan, Visit, Visitor,
             },
             tokenizer::{Span, Token},
         },
@@ -23,11 +23,17 @@ use super::{
     error::EngineError,
     places,
     query::{Origin, Place},
+    weight,
 };
-use crate::diagnosis::{Diagnosis, Finding};
+use crate::{
+    config::nearest,
+    diagnosis::{Diagnosis, Finding},
+};
 
 /// How deep brackets and subqueries may nest.
 const DEPTH: usize = 60;
+/// Characters of a text.
+const LONGEST: usize = 200_000;
 
 /// What gives another answer at every call, and what to write instead.
 const REFUSED: &[(&str, &str)] = &[
@@ -43,9 +49,21 @@ const REFUSED: &[(&str, &str)] = &[
     ("uuid", "use a key the data has"),
     ("input_file_name", NO_FILES),
     ("file_row_index", NO_FILES),
+    ("approx_percentile_cont", NO_GUESS),
+    ("approx_percentile_cont_with_weight", NO_GUESS),
+    ("approx_median", NO_GUESS),
+    ("version", "what the engine is called has no meaning for customers"),
 ];
 
+/// Functions that make something as large as a number says, and so before any row is read.
+const MAKERS: &[&str] =
+    &["repeat", "lpad", "rpad", "range", "generate_series", "array_repeat", "list_repeat", "array_resize", "list_resize"];
+/// The largest number one of [`MAKERS`] may be given.
+const LARGEST: u64 = 100_000;
+
 const NO_CHANCE: &str = "use hash_bucket(key, 'a word of your own', n), which gives a key the same number every night";
+const NO_GUESS: &str =
+    "it depends on how the rows are spread; `median` is exact, and quantile_cuts(value, n) gives the same cuts in every run";
 const NO_FILES: &str = "which file holds a row changes whenever its table is written; use a column the data has";
 
 /// A text that is one `SELECT` and nothing else.
@@ -69,6 +87,35 @@ pub fn parse_select(sql: &str, origin: Origin<'_>) -> Result<ParsedSelect, Engin
     read(sql, origin).map(|(_, parsed)| parsed)
 }
 
+/// The text of the query that gives the rows of one of its own `with` clauses; every place in it is that of the whole text.
+///
+/// # Errors
+/// Where the text cannot be read, or has no such clause.
+pub fn part_of(sql: &str, part: &str, origin: Origin<'_>) -> Result<String, EngineError> {
+    let (statement, _) = read(sql, origin)?;
+    let with = match &statement {
+        SqlStatement::Query(query) => query.with.as_ref(),
+        _ => None,
+    };
+    let clauses = with.map(|with| with.cte_tables.as_slice()).unwrap_or_default();
+    let names: Vec<&str> = clauses.iter().map(|clause| clause.alias.name.value.as_str()).collect();
+    let last = clauses.last().map(|clause| clause.closing_paren_token.0.span.end);
+    let named = clauses.iter().find(|clause| clause.alias.name.value.eq_ignore_ascii_case(part));
+    let (Some(clause), Some(end)) = (named, last) else {
+        let diagnosis = Diagnosis::new("unknown_part", format!("the query has no `with` clause `{part}`"));
+        return Err(EngineError::wrong(origin.place(
+            match nearest(part, names.iter().copied()) {
+                Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
+                None if names.is_empty() => diagnosis.hint("it has no `with` clauses at all"),
+                None => diagnosis.hint(format!("its clauses are: {}", names.join(", "))),
+            },
+            None,
+        )));
+    };
+    let kept = places::before(sql, end);
+    Ok(format!("{kept}\nselect * from {}", clause.alias.name))
+}
+
 /// Whether a function is refused by name.
 pub(super) fn is_refused(function: &str) -> bool {
     REFUSED.iter().any(|(name, _)| *name == function)
@@ -79,6 +126,16 @@ pub(super) fn read(sql: &str, origin: Origin<'_>) -> Result<(SqlStatement, Parse
     let wrong = |code: &str, message: String, place: Option<Place>, hint: &str| {
         EngineError::wrong(origin.place(Diagnosis::new(code, message).hint(hint), place))
     };
+    if let Some((place, unseen)) = places::unseen(sql) {
+        let message = format!("there is a character here that nobody can see: U+{:04X}", u32::from(unseen));
+        let hint = "delete it, and type the words around it anew; such a character makes a text read otherwise than it is carried out";
+        return Err(wrong("sql_unseen", message, Some(place), hint));
+    }
+    if sql.len() > LONGEST {
+        let message = format!("the text has {} characters; more than {LONGEST} are not read", sql.len());
+        let hint = "put long lists of values into a table of their own, and join it";
+        return Err(wrong("sql_too_large", message, None, hint));
+    }
     // Before the parser trips over words only other statements have.
     let first = places::tokens(sql).into_iter().find(|token| !matches!(token.token, Token::SemiColon | Token::LParen));
     let Some(first) = first.filter(|token| token.token != Token::EOF) else {
@@ -109,6 +166,14 @@ pub(super) fn read(sql: &str, origin: Origin<'_>) -> Result<(SqlStatement, Parse
             return Err(wrong("sql_not_select", format!("`{begins}` is not a query"), places::start(first.span), hint));
         }
     };
+    let (weight, heavy) = weight::weight(&statement);
+    if weight > weight::MOST {
+        let place = heavy.as_deref().and_then(|name| places::of_name(sql, name));
+        let message =
+            format!("its `with` clauses name each other so often that the query comes to {weight} parts; {} is the most", weight::MOST);
+        let hint = "put what is named so often into a file of its own in sql/models, where it is computed once";
+        return Err(wrong("sql_too_large", message, place, hint));
+    }
     let mut reader = Reader { sql, origin, params: BTreeSet::new(), functions: BTreeSet::new(), bare: BTreeSet::new() };
     if let ControlFlow::Break(error) = statement.visit(&mut reader) {
         return Err(*error);
@@ -134,6 +199,29 @@ pub(super) fn read(sql: &str, origin: Origin<'_>) -> Result<(SqlStatement, Parse
     Ok((statement, ParsedSelect { tables: names, params: reader.params, findings, limited }))
 }
 
+/// The whole numbers a function is given as they stand.
+fn numbers(function: &Function) -> impl Iterator<Item = u64> {
+    let given = match &function.args {
+        FunctionArguments::List(list) => list.args.as_slice(),
+        _ => &[],
+    };
+    given.iter().filter_map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }))) => {
+            number.parse::<f64>().ok().map(|number| number as u64)
+        }
+        _ => None,
+    })
+}
+
+/// Whether an expression is the word `null`.
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Null, .. }) => true,
+        Expr::Nested(inner) => is_null(inner),
+        _ => false,
+    }
+}
+
 /// Walks the syntax tree for what is refused and what is bound.
 struct Reader<'a> {
     sql: &'a str,
@@ -150,8 +238,20 @@ impl Reader<'_> {
         ControlFlow::Break(Box::new(EngineError::wrong(self.origin.place(diagnosis, places::start(span)))))
     }
 
+    /// Refuses a clause that the engine would pass over in silence.
+    fn clause(&self, word: &str, hint: &str) -> ControlFlow<Box<EngineError>> {
+        let diagnosis = Diagnosis::new("sql_unsupported", format!("a query cannot have a clause `{word}`")).hint(hint);
+        let place = places::last_of_name(self.sql, word);
+        ControlFlow::Break(Box::new(EngineError::wrong(self.origin.place(diagnosis, place))))
+    }
+
     fn function(&self, function: &Function) -> ControlFlow<Box<EngineError>> {
         let name = determinism::name_of(function);
+        if MAKERS.contains(&name.as_str()) && numbers(function).any(|number| number > LARGEST) {
+            let hint = "a list or text of that size belongs in a table; `generate_series` behind `from` gives rows one after the other";
+            let message = format!("`{name}` would make something of more than {LARGEST} parts");
+            return self.refuse("sql_too_large", message, function.name.span(), hint);
+        }
         match REFUSED.iter().find(|(refused, _)| *refused == name) {
             Some((_, hint)) => {
                 let message = format!("`{name}` gives another answer at every run");
@@ -172,16 +272,30 @@ impl Visitor for Reader<'_> {
                 self.refuse("sql_not_select", "a query cannot write to a table", query.body.span(), hint)
             }
             _ if !query.locks.is_empty() => self.refuse("sql_not_select", "a query cannot lock rows", query.body.span(), hint),
+            _ if query.settings.is_some() => self.clause("settings", "[engine] in config/perennial.toml has the settings of all queries"),
+            _ if query.format_clause.is_some() => self.clause("format", "`perennial query --format` decides how rows are shown"),
+            _ if query.for_clause.is_some() => self.clause("for", "`perennial query --format` decides how rows are shown"),
             _ => ControlFlow::Continue(()),
         }
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
-        match &select.into {
-            Some(into) => {
-                let hint = "leave `into` out; the result becomes the table named like the file";
-                self.refuse("sql_not_select", "`select … into` would write to a table", into.name.span(), hint)
-            }
+        if let Some(into) = &select.into {
+            let hint = "leave `into` out; the result becomes the table named like the file";
+            return self.refuse("sql_not_select", "`select … into` would write to a table", into.name.span(), hint);
+        }
+        let elsewhere = "it belongs to another database; plain `where`, `group by` and `order by` say the same";
+        let counted = matches!(&select.group_by, GroupByExpr::All(with) | GroupByExpr::Expressions(_, with) if !with.is_empty());
+        let unheard = [
+            (counted, "with"),
+            (select.prewhere.is_some(), "prewhere"),
+            (!select.connect_by.is_empty(), "connect"),
+            (!select.distribute_by.is_empty(), "distribute"),
+            (select.value_table_mode.is_some(), "as"),
+            (select.select_modifiers.as_ref().is_some_and(|modifiers| modifiers.is_any_set()), "select"),
+        ];
+        match unheard.iter().find(|(given, _)| *given) {
+            Some((_, word)) => self.clause(word, elsewhere),
             None => ControlFlow::Continue(()),
         }
     }
@@ -193,18 +307,24 @@ impl Visitor for Reader<'_> {
                 let diagnosis = Diagnosis::new("sql_not_repeatable", "`tablesample` reads other rows in every run").hint(NO_CHANCE);
                 return ControlFlow::Break(Box::new(EngineError::wrong(self.origin.place(diagnosis, place))));
             }
-            TableFactor::Table { name, args, .. } => {
-                let function = args.is_some();
-                if let [part] = name.0.as_slice()
-                    && let Some(ident) = part.as_ident()
-                {
-                    let name = ident.value.to_lowercase();
-                    if function {
-                        self.functions.insert(name)
-                    } else {
-                        self.bare.insert(name)
-                    };
+            TableFactor::Table { name, args, with_hints, version, with_ordinality, partitions, json_path, index_hints, .. } => {
+                let hinted = !with_hints.is_empty() || !index_hints.is_empty() || !partitions.is_empty();
+                if hinted || version.is_some() || json_path.is_some() || *with_ordinality {
+                    let hint = "name the table alone; how it is read, and which version, is the same for the whole run";
+                    let message = format!("what is said beside the table `{name}` has no meaning here");
+                    return self.refuse("sql_unsupported", message, name.span(), hint);
                 }
+                let [part] = name.0.as_slice() else { return ControlFlow::Continue(()) };
+                let Some(ident) = part.as_ident() else {
+                    let hint = "write the name of a table as it is; it cannot be computed";
+                    return self.refuse("sql_unsupported", format!("`{name}` is not the name of a table"), name.span(), hint);
+                };
+                let named = ident.value.to_lowercase();
+                if args.is_some() {
+                    self.functions.insert(named)
+                } else {
+                    self.bare.insert(named)
+                };
             }
             TableFactor::Function { name, .. } => {
                 self.functions.insert(name.to_string().to_lowercase());
@@ -217,6 +337,22 @@ impl Visitor for Reader<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
         match expr {
             Expr::Function(function) => self.function(function),
+            Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right } if is_null(left) || is_null(right) => {
+                let hint = "write `is null` or `is not null`";
+                self.refuse("sql_null", "nothing is equal to null, and nothing differs from it", right.span(), hint)
+            }
+            // The parser takes everything that follows for the right side: `a is distinct from b and c` means `a is distinct from (b and c)`.
+            Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right)
+                if matches!(right.as_ref(), Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. }) =>
+            {
+                let hint = "write `(a is distinct from b) and c`";
+                self.refuse(
+                    "sql_brackets",
+                    "put brackets around what is (not) distinct, so that it ends where you mean it to",
+                    right.span(),
+                    hint,
+                )
+            }
             _ => ControlFlow::Continue(()),
         }
     }

@@ -13,11 +13,12 @@ use datafusion::{
     error::DataFusionError,
     execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, runtime_env::RuntimeEnvBuilder},
     logical_expr::LogicalPlan,
-    physical_plan::{execute_stream, stream::RecordBatchStreamAdapter},
+    physical_plan::{ExecutionPlan, display::DisplayableExecutionPlan, displayable, execute_stream, stream::RecordBatchStreamAdapter},
 };
 use futures::{StreamExt, TryStreamExt};
 
 use super::{
+    cost::{Cost, Counting, Meter},
     diagnosis::{Known, TookTooLong, explain},
     error::EngineError,
     planner,
@@ -45,6 +46,7 @@ pub struct Session {
     pub(super) spill: Option<Arc<SpillFolder>>,
     /// Bytes that a query may spill.
     pub(super) max_spill: u64,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Session {
@@ -57,6 +59,18 @@ impl Session {
         // Types are settled by the analyzer; a mistake in them shows only there.
         let plan = self.state.optimize(&plan).map_err(|error| self.explain(query, &error))?;
         Ok(plain_schema(plan.schema().as_arrow()))
+    }
+
+    /// As [`Session::schema`], and the query is planned as far as it can be without data: what no step can carry out shows only there.
+    ///
+    /// # Errors
+    /// Where the query cannot be read or planned, with its place.
+    pub async fn prove(&self, query: &Query<'_>) -> Result<SchemaRef, EngineError> {
+        let plan = self.plan(query)?;
+        let explain = |error: DataFusionError| self.explain(query, &error);
+        let optimized = self.state.optimize(&plan).map_err(explain)?;
+        self.physical(&plan, Rung::first(self.memory, self.state.config().target_partitions())).await.map_err(explain)?;
+        Ok(plain_schema(optimized.schema().as_arrow()))
     }
 
     /// The query as a table that another session can name; it runs where that session reads it.
@@ -143,7 +157,33 @@ impl Session {
         planner::plan(&self.state, &self.tables, statement, &query.params).map_err(|error| self.explain(query, &error))
     }
 
+    /// How the query would be carried out, step by step, the first step last. Where it is to be `run`, what each step took stands beside it;
+    /// its rows are thrown away.
+    ///
+    /// # Errors
+    /// Where the query cannot be read, planned or run.
+    pub async fn explanation(&self, query: &Query<'_>, run: bool) -> Result<String, EngineError> {
+        let explain = |error: DataFusionError| self.explain(query, &error);
+        let plan = self.plan(query)?;
+        let (physical, state) =
+            self.physical(&plan, Rung::first(self.memory, self.state.config().target_partitions())).await.map_err(explain)?;
+        if !run {
+            return Ok(displayable(physical.as_ref()).indent(false).to_string());
+        }
+        let mut rows = within(self.timeout, execute_stream(Arc::clone(&physical), state.task_ctx()).map_err(explain)?);
+        while rows.try_next().await.map_err(explain)?.is_some() {}
+        Ok(DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string())
+    }
+
     pub(super) async fn begin(&self, plan: &LogicalPlan, way: Rung) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let (physical, state) = self.physical(plan, way).await?;
+        let counting = Counting { plan: Arc::clone(&physical), meter: Arc::clone(&self.meter) };
+        let stream = plain_stream(execute_stream(physical, state.task_ctx())?);
+        Ok(counted(counting, within(self.timeout, stream)))
+    }
+
+    /// The plan of one way of running a query, and the state it runs in.
+    async fn physical(&self, plan: &LogicalPlan, way: Rung) -> Result<(Arc<dyn ExecutionPlan>, SessionState), DataFusionError> {
         let mut runtime = Arc::clone(self.state.runtime_env());
         if way.merge_fan_in != runtime.disk_manager.max_spill_merge_fan_in() {
             // The bound on merges is the disk manager's, so another one needs a manager of its own; memory stays that of all queries.
@@ -156,8 +196,7 @@ impl Session {
             Err(error) if is_overcautious(&error) => unchecked(state.clone()).create_physical_plan(plan).await?,
             physical => physical?,
         };
-        let stream = plain_stream(execute_stream(physical, state.task_ctx())?);
-        Ok(within(self.timeout, stream))
+        Ok((physical, state))
     }
 }
 
@@ -201,8 +240,18 @@ impl Attempts<'_> {
     pub fn another(&mut self) -> bool {
         let (Some(error), Some(next)) = (self.exhausted.get(), self.ways.peek()) else { return false };
         tracing::warn!(error, next = ?next, "memory ran out, trying again");
+        self.session.meter.add(Cost { retries: 1, ..Cost::default() });
         true
     }
+}
+
+/// The stream, counted when it is dropped.
+fn counted(counting: Counting, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let schema = stream.schema();
+    let batches = stream.inspect(move |_| {
+        let _ = &counting;
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }
 
 /// The stream, with a note of whether memory ran out in it.

@@ -141,6 +141,23 @@ fn everything_but_one_select_is_refused_with_its_place() {
         ("select file_row_index() from orders", "sql_not_repeatable", Some((1, 8))),
         ("select * from orders tablesample (10 percent)", "sql_not_repeatable", Some((1, 22))),
         ("select * from (select 1) as t tablesample bernoulli (10)", "sql_not_repeatable", Some((1, 31))),
+        ("select 1 from orders settings max_threads = 1", "sql_unsupported", Some((1, 22))),
+        ("select total from orders format csv", "sql_unsupported", Some((1, 26))),
+        ("select total from orders for xml raw", "sql_unsupported", Some((1, 26))),
+        ("select total from orders with (nolock)", "sql_unsupported", Some((1, 19))),
+        ("select total from (select * from orders settings x = 1)", "sql_unsupported", None),
+        ("select total from orders prewhere total > 1", "sql_unsupported", Some((1, 26))),
+        ("select total is distinct from 1 and true from orders", "sql_brackets", Some((1, 31))),
+        ("select 1 from orders where total is not distinct from 1 or tier = 'x'", "sql_brackets", Some((1, 55))),
+        ("select count(*) from orders group by tier with rollup", "sql_unsupported", Some((1, 43))),
+        ("select approx_median(total) from orders", "sql_not_repeatable", Some((1, 8))),
+        ("select version()", "sql_not_repeatable", Some((1, 8))),
+        ("select repeat('x', 1000000000)", "sql_too_large", Some((1, 8))),
+        ("select range(0, 1e9)", "sql_too_large", Some((1, 8))),
+        ("select 1 where\n tier = null", "sql_null", Some((2, 9))),
+        ("select 'a\u{202e}b'", "sql_unseen", Some((1, 10))),
+        ("select 1 as a,\n\u{200b}2 as b", "sql_unseen", Some((2, 1))),
+        ("select * from generate_series(1, 3) with ordinality", "sql_unsupported", Some((1, 15))),
         ("select $1", "sql_parameter", Some((1, 8))),
         ("select ?", "sql_parameter", Some((1, 8))),
         ("select form orders where\n  x = ", "sql_syntax", None),
@@ -158,6 +175,19 @@ fn everything_but_one_select_is_refused_with_its_place() {
     }
     let hint = parse_select("select now()", NOWHERE).unwrap_err().diagnosis().hint;
     assert_eq!(hint.as_deref(), Some("use $as_of"));
+}
+
+#[tokio::test]
+async fn a_part_of_a_query_is_its_with_clause() {
+    let sql =
+        "with\n\na as (select 'ä)' as x, 1 as n),\n\n\"B\" as (select n + 1 as n from a) -- ( \n\nselect n from \"B\" order by n limit 1";
+    assert_eq!(integers(&part_of(sql, "b", NOWHERE).unwrap(), &[]).await, [Some(2)]);
+    let part = part_of(sql, "a", NOWHERE).unwrap();
+    assert_eq!(rows(&part, &[]).await.num_columns(), 2);
+    assert!(sql.starts_with(part.trim_end_matches("\nselect * from a")), "{part}");
+    let error = part_of(sql, "aa", NOWHERE).unwrap_err().diagnosis();
+    assert_eq!((error.code.as_str(), error.hint.as_deref()), ("unknown_part", Some("did you mean `a`?")));
+    assert_eq!(part_of("select 1", "c", NOWHERE).unwrap_err().diagnosis().hint.as_deref(), Some("it has no `with` clauses at all"));
 }
 
 #[test]
@@ -340,7 +370,9 @@ async fn days_between_counts_midnights_where_the_person_lives() {
     assert_eq!(one("2026-10-24T22:30:00Z", "2026-10-25T22:30:00Z", ", 'Europe/Berlin'").await, Some(0));
     assert_eq!(one("2026-10-24T22:30:00Z", "2026-10-25T23:30:00Z", ", 'Europe/Berlin'").await, Some(1));
     assert_eq!(one("1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z", "").await, Some(1));
-    assert_eq!(one("2026-01-01T00:00:00Z", "2026-01-09T00:00:00Z", ", 'Nowhere/Land'").await, None);
+    assert_eq!(one("2026-01-01T00:00:00Z", "2026-01-09T00:00:00Z", ", z) from (values ('Nowhere/Land')) t(z").await, None);
+    let (message, place, ..) = refusal("select days_between(ordered_at, $as_of, 'Europe/Berln') from orders").await;
+    assert_eq!((message.as_str(), place), ("sql_plan: there is no time zone `Europe/Berln`", Some((11, 41))));
     assert_eq!(one("2026-01-01T00:00:00Z", "2026-01-09T00:00:00Z", ", cast(null as varchar)").await, None);
     assert_eq!(integers("select days_between(null, ordered_at) from orders limit 1", &[]).await, [None]);
     assert_eq!(integers("select days_between(date '2026-02-28', date '2026-03-01')", &[]).await, [Some(1)]);
@@ -402,6 +434,43 @@ async fn a_rhythm_without_groups_and_over_dates() {
 }
 
 #[tokio::test]
+async fn dates_and_months_are_those_of_the_zone() {
+    let dates = rows(
+        "select local_date(cast(t as timestamp), z) from (values \
+        ('2026-03-01T23:30:00Z', 'Europe/Berlin'), ('2026-03-01T23:30:00Z', 'America/New_York'), \
+        ('2026-03-01T23:30:00Z', 'Europe/Berlin'), ('2026-03-01T23:30:00Z', 'Nowhere/Land'), (null, 'UTC')) v(t, z)",
+        &[],
+    )
+    .await;
+    let dates: Vec<_> = dates.column(0).as_primitive::<arrow::datatypes::Date32Type>().iter().collect();
+    let day = |date: &str| Some(i32::try_from((date.parse::<NaiveDate>().unwrap() - NaiveDate::default()).num_days()).unwrap());
+    assert_eq!(dates, [day("2026-03-02"), day("2026-03-01"), day("2026-03-02"), None, None]);
+    let months = "select months_between(date '2000-02-29', $as_of, 'Asia/Tokyo') / 12";
+    assert_eq!(integers(months, &[as_of("2026-02-27T14:59:59Z")]).await, [Some(25)]);
+    assert_eq!(integers(months, &[as_of("2026-02-27T15:00:00Z")]).await, [Some(26)], "the 28th has begun in Tokyo");
+    assert_eq!(integers("select months_between(date '2026-03-01', null)", &[]).await, [None]);
+}
+
+#[tokio::test]
+async fn equal_values_fall_into_equal_buckets() {
+    let scores = "with c as (select quantile_cuts(x, 5) as cuts from (values (1), (1), (1), (2), (3), (9), (null)) t(x)) \
+                  select bucket(y, cuts) from (values (0), (1), (2), (3), (4), (99), (null)) u(y) cross join c";
+    assert_eq!(integers(scores, &[]).await, [Some(1), Some(1), Some(3), Some(4), Some(5), Some(5), None]);
+    assert_eq!(integers("select bucket(total * 10000, [15, 45]) from orders order by order_id", &[]).await, [1, 2, 2, 2, 3].map(Some));
+    assert_eq!(integers("select bucket(3, quantile_cuts(total, 2)) from orders where false", &[]).await, [None]);
+    for (wrong, told) in [
+        ("select bucket(cast(1 as double), [1])", "bucket takes whole numbers, decimals and dates, not Float64 with cuts of Int64"),
+        ("select bucket(date '2026-01-01', [1])", "bucket takes a value of the kind its cuts are; Date32 is not Int64"),
+        ("select quantile_cuts(total, 1.5) from orders", "quantile_cuts takes a whole number of parts, not "),
+    ] {
+        let (message, ..) = refusal(wrong).await;
+        assert!(message.contains(told), "{message}");
+    }
+    let (message, ..) = refusal("select quantile_cuts(total, 1) from orders").await;
+    assert_eq!(message, "sql_failed: quantile_cuts cuts into 2 to 1000 parts, not 1");
+}
+
+#[tokio::test]
 async fn addresses_and_buckets_in_sql() {
     let text = rows("select lower_email(x) from (values (' Ada@B.example'), ('none'), (null)) t(x)", &[]).await;
     assert_eq!(text.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("ada@b.example"), None, None]);
@@ -412,7 +481,7 @@ async fn addresses_and_buckets_in_sql() {
     let (_root, session) = session();
     let error = session.collect(&query("select hash_bucket('a', 's', 0)", &[])).await.unwrap_err();
     assert_eq!(error.diagnosis().message, "hash_bucket deals into at least 1, not into 0");
-    assert_eq!(documentation().len(), 4);
+    assert_eq!(documentation().len(), 8);
 }
 
 /// Two tables whose join needs more memory than there is, in batches as files give them.

@@ -3,21 +3,19 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int64Array, StringArray},
-    datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType},
+    array::{Array, Int64Array},
+    datatypes::{DataType, Field, FieldRef},
 };
-use chrono::{DateTime, Datelike, NaiveDate};
-use chrono_tz::Tz;
 use datafusion::{
     common::plan_err,
     error::Result,
-    logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
+    logical_expr::{ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
 };
 
-use super::SECTION;
-
-/// 1970-01-01 as a day of the common era.
-const EPOCH: i64 = 719_163;
+use super::{
+    SECTION,
+    calendar::{Moments, Zones, instant_or_date, known_zone, zone},
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -58,11 +56,9 @@ impl ScalarUDFImpl for DaysBetween {
         let ([a, b] | [a, b, _]) = arg_types else {
             return plan_err!("days_between takes two instants or dates, and a zone; it got {} arguments", arg_types.len());
         };
-        let mut coerced = vec![instant_or_date(a)?, instant_or_date(b)?];
-        match arg_types.get(2) {
-            None => {}
-            Some(DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null) => coerced.push(DataType::Utf8),
-            Some(other) => return plan_err!("days_between takes the name of a zone as its third argument, not {other}"),
+        let mut coerced = vec![instant_or_date(self.name(), a)?, instant_or_date(self.name(), b)?];
+        if let Some(given) = arg_types.get(2) {
+            coerced.push(zone(self.name(), given)?);
         }
         Ok(coerced)
     }
@@ -71,14 +67,18 @@ impl ScalarUDFImpl for DaysBetween {
         Ok(DataType::Int64)
     }
 
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        known_zone(args.scalar_arguments.get(2).copied().flatten())?;
+        Ok(Arc::new(Field::new(self.name(), DataType::Int64, true)))
+    }
+
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let mut zones = Zones::new(arrays.get(2).map(|zones| zones.as_string::<i32>()));
-        let (a, b) = (&arrays[0], &arrays[1]);
-        let days: Int64Array = (0..a.len())
+        let (a, b, mut zones) = (Moments::new(&arrays[0]), Moments::new(&arrays[1]), Zones::new(arrays.get(2)));
+        let days: Int64Array = (0..arrays[0].len())
             .map(|row| {
                 let zone = zones.of(row)?;
-                Some(day(b, row, zone)? - day(a, row, zone)?)
+                Some(i64::from(b.day(row, zone)?) - i64::from(a.day(row, zone)?))
             })
             .collect();
         Ok(ColumnarValue::Array(Arc::new(days)))
@@ -86,59 +86,5 @@ impl ScalarUDFImpl for DaysBetween {
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
-    }
-}
-
-fn instant_or_date(given: &DataType) -> Result<DataType> {
-    Ok(match given {
-        DataType::Date32 | DataType::Date64 => DataType::Date32,
-        DataType::Timestamp(_, _) | DataType::Null => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        other => return plan_err!("days_between takes instants and dates, not {other}"),
-    })
-}
-
-/// The day a value lies on, in days since 1970.
-fn day(values: &ArrayRef, row: usize, zone: Tz) -> Option<i64> {
-    if values.is_null(row) {
-        return None;
-    }
-    match values.as_primitive_opt::<Date32Type>() {
-        Some(dates) => Some(i64::from(dates.value(row))),
-        None => {
-            let instant = DateTime::from_timestamp_micros(values.as_primitive::<TimestampMicrosecondType>().value(row))?;
-            Some(number(instant.with_timezone(&zone).date_naive()))
-        }
-    }
-}
-
-fn number(date: NaiveDate) -> i64 {
-    i64::from(date.num_days_from_ce()) - EPOCH
-}
-
-/// The zones of the rows; neighbours mostly share theirs, so the last one read is kept.
-struct Zones<'a> {
-    names: Option<&'a StringArray>,
-    last: Option<(&'a str, Option<Tz>)>,
-}
-
-impl<'a> Zones<'a> {
-    fn new(names: Option<&'a StringArray>) -> Self {
-        Self { names, last: None }
-    }
-
-    fn of(&mut self, row: usize) -> Option<Tz> {
-        let Some(names) = self.names else { return Some(Tz::UTC) };
-        if names.is_null(row) {
-            return None;
-        }
-        let name = names.value(row);
-        match self.last {
-            Some((last, zone)) if last == name => zone,
-            _ => {
-                let zone = name.parse().ok();
-                self.last = Some((name, zone));
-                zone
-            }
-        }
     }
 }

@@ -1,8 +1,13 @@
 //! The functions of our own, one file each. All are stateless and go by name, so that another process that registers them can run them.
 
+mod bucket;
+mod calendar;
 mod days_between;
 mod hash_bucket;
+mod local_date;
 mod lower_email;
+mod months_between;
+mod quantile_cuts;
 mod rhythm;
 
 use std::sync::Arc;
@@ -65,12 +70,15 @@ pub(super) fn register(state: &mut SessionState) -> Result<()> {
 
 fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     vec![
+        Arc::new(ScalarUDF::from(bucket::Bucket::default())),
         Arc::new(ScalarUDF::from(days_between::DaysBetween::default())),
         Arc::new(ScalarUDF::from(hash_bucket::HashBucket::default())),
+        Arc::new(ScalarUDF::from(local_date::LocalDate::default())),
         Arc::new(ScalarUDF::from(lower_email::LowerEmail::default())),
+        Arc::new(ScalarUDF::from(months_between::MonthsBetween::default())),
     ]
 }
 
 fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    vec![Arc::new(AggregateUDF::from(rhythm::Rhythm::default()))]
+    vec![Arc::new(AggregateUDF::from(quantile_cuts::QuantileCuts::default())), Arc::new(AggregateUDF::from(rhythm::Rhythm::default()))]
 }

@@ -1,0 +1,80 @@
+//! `local_date`: the date an instant has where somebody lives.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::{
+    array::{Array, Date32Array},
+    datatypes::{DataType, Field, FieldRef},
+};
+use datafusion::{
+    common::plan_err,
+    error::Result,
+    logical_expr::{ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
+};
+
+use super::{
+    SECTION,
+    calendar::{Moments, Zones, instant_or_date, known_zone, zone},
+};
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "The date an instant has in a zone (UTC without one): an order at 23:30 UTC is of the next day in Berlin. Dates stay what they \
+         are. Null where an argument is null or nobody knows the zone.",
+        "local_date(instant[, zone])",
+    )
+    .with_sql_example("select local_date(ordered_at, $brand_timezone) as day, count(*) from orders group by 1")
+    .with_argument("instant", "an instant or a date")
+    .with_argument("zone", "an IANA time zone such as `Europe/Berlin`, or a column of them")
+    .build()
+});
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct LocalDate {
+    signature: Signature,
+}
+
+impl Default for LocalDate {
+    fn default() -> Self {
+        Self { signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for LocalDate {
+    fn name(&self) -> &str {
+        "local_date"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        match arg_types {
+            [instant] => Ok(vec![instant_or_date(self.name(), instant)?]),
+            [instant, given] => Ok(vec![instant_or_date(self.name(), instant)?, zone(self.name(), given)?]),
+            _ => plan_err!("local_date takes an instant and a zone; it got {} arguments", arg_types.len()),
+        }
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Date32)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        known_zone(args.scalar_arguments.get(1).copied().flatten())?;
+        Ok(Arc::new(Field::new(self.name(), DataType::Date32, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let (instants, mut zones) = (Moments::new(&arrays[0]), Zones::new(arrays.get(1)));
+        let dates: Date32Array = (0..arrays[0].len()).map(|row| instants.day(row, zones.of(row)?)).collect();
+        Ok(ColumnarValue::Array(Arc::new(dates)))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
