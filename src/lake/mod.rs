@@ -21,6 +21,7 @@
 
 mod bucket;
 mod columns;
+mod content;
 mod error;
 mod expire;
 mod files;
@@ -48,8 +49,8 @@ use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
 
-pub use self::{error::LakeError, lease::WriteLease, settings::LakeSettings};
 use self::{
+    content::Content,
     files::{DataFile, FileWriter, Staging},
     folder::{Folder, Root, wait},
     lease::Rhythm,
@@ -57,6 +58,7 @@ use self::{
     merge::Merge,
     provider::PinnedTable,
 };
+pub use self::{error::LakeError, lease::WriteLease, settings::LakeSettings};
 use crate::config::Period;
 
 /// How many batches may wait between a query and the thread that writes its rows.
@@ -87,6 +89,8 @@ pub struct Written {
     pub inserted: u64,
     /// Rows that replaced an earlier one.
     pub updated: u64,
+    /// What the table holds, where the whole of it was written: the same rows give the same number, in whatever order.
+    pub content: Option<u128>,
 }
 
 /// What a commit says beside its rows.
@@ -258,7 +262,7 @@ impl Lake {
         let before = base.as_ref().map_or(0, Snapshot::rows);
         let change = Change { schema: evolved, ..merged.change };
         let version = self.publish(turn, table, base, change, commit, Some(staging)).await?;
-        Ok(Written { version, rows: before + merged.inserted, inserted: merged.inserted, updated: merged.updated })
+        Ok(Written { version, rows: before + merged.inserted, inserted: merged.inserted, updated: merged.updated, content: None })
     }
 
     /// Adds rows to a table as they come: what is sent into the first half is written while the second is polled. Dropped before
@@ -287,7 +291,7 @@ impl Lake {
             }
             let before = base.rows();
             let version = lake.publish(turn, &table, Some(base), change, commit, Some(staging)).await?;
-            Ok(Some(Written { version, rows: before + inserted, inserted, updated: 0 }))
+            Ok(Some(Written { version, rows: before + inserted, inserted, updated: 0, content: None }))
         };
         (Appending { rows: sender, commit }, written)
     }
@@ -319,12 +323,16 @@ impl Lake {
         let staging = Staging::new(&self.folder(table)?, table, next_version(base.as_ref()))?;
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<RecordBatch>(AHEAD);
         let (name, shape, staged) = (table.to_owned(), Arc::clone(&schema), Arc::clone(&staging));
-        let writing = tokio::task::spawn_blocking(move || -> Result<Vec<DataFile>, LakeError> {
-            let mut writer = FileWriter::new(&staged, &shape);
+        let writing = tokio::task::spawn_blocking(move || -> Result<(Vec<DataFile>, Option<u128>), LakeError> {
+            let (mut writer, mut content) = (FileWriter::new(&staged, &shape), Content::of(&shape));
             while let Some(batch) = receiver.blocking_recv() {
-                writer.write(&columns::conform(&name, &batch, &shape)?)?;
+                let batch = columns::conform(&name, &batch, &shape)?;
+                if let Some(content) = &mut content {
+                    content.take_in(&name, &batch)?;
+                }
+                writer.write(&batch)?;
             }
-            writer.finish()
+            Ok((writer.finish()?, content.map(|content| content.number())))
         });
         let mut broken = None;
         while let Some(batch) = rows.next().await {
@@ -346,7 +354,7 @@ impl Lake {
         if let Some(error) = broken {
             return Err(error);
         }
-        let add = written?;
+        let (add, content) = written?;
         let count = add.iter().map(|file| file.rows).sum();
         let (remove, changed) = match &base {
             Some(base) => (base.files.clone(), base.schema != schema),
@@ -354,7 +362,7 @@ impl Lake {
         };
         let change = Change { add, remove, schema: changed.then_some(schema), overwrite: true };
         let version = self.publish(turn, table, base, change, commit, Some(staging)).await?;
-        Ok(Written { version, rows: count, inserted: count, updated: 0 })
+        Ok(Written { version, rows: count, inserted: count, updated: 0, content })
     }
 
     /// The cursor of the newest commit that carried one.
@@ -523,7 +531,7 @@ impl Lake {
         if commit.cursor.is_some() {
             version = self.publish(turn, table, Some(base), Change::default(), commit, None).await?;
         }
-        Ok(Written { version, rows, inserted: 0, updated: 0 })
+        Ok(Written { version, rows, inserted: 0, updated: 0, content: None })
     }
 }
 

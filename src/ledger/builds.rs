@@ -24,6 +24,8 @@ pub struct PublishedTable {
     pub rows: Option<u64>,
     /// What it was made from.
     pub fingerprint: String,
+    /// What it holds: equal where its rows are; empty where nobody knows.
+    pub content: String,
 }
 
 /// What a build makes visible, all at once.
@@ -163,7 +165,7 @@ impl Ledger {
     /// Where the ledger refuses.
     pub async fn published_tables(&self) -> Result<BTreeMap<String, PublishedTable>, LedgerError> {
         let rows = sqlx::query(
-            "select t.table_name, t.kind, t.version, t.rows, t.fingerprint from published p \
+            "select t.table_name, t.kind, t.version, t.rows, t.fingerprint, t.content from published p \
              join build_tables t on t.build = p.build and t.table_name = p.table_name and t.version = p.version",
         );
         let mut tables = BTreeMap::new();
@@ -174,6 +176,7 @@ impl Ledger {
                 version: row.try_get(2)?,
                 rows: row.try_get::<Option<i64>, _>(3)?.and_then(|rows| u64::try_from(rows).ok()),
                 fingerprint: row.try_get(4)?,
+                content: row.try_get(5)?,
             };
             tables.insert(table.name.clone(), table);
         }
@@ -201,15 +204,18 @@ impl Ledger {
             .execute(&mut *write)
             .await?;
         for (table, made) in tables.iter().map(|table| (table, true)).chain(kept.iter().map(|table| (table, false))) {
-            sqlx::query("insert into build_tables (build, table_name, kind, version, rows, fingerprint) values (?, ?, ?, ?, ?, ?)")
-                .bind(&build)
-                .bind(&table.name)
-                .bind(&table.kind)
-                .bind(table.version)
-                .bind(table.rows.and_then(|rows| i64::try_from(rows).ok()))
-                .bind(&table.fingerprint)
-                .execute(&mut *write)
-                .await?;
+            sqlx::query(
+                "insert into build_tables (build, table_name, kind, version, rows, fingerprint, content) values (?, ?, ?, ?, ?, ?, ?)",
+            )
+            .bind(&build)
+            .bind(&table.name)
+            .bind(&table.kind)
+            .bind(table.version)
+            .bind(table.rows.and_then(|rows| i64::try_from(rows).ok()))
+            .bind(&table.fingerprint)
+            .bind(&table.content)
+            .execute(&mut *write)
+            .await?;
             if made && table.kind != "raw" {
                 sqlx::query(
                     "insert into published (table_name, version, build) values (?, ?, ?) \
@@ -451,7 +457,14 @@ mod tests {
     }
 
     fn table(name: &str, kind: &str, version: i64) -> PublishedTable {
-        PublishedTable { name: name.into(), kind: kind.into(), version, rows: Some(3), fingerprint: format!("f{version}") }
+        PublishedTable {
+            name: name.into(),
+            kind: kind.into(),
+            version,
+            rows: Some(3),
+            fingerprint: format!("f{version}"),
+            content: format!("c{version}"),
+        }
     }
 
     fn person(id: &str, order: Option<i64>, segments: &[&str]) -> ContactState {

@@ -48,13 +48,14 @@ pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 6] = [
+const SCHEMA: [&str; 7] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
     include_str!("tokens.sql"),
     include_str!("drift.sql"),
     include_str!("write_backs.sql"),
+    include_str!("contents.sql"),
 ];
 
 /// `[ledger]` in `config/perennial.toml`.

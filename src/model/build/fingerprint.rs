@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::workshop::Workshop;
+use super::workshop::{Standing, Workshop};
 use crate::model::{
     canonical,
     file::{Kind, SqlFile},
@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 /// Changes when the program makes tables in another way.
-const METHOD: &str = concat!("2 ", env!("CARGO_PKG_VERSION"));
+const METHOD: &str = concat!("3 ", env!("CARGO_PKG_VERSION"));
 
 impl Workshop<'_> {
     /// The digest of everything that decides the table's rows. `content` stands for an input that is no table.
@@ -47,7 +47,7 @@ impl Workshop<'_> {
             add(input);
             add(&match self.pins.get(input) {
                 Some(version) => format!("{version}"),
-                None => self.standing.get(input).map(|standing| standing.fingerprint.clone()).unwrap_or_default(),
+                None => self.standing.get(input).map(Standing::identity).unwrap_or_default(),
             });
         }
         hex::encode(digest.finalize())

@@ -23,7 +23,7 @@ use super::{BrandDefaults, Kind, Library, ModelError};
 use crate::{
     config::nearest,
     diagnosis::{Diagnosis, Failure},
-    engine::Engine,
+    engine::{Cost, Engine},
     lake::Lake,
     ledger::{Ledger, Publication, PublishedTable},
 };
@@ -58,6 +58,8 @@ pub struct BuildRequest<'a> {
 pub enum Outcome {
     /// Made anew.
     Built,
+    /// Made anew, with the same rows as before: what rests on it need not be.
+    Same,
     /// Nothing it rests on has changed.
     Reused,
     /// It failed; yesterday's stays, where there is one.
@@ -79,6 +81,9 @@ pub struct BuiltTable {
     pub version: Option<i64>,
     /// What it took, in seconds of wall clock.
     pub seconds: f64,
+    /// What its queries took.
+    #[serde(flatten)]
+    pub cost: Cost,
     /// What became of it.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -114,10 +119,11 @@ pub async fn build(library: &Library, request: BuildRequest<'_>) -> Result<Built
     let wanted = wanted(library, &graph, request.only)?;
     let mut shop = Workshop::open(library, &request, &library.raw_under(&wanted)).await?;
     let mut tables = Vec::new();
-    let mut failures = Vec::new();
+    let mut failures: Vec<Failure> = library.strays().iter().cloned().map(Failure::wrong).collect();
     let mut stale: BTreeMap<String, Failure> = BTreeMap::new();
     for name in order.into_iter().filter(|name| wanted.contains(name)) {
         let started = Instant::now();
+        let _before = request.engine.cost();
         let kind = library.kind(&name).unwrap_or(Kind::Model);
         let blocked = graph.inputs(&name).find_map(|input| Some((input, stale.get(input)?.clone())));
         let outcome = match blocked {
@@ -139,12 +145,22 @@ pub async fn build(library: &Library, request: BuildRequest<'_>) -> Result<Built
             },
         };
         let seen = shop.seen(&name);
-        let seconds = started.elapsed().as_secs_f64();
+        let (seconds, cost) = (started.elapsed().as_secs_f64(), request.engine.cost());
         let rows = seen.as_ref().and_then(|table| table.rows).unwrap_or_default();
-        tracing::info!(table = name, rows, seconds, ?outcome, "table");
-        tables.push(BuiltTable { kind, rows, version: seen.map(|table| table.version), seconds, outcome, name });
+        tracing::info!(
+            table = name,
+            rows,
+            seconds,
+            rows_read = cost.rows_read,
+            bytes_read = cost.bytes_read,
+            peak_memory = cost.peak_memory,
+            spilled = cost.spilled,
+            ?outcome,
+            "table"
+        );
+        tables.push(BuiltTable { kind, rows, version: seen.map(|table| table.version), seconds, cost, outcome, name });
     }
-    let made = tables.iter().any(|table| matches!(table.outcome, Outcome::Built | Outcome::Reused));
+    let made = tables.iter().any(|table| matches!(table.outcome, Outcome::Built | Outcome::Same | Outcome::Reused));
     let mut build = None;
     if made && request.scratch.is_none() {
         let contact_state = match contact::collect(&shop).await {
@@ -195,6 +211,7 @@ impl Standing {
             version: self.version,
             rows: Some(self.rows),
             fingerprint: self.fingerprint.clone(),
+            content: self.content.clone(),
         }
     }
 }

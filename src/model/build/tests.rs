@@ -172,6 +172,18 @@ impl Project {
         build(&self.library(), request).await.unwrap()
     }
 
+    fn bench<'a>(&'a self, library: &'a Library, built: &'a Built) -> crate::model::Bench<'a> {
+        crate::model::Bench {
+            library,
+            engine: &self.engine,
+            lake: &self.lake,
+            published: &built.versions,
+            as_of: built.as_of,
+            brand: brand(),
+            params: BTreeMap::new(),
+        }
+    }
+
     /// The rows of a table as readers see it, as text.
     async fn rows(&self, built: &Built, table: &str) -> Vec<String> {
         texts(&self.lake.read(table, Some(built.versions[table])).await.unwrap())
@@ -307,11 +319,58 @@ async fn unchanged_inputs_mean_no_work() {
     assert_eq!(first.versions, again.versions);
     let later = project.build(1).await;
     assert_eq!(*outcome(&later, "fx_rates"), Outcome::Reused, "no value of the run's time is bound");
-    assert_eq!(*outcome(&later, "orders"), Outcome::Built);
+    assert_eq!(*outcome(&later, "orders"), Outcome::Same, "the run's time is bound, and brings no other order");
+    assert_eq!(later.versions["orders"], first.versions["orders"]);
+    assert_eq!(*outcome(&later, "features"), Outcome::Reused);
     project.write("metrics/size", "select count(*) as people, 1 as one from customers");
     let edited = project.build(1).await;
     let built: Vec<&str> = edited.tables.iter().filter(|table| table.outcome == Outcome::Built).map(|table| table.name.as_str()).collect();
     assert_eq!(built, ["size"]);
+}
+
+#[tokio::test]
+async fn what_is_made_anew_with_the_same_rows_is_the_end_of_the_work() {
+    let project = Project::new().await;
+    project.people().await;
+    let first = project.build(0).await;
+    // An order of somebody who is known: whoever is who was looked at, and nothing came of it.
+    let order =
+        json!({ "id": "o9", "customer_id": "1", "ordered_at": "2026-10-30T10:00:00Z", "status": "paid", "currency": "EUR", "total": 12 });
+    project.give("shop__orders", json!([order])).await;
+    let second = project.build(0).await;
+    assert_eq!(*outcome(&second, "identities"), Outcome::Same);
+    assert_eq!(second.versions["identities"], first.versions["identities"], "readers keep what they have");
+    for table in ["customers", "consents", "sends", "fx_rates"] {
+        assert_eq!(*outcome(&second, table), Outcome::Reused, "{table}");
+    }
+    for table in ["orders", "features", "size"] {
+        assert_eq!(*outcome(&second, table), Outcome::Built, "{table}");
+        assert!(second.versions[table] > first.versions[table]);
+    }
+    let third = project.build(0).await;
+    assert!(third.tables.iter().all(|table| table.outcome == Outcome::Reused), "{:?}", third.tables);
+    // A comment makes the file another one, and its rows the same.
+    let path = project.folder.path().join("sql/models/features.sql");
+    let sql = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, sql + "\n-- counted by order").unwrap();
+    let fourth = project.build(0).await;
+    assert_eq!((outcome(&fourth, "features"), outcome(&fourth, "lapsed")), (&Outcome::Same, &Outcome::Reused));
+    assert_eq!(fourth.versions, third.versions);
+}
+
+#[tokio::test]
+async fn a_build_tells_what_each_table_took() {
+    let project = Project::new().await;
+    project.people().await;
+    let first = project.build(0).await;
+    let cost = |built: &Built, name: &str| built.tables.iter().find(|table| table.name == name).unwrap().cost;
+    let features = cost(&first, "features");
+    // The rows themselves, and those of its audits.
+    assert!(features.rows_read >= first.tables.iter().find(|table| table.name == "orders").unwrap().rows, "{features:?}");
+    assert!(features.bytes_read > 0 && features.peak_memory > 0, "{features:?}");
+    assert_eq!((features.spilled, features.retries), (0, 0));
+    let second = project.build(0).await;
+    assert_eq!((cost(&second, "features").rows_read, cost(&second, "features").bytes_read), (0, 0), "no work");
 }
 
 #[tokio::test]
@@ -779,17 +838,54 @@ async fn a_segment_is_previewed_without_writing_and_compared_with_the_published_
     );
     let library = project.library();
     let versions = project.lake.latest("lapsed").await.unwrap();
-    let shown =
-        crate::model::preview(&library, &project.engine, &project.lake, &built.versions, "lapsed", at(0), &brand(), 1).await.unwrap();
+    let shown = project.bench(&library, &built).preview("lapsed", 1).await.unwrap();
     assert_eq!((shown.rows, shown.sample[0].num_rows()), (2, 1));
     let change = shown.change.unwrap();
     assert_eq!((change.entered, change.left, change.stayed), (vec!["shop:2".to_owned()], vec!["crm:a".to_owned()], 1));
     assert_eq!(shown.columns[0].description.as_deref(), Some("who"));
+    assert_eq!(shown.columns[0].values, [("shop:2".to_owned(), 1), ("shop:9".to_owned(), 1)]);
+    assert_eq!((shown.columns[1].histogram.first(), shown.columns[1].histogram.last()), (Some(&1), Some(&1)));
+    assert_eq!(shown.columns[1].histogram.iter().sum::<u64>(), 2);
     assert_eq!(
         (shown.columns[1].min.as_deref(), shown.columns[1].max.as_deref(), shown.columns[1].distinct),
         (Some("1.0000"), Some("9.0000"), 2)
     );
     assert_eq!(project.lake.latest("lapsed").await.unwrap(), versions);
+}
+
+#[tokio::test]
+async fn a_segment_is_compared_with_what_other_files_make_of_the_same_tables() {
+    let project = Project::new().await;
+    project.people().await;
+    let built = project.build(0).await;
+    let earlier = project.library();
+    let library = earlier.clone();
+    let same = project.bench(&library, &built).against(&earlier, "lapsed").await.unwrap();
+    assert_eq!((same.stayed, same.changed, same.entered.len(), same.left.len()), (2, 0, 0, 0));
+    // The model under it is another, and the segment returns other columns.
+    project.write(
+        "models/features",
+        "/* ---\nkey = 'customer_id'\n--- */\nselect customer_id, count(*) + 1 as orders, max(ordered_at) as last_order_at\n\
+         from orders where customer_id <> 'shop:9' group by customer_id",
+    );
+    let library = project.library();
+    let model = project.bench(&library, &built).against(&earlier, "lapsed").await.unwrap();
+    assert_eq!((model.left.as_slice(), model.stayed, model.changed), (&["shop:9".to_owned()][..], 1, 1));
+    let row = &model.rows[0];
+    assert_eq!((row.customer_id.as_str(), &row.columns["orders"]), ("crm:a", &(Some("1".to_owned()), Some("2".to_owned()))));
+    let published = project.bench(&library, &built).against_published("lapsed").await.unwrap();
+    assert_eq!((published.left.len(), published.changed), (0, 0), "models are as they were last built");
+    project.write(
+        "segments/lapsed",
+        "/* ---\nkey = 'customer_id'\nparams = { quiet = 20 }\n--- */\nselect customer_id, orders, 'x' as word from features \
+         where days_between(last_order_at, $as_of) > $quiet",
+    );
+    let library = project.library();
+    let columns = project.bench(&library, &built).against_published("lapsed").await.unwrap();
+    assert_eq!((columns.new_columns.as_slice(), columns.gone_columns.as_slice()), (&["word".to_owned()][..], &["email".to_owned()][..]));
+    let mut bench = project.bench(&library, &built);
+    bench.params.insert("quiet".to_owned(), datafusion::scalar::ScalarValue::Int64(Some(0)));
+    assert_eq!(bench.against_published("lapsed").await.unwrap().entered, ["shop:2"]);
 }
 
 #[tokio::test]

@@ -76,6 +76,20 @@ pub(super) struct Standing {
     pub(super) version: i64,
     pub(super) rows: u64,
     pub(super) fingerprint: String,
+    /// What it holds; empty where nobody knows.
+    pub(super) content: String,
+}
+
+impl Standing {
+    /// A table that stays as readers see it.
+    fn of(before: &PublishedTable, fingerprint: String) -> Self {
+        Self { version: before.version, rows: before.rows.unwrap_or_default(), fingerprint, content: before.content.clone() }
+    }
+
+    /// What tells whether it is the same to those that rest on it: what it holds, or where that is not known, what it was made from.
+    pub(super) fn identity(&self) -> String {
+        if self.content.is_empty() { self.fingerprint.clone() } else { self.content.clone() }
+    }
 }
 
 /// A build at work.
@@ -102,10 +116,18 @@ impl<'a> Workshop<'a> {
                 pins.insert(table.clone(), version);
             }
         }
-        let before = match request.scratch {
+        let mut before = match request.scratch {
             Some(_) => BTreeMap::new(),
             None => request.ledger.published_tables().await?,
         };
+        // A lake that was put back from an older copy lacks what the ledger remembers.
+        let mut lost = Vec::new();
+        for (name, table) in &before {
+            if request.lake.latest(name).await?.is_none_or(|latest| latest < table.version) {
+                lost.push(name.clone());
+            }
+        }
+        lost.iter().for_each(|name| drop(before.remove(name)));
         let always = params::always(request.as_of, &request.brand);
         Ok(Self { library, request, graph: library.graph(), always, pins, before, standing: BTreeMap::new() })
     }
@@ -131,6 +153,7 @@ impl<'a> Workshop<'a> {
             version: *version,
             rows: None,
             fingerprint: version.to_string(),
+            content: String::new(),
         });
         let (made, kept): (Vec<&str>, Vec<&str>) = self.names().into_iter().partition(|name| self.standing.contains_key(*name));
         let seen = |names: Vec<&str>| names.into_iter().filter_map(|name| self.seen(name)).collect::<Vec<_>>();
@@ -159,17 +182,21 @@ impl<'a> Workshop<'a> {
             None => None,
         };
         let fingerprint = self.fingerprint(name, taken.as_ref().map_or("", |taken| &taken.digest));
-        if let Some(before) = self.before.get(name).filter(|before| before.fingerprint == fingerprint)
-            && self.target().latest(name).await?.is_some_and(|latest| latest >= before.version)
-        {
-            let standing = Standing { version: before.version, rows: before.rows.unwrap_or_default(), fingerprint };
+        if let Some(before) = self.before.get(name).filter(|before| before.fingerprint == fingerprint) {
+            let standing = Standing::of(before, fingerprint);
             self.standing.insert(name.to_owned(), standing);
             return Ok(Outcome::Reused);
         }
         let written = self.write(name, taken).await?;
-        let standing = Standing { version: written.version, rows: written.rows, fingerprint };
+        let content = written.content.map(|content| format!("{content:032x}")).unwrap_or_default();
+        // Readers keep the version they have, so that what rests on it is seen to rest on the same.
+        let same = self.before.get(name).filter(|before| !content.is_empty() && before.content == content);
+        let (standing, outcome) = match same {
+            Some(before) => (Standing::of(before, fingerprint), Outcome::Same),
+            None => (Standing { version: written.version, rows: written.rows, fingerprint, content }, Outcome::Built),
+        };
         self.standing.insert(name.to_owned(), standing);
-        Ok(Outcome::Built)
+        Ok(outcome)
     }
 
     async fn write(&self, name: &str, taken: Option<Snapshot>) -> Result<Written, Trouble> {
