@@ -5,11 +5,13 @@
 mod build;
 mod check;
 mod deliver;
+mod explain;
 mod global;
 mod init;
 mod output;
 mod plan;
 mod preview;
+mod prompt;
 mod pull;
 mod query;
 mod report;
@@ -56,7 +58,9 @@ enum Command {
     Build(build::Args),
     /// Ask the tables a question in SQL
     Query(query::Args),
-    /// Look at one segment: who is in it, who entered and left
+    /// Show how a file of sql/ or a query is carried out, step by step
+    Explain(explain::Args),
+    /// Look at one segment: who is in it, who would enter and leave
     #[command(subcommand)]
     Segment(segment::Command),
     /// Run the SQL unit tests and audits (not a mail to a colleague: that is send-test)
@@ -172,6 +176,7 @@ async fn run(command: Command, global: Global) -> Result<Exit, Failure> {
         Command::Pull(args) => pull::run(&global, args).await,
         Command::Build(args) => build::run(&global, args).await,
         Command::Query(args) => query::run(&global, args).await,
+        Command::Explain(args) => explain::run(&global, args).await,
         Command::Segment(command) => segment::run(&global, command).await,
         Command::Test(args) => test::run(&global, args).await,
         Command::Plan(args) => plan::plan(&global, args).await,

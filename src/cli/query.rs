@@ -1,6 +1,12 @@
 //! `perennial query`
 
-use std::{collections::BTreeMap, fs::File, io::Write as _, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arrow::{
     array::RecordBatch,
@@ -14,21 +20,22 @@ use parquet::arrow::ArrowWriter;
 
 use super::{
     global::{Format, Global},
-    output,
+    output, prompt,
 };
 use crate::{
     diagnosis::{Diagnosis, Exit, Failure},
     engine::{Origin, Query},
-    job::{Moment, Step},
+    job::{House, Moment, Step},
     model,
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// One SELECT over the tables of the last build and the raw tables (--format table, csv, json, ndjson or parquet)
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    /// One SELECT over the tables of the last build and the raw tables (--format table, csv, json, ndjson or parquet); without one, they
+    /// are read from a prompt
+    #[arg(conflicts_with = "file")]
     sql: Option<String>,
-    /// Read the SELECT from a file
+    /// Read the SELECT from a file; the parameters its front matter declares have their defaults
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Write the rows there
@@ -42,21 +49,38 @@ pub(super) struct Args {
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let house = global.house().await?;
     let moment = Moment::of(&house.project, None, Step::Build, None)?;
-    let sql = match (&args.sql, &args.file) {
-        (Some(sql), _) => sql.clone(),
-        (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| unusable(file, &error))?,
-        (None, None) => String::new(),
-    };
     let mut params = model::bound_params(moment.as_of, &house.project.brand_defaults());
+    let out = args.out.as_deref();
+    let Some(file) = &args.file else {
+        params.extend(parse_params(&args.param)?);
+        return match &args.sql {
+            Some(sql) => answer(global, &house, sql, None, params, out).await,
+            None => prompt::run(global, &house, &params, out).await,
+        };
+    };
+    let sql = std::fs::read_to_string(file).map_err(|error| unusable(file, &error))?;
+    params.extend(model::params_of(&sql, file).map_err(|told| Failure::wrong(*told))?);
     params.extend(parse_params(&args.param)?);
-    let session = house.session(&sql).await?;
-    let query = Query { sql: &sql, origin: Origin { file: args.file.as_deref(), line: 1 }, params };
-    let schema = session.schema(&query).await?;
-    let batches = session.collect(&query).await?;
-    write(global, &args, schema, batches)
+    answer(global, &house, &sql, Some(file), params, out).await
 }
 
-fn write(global: &Global, args: &Args, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Exit, Failure> {
+/// Runs a query and writes its rows.
+pub(super) async fn answer(
+    global: &Global,
+    house: &House,
+    sql: &str,
+    file: Option<&Path>,
+    params: BTreeMap<String, ScalarValue>,
+    out: Option<&Path>,
+) -> Result<Exit, Failure> {
+    let session = house.session(sql).await?;
+    let query = Query { sql, origin: Origin { file, line: 1 }, params };
+    let schema = session.schema(&query).await?;
+    let batches = session.collect(&query).await?;
+    write(global, out, schema, batches)
+}
+
+fn write(global: &Global, out: Option<&Path>, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Exit, Failure> {
     let mut bytes = Vec::new();
     let failed = |error: String| {
         Failure::failed(Diagnosis::new("output", format!("the rows cannot be written: {error}")).hint("try another --format"))
@@ -78,7 +102,7 @@ fn write(global: &Global, args: &Args, schema: SchemaRef, batches: Vec<RecordBat
             all.iter().try_for_each(|batch| writer.write(batch)).map_err(|error| failed(error.to_string()))?;
             drop(writer);
         }
-        Format::Parquet if args.out.is_none() => {
+        Format::Parquet if out.is_none() => {
             return Err(Failure::wrong(Diagnosis::new("format", "parquet is not for the screen").hint("add --out FILE")));
         }
         Format::Parquet => {
@@ -88,7 +112,7 @@ fn write(global: &Global, args: &Args, schema: SchemaRef, batches: Vec<RecordBat
             writer.close().map_err(|error| failed(error.to_string()))?;
         }
     }
-    match &args.out {
+    match out {
         Some(file) => File::create(file).and_then(|mut out| out.write_all(&bytes)).map_err(|error| unusable(file, &error))?,
         // A closed pipe (`| head`) is the reader's wish, not a failure.
         None => match std::io::stdout().write_all(&bytes) {
@@ -101,13 +125,15 @@ fn write(global: &Global, args: &Args, schema: SchemaRef, batches: Vec<RecordBat
 
 /// Reads `NAME=VALUE` pairs into typed values.
 pub(super) fn parse_params(pairs: &[String]) -> Result<BTreeMap<String, ScalarValue>, Failure> {
-    let read = |pair: &String| {
-        let (name, value) = pair.split_once('=').ok_or_else(|| {
-            Failure::wrong(Diagnosis::new("param", format!("`{pair}` is not NAME=VALUE")).hint("write for instance --param quiet_days=90"))
-        })?;
-        Ok((name.trim_start_matches('$').to_owned(), value_of(value)))
-    };
-    pairs.iter().map(read).collect()
+    pairs.iter().map(|pair| split_param(pair).map(|(name, value)| (name.to_owned(), value_of(value)))).collect()
+}
+
+/// The two sides of `NAME=VALUE`.
+pub(super) fn split_param(pair: &str) -> Result<(&str, &str), Failure> {
+    let (name, value) = pair.split_once('=').ok_or_else(|| {
+        Failure::wrong(Diagnosis::new("param", format!("`{pair}` is not NAME=VALUE")).hint("write for instance --param quiet_days=90"))
+    })?;
+    Ok((name.trim_start_matches('$'), value))
 }
 
 /// A value as people write it: a whole number, a decimal, true or false, a date, else text.

@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
+use serde_json::json;
+
 use super::{global::Global, output};
 use crate::{
     diagnosis::{Exit, Failure},
-    model::{self, CaseOutcome},
+    job::{House, Moment, Step},
+    model::{self, AuditReport, CaseOutcome},
     project,
 };
 
@@ -18,7 +21,9 @@ pub(super) struct Args {
 pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let project = global.open()?;
     let (library, engine, sources) = (project.library()?, project.engine()?, project.sources()?);
-    let report = model::run_tests(&library, &engine, &project::raw_schemas(&sources), args.filter.as_deref()).await;
+    let filter = args.filter.as_deref();
+    let report = model::run_tests(&library, &engine, &project::raw_schemas(&sources), filter).await;
+    let audits = audits(global, filter).await?;
     let mut text = String::new();
     for case in &report.cases {
         match &case.outcome {
@@ -34,6 +39,33 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
         }
     }
     let _ = writeln!(text, "{} passed, {} failed", report.passed(), report.cases.len() - report.passed());
-    output::print(global, &report, text);
-    Ok(if report.ok() { Exit::Done } else { Exit::Wrong })
+    let failed = audits.iter().flatten().filter_map(|audit| audit.failed.as_ref());
+    for diagnosis in failed.clone() {
+        let _ = writeln!(text, "FAILED  audit\n{}", output::draw(global, diagnosis));
+    }
+    let _ = match &audits {
+        Some(audits) => writeln!(text, "audits: {} tables as they were last built, {} failed", audits.len(), failed.clone().count()),
+        None => writeln!(text, "audits: nothing was built yet"),
+    };
+    let ok = report.ok() && failed.count() == 0;
+    output::print(global, &json!({ "cases": report.cases, "audits": audits.unwrap_or_default() }), text);
+    Ok(if ok { Exit::Done } else { Exit::Wrong })
+}
+
+/// What the audits say of the tables that were last built; none where none was.
+async fn audits(global: &Global, filter: Option<&str>) -> Result<Option<Vec<AuditReport>>, Failure> {
+    let project = global.open()?;
+    // A test makes no data folder where there is none.
+    if !project.root().join(&project.deployment().ledger.path).is_file() {
+        return Ok(None);
+    }
+    let house = House::open(project).await?;
+    let moment = Moment::of(&house.project, None, Step::Build, None)?;
+    let published = house.ledger.published().await?;
+    if published.is_empty() {
+        return Ok(None);
+    }
+    let brand = house.project.brand_defaults();
+    let reports = model::audit_published(&house.library, &house.engine, &house.lake, &published, moment.as_of, &brand, filter).await?;
+    Ok(Some(reports))
 }

@@ -116,15 +116,24 @@ impl House {
         })
     }
 
+    /// The tables that can be read, each with the version readers see: of raw tables the newest.
+    ///
+    /// # Errors
+    /// Where the lake or the ledger cannot be read.
+    pub async fn readable(&self) -> Result<BTreeMap<String, Option<i64>>, Failure> {
+        let mut versions: BTreeMap<String, Option<i64>> =
+            self.lake.tables().await?.into_iter().filter(|table| table.contains("__")).map(|table| (table, None)).collect();
+        versions.extend(self.ledger.published().await?.into_iter().map(|(table, version)| (table, Some(version))));
+        Ok(versions)
+    }
+
     /// A session for `sql` over the tables readers see and the raw tables. Where it names a table that is not there, all are at hand, so
     /// that the answer can name the nearest.
     ///
     /// # Errors
     /// Where a table cannot be read. What is wrong with the query is said when it is run.
     pub async fn session(&self, sql: &str) -> Result<Session, Failure> {
-        let mut versions: BTreeMap<String, Option<i64>> =
-            self.lake.tables().await?.into_iter().filter(|table| table.contains("__")).map(|table| (table, None)).collect();
-        versions.extend(self.ledger.published().await?.into_iter().map(|(table, version)| (table, Some(version))));
+        let mut versions = self.readable().await?;
         let named = parse_select(sql, Origin { file: None, line: 1 }).map(|parsed| parsed.tables).unwrap_or_default();
         if named.iter().all(|table| versions.contains_key(table)) {
             versions.retain(|table, _| named.contains(table));

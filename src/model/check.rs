@@ -125,7 +125,7 @@ impl<'a> Planner<'a> {
 
     async fn result(&self, file: &SqlFile, tables: BTreeMap<String, Arc<dyn TableProvider>>) -> Result<SchemaRef, Diagnosis> {
         let told = |error: EngineError| error.diagnosis();
-        self.engine.session(tables).map_err(told)?.schema(&file.query(&self.always)).await.map_err(told)
+        self.engine.session(tables).map_err(told)?.prove(&file.query(&self.always)).await.map_err(told)
     }
 
     /// Plans a file's audits over the tables they may name.
@@ -172,7 +172,7 @@ impl Library {
     /// What is wrong with the SQL files, each planned against the columns its inputs will have: the declared columns of the raw tables,
     /// those of the canonical tables, and those other files return. A file whose input is broken is not told twice.
     pub async fn check(&self, engine: &Engine, raw: &BTreeMap<String, SchemaRef>) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> = self.strays().iter().cloned().map(Finding::error).collect();
         let mut planner = Planner::new(self, engine, raw);
         let staging = self.files().filter(|file| file.kind == Kind::Staging);
         let order = self.graph().order().unwrap_or_default();

@@ -113,6 +113,14 @@ pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Box<Diagnosis
     })
 }
 
+/// The typed defaults of the parameters an SQL text declares; none where it has no front matter.
+///
+/// # Errors
+/// With the line in the SQL file.
+pub(crate) fn params_of(text: &str, file: &Path) -> Result<BTreeMap<String, ScalarValue>, Box<Diagnosis>> {
+    read(text, file).map(|front| front.params)
+}
+
 /// Where the TOML stands in the text; only other comments may stand before it.
 fn body(text: &str, file: &Path) -> Result<Option<std::ops::Range<usize>>, Box<Diagnosis>> {
     let mut found = None;

@@ -20,6 +20,8 @@ pub(crate) const LEDGER_SOURCE: &str = "ledger";
 pub struct Library {
     root: PathBuf,
     files: BTreeMap<String, SqlFile>,
+    /// What is wrong with files that cannot be part of it.
+    strays: Vec<Diagnosis>,
 }
 
 impl Library {
@@ -27,33 +29,56 @@ impl Library {
     /// rests on it.
     ///
     /// # Errors
-    /// Where a folder or file cannot be read, or two files have one name.
+    /// Where a folder or file cannot be read.
     pub fn load(root: &Path) -> Result<Self, ModelError> {
-        let mut library = Self { root: root.to_owned(), files: BTreeMap::new() };
+        let mut texts = Vec::new();
         for kind in Kind::WRITTEN {
-            let folder = Path::new("sql").join(kind.folder());
-            for path in sql_files(root, &folder)? {
+            for path in sql_files(root, &Path::new("sql").join(kind.folder()))? {
                 let text = std::fs::read_to_string(root.join(&path))
                     .map_err(|error| ModelError::Unreadable { path: path.clone(), reason: error.to_string() })?;
-                library.add(SqlFile::read(kind, path, text))?;
+                texts.push((path, text));
+            }
+        }
+        Ok(Self::of(root, texts))
+    }
+
+    /// The same from texts: each with its path in the project, such as `sql/segments/lapsed.sql`. Those of other folders are passed over.
+    #[must_use]
+    pub fn of(root: &Path, texts: impl IntoIterator<Item = (PathBuf, String)>) -> Self {
+        let mut library = Self { root: root.to_owned(), files: BTreeMap::new(), strays: Vec::new() };
+        for (path, text) in texts {
+            let folder = path.parent().and_then(|folder| folder.strip_prefix("sql").ok()).map(Path::to_owned);
+            if let Some(kind) = Kind::WRITTEN.into_iter().find(|kind| folder.as_deref() == Some(Path::new(kind.folder()))) {
+                library.add(SqlFile::read(kind, path, text));
             }
         }
         library.examine();
-        Ok(library)
+        library
     }
 
-    fn add(&mut self, file: SqlFile) -> Result<(), ModelError> {
+    /// Adds a file, unless its name is taken. Where another file has it, neither can be meant.
+    fn add(&mut self, file: SqlFile) {
         let known = canonical::canonical(&file.name).or_else(|| canonical::ledger(&file.name));
-        let clash = match self.files.get(&file.name) {
-            Some(other) => Some(format!("`{}` is the name of {} too", file.name, other.path.display())),
-            None => known.map(|table| format!("`{}` is the name of a table the program makes", table.name)),
+        let clash = |of: &SqlFile, message: String| {
+            let diagnosis = Diagnosis::new("name_clash", message).in_file(&of.path).at(1, 1);
+            diagnosis.hint("a file's name is its table's name; give it another")
         };
-        if let Some(message) = clash {
-            let diagnosis = Diagnosis::new("name_clash", message).in_file(&file.path);
-            return Err(ModelError::wrong(diagnosis.hint("a file's name is its table's name; give it another")));
+        match (self.files.get_mut(&file.name), known) {
+            (Some(other), _) => {
+                let (one, two) = (other.path.display().to_string(), file.path.display().to_string());
+                self.strays.push(clash(&file, format!("`{}` is the name of {one}, too", file.name)));
+                let problem = clash(other, format!("`{}` is the name of {two}, too", file.name));
+                other.refuse(problem);
+            }
+            (None, Some(table)) => self.strays.push(clash(&file, format!("`{}` is the name of a table the program makes", table.name))),
+            (None, None) => drop(self.files.insert(file.name.clone(), file)),
         }
-        self.files.insert(file.name.clone(), file);
-        Ok(())
+    }
+
+    /// What is wrong with files that cannot be part of the library, because their names are taken.
+    #[must_use]
+    pub fn strays(&self) -> &[Diagnosis] {
+        &self.strays
     }
 
     /// Adds to each file the problems that only show beside the others: unknown tables and circles.

@@ -33,6 +33,7 @@ mod shape;
 mod snapshot;
 mod sql_tests;
 mod staging;
+mod standing_audits;
 
 use std::path::PathBuf;
 
@@ -40,10 +41,12 @@ pub use build::{BuildRequest, Built, BuiltTable, Outcome, build};
 pub use canonical::{Table, canonical_tables, ledger_tables};
 pub use file::{Kind, SqlFile};
 pub use front_matter::FrontMatter;
+pub(crate) use front_matter::params_of;
 pub use library::Library;
-pub(crate) use params::always as bound_params;
-pub use segment::{ColumnStatistics, Difference, Preview, difference, preview};
+pub(crate) use params::{always as bound_params, parse_like as param_like};
+pub use segment::{Bench, ChangedRow, ColumnStatistics, Difference, Preview, difference};
 pub use sql_tests::{CaseOutcome, CaseReport, TestReport, run_tests};
+pub use standing_audits::{AuditReport, audit_published};
 
 use crate::{
     diagnosis::{Diagnose, Diagnosis, Exit, Failure},

@@ -9,6 +9,7 @@
 mod check;
 mod deployment;
 mod init;
+mod revision;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use arrow::datatypes::SchemaRef;
 pub use check::check;
 pub use deployment::{Deployment, KeySettings, ReviewSettings};
 pub use init::{init, presets};
+pub use revision::library_at;
 
 use crate::{
     campaign::Campaign,

@@ -8,8 +8,12 @@ use arrow::{
     util::display::array_value_to_string,
 };
 
-/// Compares two sets of rows over some columns; rows count as often as they stand. Nothing differs where the answer is empty.
-pub(super) fn differences(expected: &RecordBatch, found: &[RecordBatch], columns: &[String]) -> Vec<String> {
+/// Compares two sets of rows over some columns; rows count as often as they stand. Nothing differs where the answer is empty. Rows that
+/// agree in `key` are one row gone wrong; where the key is not among the columns, those that agree in the first.
+pub(super) fn differences(expected: &RecordBatch, found: &[RecordBatch], columns: &[String], key: &[String]) -> Vec<String> {
+    let key: Option<Vec<usize>> = key.iter().map(|name| columns.iter().position(|column| column == name)).collect();
+    let key = key.filter(|key| !key.is_empty()).unwrap_or_else(|| vec![0]);
+    let named = |row: &[String]| key.iter().filter_map(|column| row.get(*column)).cloned().collect::<Vec<_>>();
     let mut counts: BTreeMap<Vec<String>, i64> = BTreeMap::new();
     for row in 0..expected.num_rows() {
         *counts.entry(cells(expected, row, columns)).or_default() -= 1;
@@ -27,15 +31,14 @@ pub(super) fn differences(expected: &RecordBatch, found: &[RecordBatch], columns
     let mut lines = Vec::new();
     let mut left = extra;
     for row in missing {
-        // A row that agrees in the first column is most likely the same one, gone wrong.
-        match left.iter().position(|other| other.first() == row.first()) {
+        match left.iter().position(|other| named(other) == named(row)) {
             Some(position) => {
                 let other = left.remove(position);
                 let apart: Vec<String> = (0..columns.len())
                     .filter(|column| row[*column] != other[*column])
                     .map(|column| format!("{}: expected {}, found {}", columns[column], row[column], other[column]))
                     .collect();
-                lines.push(format!("~ {}: {}", row.first().map_or("", String::as_str), apart.join("; ")));
+                lines.push(format!("~ {}: {}", named(row).join(", "), apart.join("; ")));
             }
             None => lines.push(format!("- missing: {}", line(columns, row))),
         }
@@ -90,14 +93,21 @@ mod tests {
     #[test]
     fn the_order_of_rows_does_not_matter_and_their_number_does() {
         let (a, b) = (batch(&[("a", Some(1)), ("b", None)]), batch(&[("b", None), ("a", Some(1))]));
-        assert!(differences(&a, std::slice::from_ref(&b), &columns()).is_empty());
-        assert_eq!(differences(&a, &[b.clone(), b], &columns()).len(), 2);
+        assert!(differences(&a, std::slice::from_ref(&b), &columns(), &[]).is_empty());
+        assert_eq!(differences(&a, &[b.clone(), b], &columns(), &[]).len(), 2);
     }
 
     #[test]
     fn a_difference_names_the_column() {
-        let lines = differences(&batch(&[("a", Some(1))]), &[batch(&[("a", None), ("c", Some(3))])], &columns());
+        let lines = differences(&batch(&[("a", Some(1))]), &[batch(&[("a", None), ("c", Some(3))])], &columns(), &[]);
         assert_eq!(lines, ["~ \"a\": n: expected 1, found null", "+ not expected: id = \"c\", n = 3"]);
-        assert!(differences(&batch(&[("a", Some(1))]), &[batch(&[("a", None)])], &["id".to_owned()]).is_empty());
+        assert!(differences(&batch(&[("a", Some(1))]), &[batch(&[("a", None)])], &["id".to_owned()], &[]).is_empty());
+        let by_key = |key: &[&str]| {
+            let key: Vec<String> = key.iter().map(|name| (*name).to_owned()).collect();
+            differences(&batch(&[("a", Some(1))]), &[batch(&[("b", Some(1))])], &columns(), &key)
+        };
+        assert_eq!(by_key(&["n"]), ["~ 1: id: expected \"a\", found \"b\""]);
+        assert_eq!(by_key(&["id", "n"]).len(), 2);
+        assert_eq!(by_key(&["absent"]).len(), 2, "then by the first column");
     }
 }

@@ -41,7 +41,9 @@ struct WrittenCase {
     params: BTreeMap<String, toml::Value>,
     #[serde(default)]
     given: BTreeMap<String, Rows>,
-    expect: Rows,
+    expect: Option<Rows>,
+    #[serde(default)]
+    expect_in: BTreeMap<String, Rows>,
     #[serde(default)]
     partial: bool,
 }
@@ -77,8 +79,8 @@ pub(super) struct Case {
     pub(super) default: BTreeMap<String, BTreeMap<String, toml::Value>>,
     /// The tables.
     pub(super) given: BTreeMap<String, Rows>,
-    /// What must come out.
-    pub(super) expect: Rows,
+    /// What must come out; of the whole file where no `with` clause is named.
+    pub(super) expect: Vec<(Option<String>, Rows)>,
     /// Whether only the named columns count.
     pub(super) partial: bool,
 }
@@ -127,6 +129,13 @@ pub(super) fn read(text: &str, path: &Path) -> Result<File, Box<Diagnosis>> {
                 .hint("add `as_of = \"2026-11-22T01:00:00Z\"` to the case, or to the top of the file for all cases")
                 .into());
         };
+        let of_parts = case.expect_in.into_iter().map(|(part, rows)| (Some(part), rows));
+        let expect: Vec<(Option<String>, Rows)> = case.expect.map(|rows| (None, rows)).into_iter().chain(of_parts).collect();
+        if expect.is_empty() {
+            return Err(at(problem(format!("the case `{}` expects nothing", case.name)))
+                .hint("add `expect = [{ … }]`, `expect = []` for no rows, or `expect_in.name = [{ … }]` for the rows of a `with` clause")
+                .into());
+        }
         let mut params = written.params.clone();
         params.extend(case.params);
         cases.push(Case {
@@ -139,7 +148,7 @@ pub(super) fn read(text: &str, path: &Path) -> Result<File, Box<Diagnosis>> {
             brand: brand.clone(),
             default: written.default.clone(),
             given: case.given,
-            expect: case.expect,
+            expect,
             partial: case.partial,
         });
     }
@@ -158,7 +167,7 @@ mod tests {
         assert_eq!((cases[0].test.as_str(), cases[0].line), ("lapsed", Some(5)));
         assert_eq!(cases[0].params["b"], toml::Value::Integer(3));
         assert_eq!(cases[0].given["orders"], Rows::Csv("order_id\no1\n".into()));
-        assert_eq!(cases[0].expect, Rows::Tables(Vec::new()));
+        assert_eq!(cases[0].expect, [(None, Rows::Tables(Vec::new()))]);
     }
 
     #[test]
@@ -168,5 +177,7 @@ mod tests {
         let unknown = error("test = 'a'\nas_of = 'x'\n[[case]]\nname = 'n'\nexpekt = []\n");
         assert_eq!((unknown.line, unknown.hint.as_deref()), (Some(5), Some("did you mean `expect`?")));
         assert_eq!(error("test = 'a'\n[[case]]\nname = 'n'\nexpect = []\n").line, Some(2));
+        let nothing = error("test = 'a'\nas_of = 'x'\n\n[[case]]\nname = 'n'\n");
+        assert_eq!((nothing.line, nothing.message.as_str()), (Some(4), "the case `n` expects nothing"));
     }
 }

@@ -28,6 +28,7 @@
 //!   structs as TOML arrays and tables, in CSV as quoted JSON.
 //! - A column the table does not have is an error, as is a table the file does not read, directly or through others. A canonical, ledger
 //!   or raw table that is not given is empty; a model that is read and not given is computed from what is given.
+//! - `expect_in.placed = [ … ]` expects rows of the file's `with` clause `placed`, beside or instead of `expect`.
 //! - `expect` is whole unless `partial`: exactly these rows, every column named by at least one of them.
 //!
 //! | file | what lives there |
@@ -45,6 +46,7 @@ mod run;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use arrow::datatypes::SchemaRef;
@@ -53,9 +55,6 @@ use serde::Serialize;
 
 use super::Library;
 use crate::{diagnosis::Diagnosis, engine::Engine};
-
-/// Cases that run at the same time.
-const TOGETHER: usize = 4;
 
 /// What became of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -126,13 +125,28 @@ pub async fn run_tests(library: &Library, engine: &Engine, raw: &BTreeMap<String
     let wanted = |case: &format::Case| {
         filter.is_none_or(|filter| case.test.contains(filter) || case.name.contains(filter) || case.file.to_string_lossy().contains(filter))
     };
-    let cases = stream::iter(work.into_iter().filter(wanted))
-        .map(|case| async move {
-            let outcome = run::run(library, engine, raw, &case).await.unwrap_or_else(CaseOutcome::Broken);
-            CaseReport { file: case.file, test: case.test, name: case.name, line: case.line, outcome }
+    work.retain(wanted);
+    let columns = Arc::new(run::columns(library, engine, raw, &work).await);
+    let library = Arc::new(library.clone());
+    // Each is a task of its own: what takes the time is planning, which keeps a core busy.
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let cases = stream::iter(work)
+        .map(|case| {
+            let (library, engine, columns) = (Arc::clone(&library), engine.clone(), Arc::clone(&columns));
+            tokio::spawn(async move {
+                let outcome = run::run(&library, &engine, &columns, &case).await.unwrap_or_else(CaseOutcome::Broken);
+                CaseReport { file: case.file, test: case.test, name: case.name, line: case.line, outcome }
+            })
         })
-        .buffered(TOGETHER);
-    let cases: Vec<CaseReport> = cases.collect().await;
+        .buffered(at_once);
+    let cases: Vec<CaseReport> = cases
+        .map(|done| match done {
+            Ok(report) => report,
+            // A panic is a defect of the program and stays one.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        })
+        .collect()
+        .await;
     broken.extend(cases);
     broken.sort_by(|a, b| a.file.cmp(&b.file));
     TestReport { cases: broken }

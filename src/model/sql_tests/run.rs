@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::{catalog::TableProvider, scalar::ScalarValue};
 
 use super::{
     CaseOutcome,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::nearest,
     diagnosis::{Diagnose, Diagnosis},
-    engine::{Engine, Origin, Query},
+    engine::{Engine, EngineError, Origin, Query, part_of},
     model::{
         Kind, Library, SqlFile,
         check::{Planner, table_of},
@@ -23,16 +23,36 @@ use crate::{
     },
 };
 
+/// The columns of the tables a case may give, as far as they are known; of a file whose SQL is wrong, what is wrong.
+pub(super) type Columns = BTreeMap<String, Result<SchemaRef, Box<Diagnosis>>>;
+
+/// The columns of every table the cases give.
+pub(super) async fn columns(library: &Library, engine: &Engine, raw: &BTreeMap<String, SchemaRef>, cases: &[Case]) -> Columns {
+    let mut planner = Planner::new(library, engine, raw);
+    let mut columns = Columns::new();
+    for name in cases.iter().flat_map(|case| tested(library, case).map(|file| needed(library, file)).unwrap_or_default()) {
+        if columns.contains_key(&name) {
+            continue;
+        }
+        let given = || cases.iter().any(|case| case.given.contains_key(&name));
+        let known = match library.get(&name).filter(|file| file.kind != Kind::Staging) {
+            // What is computed in every case need not be known before.
+            Some(_) if !given() => continue,
+            Some(_) => planner.plan_upto(&name).await.map_err(Box::new),
+            None => Ok(planner.columns(&name).cloned()),
+        };
+        if let Some(known) = known.transpose() {
+            columns.insert(name, known);
+        }
+    }
+    columns
+}
+
 /// Runs a case.
 ///
 /// # Errors
 /// Where the test or the SQL cannot be used.
-pub(super) async fn run(
-    library: &Library,
-    engine: &Engine,
-    raw: &BTreeMap<String, SchemaRef>,
-    case: &Case,
-) -> Result<CaseOutcome, Diagnosis> {
+pub(super) async fn run(library: &Library, engine: &Engine, columns: &Columns, case: &Case) -> Result<CaseOutcome, Diagnosis> {
     let file = tested(library, case).map_err(|told| *told)?;
     let as_of = case.as_of.as_str().map_or_else(|| case.as_of.to_string(), str::to_owned);
     let as_of = instant(&as_of).ok_or_else(|| problem(case, format!("`{as_of}` is not an instant such as 2026-11-22T01:00:00Z")))?;
@@ -47,19 +67,14 @@ pub(super) async fn run(
             });
         }
     }
-    let mut planner = Planner::new(library, engine, raw);
     let mut tables: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
     for name in &needed {
         let computed = library.get(name).filter(|file| file.kind != Kind::Staging);
         let table = match (case.given.get(name), computed) {
-            (None, Some(upstream)) => result(engine, upstream, case, &always, &tables).await?,
+            (None, Some(upstream)) => result(engine, upstream, None, case, &always, &tables).await?.table,
             (given, _) => {
-                let schema = match computed {
-                    Some(_) => planner.plan_upto(name).await?,
-                    None => planner.columns(name).cloned(),
-                };
-                let schema =
-                    schema.ok_or_else(|| problem(case, format!("the columns of `{name}` are not known: no source declares it")))?;
+                let known = columns.get(name).cloned().transpose().map_err(|told| *told)?;
+                let schema = known.ok_or_else(|| problem(case, format!("the columns of `{name}` are not known: no source declares it")))?;
                 let rows = given.cloned().unwrap_or(Rows::Tables(Vec::new()));
                 let rows = typed(name, &rows, case.default.get(name), &schema).map_err(|why| problem(case, why))?;
                 table_of(&rows.rows.schema(), vec![rows.rows]).map_err(|error| problem(case, error.to_string()))?
@@ -67,9 +82,22 @@ pub(super) async fn run(
         };
         tables.insert(name.clone(), table);
     }
-    let table = result(engine, file, case, &always, &tables).await?;
-    let schema = table.schema();
-    let expected = typed("expect", &case.expect, None, &schema).map_err(|why| problem(case, why))?;
+    let mut lines = Vec::new();
+    for (part, rows) in &case.expect {
+        let found = result(engine, file, part.as_deref(), case, &always, &tables).await?;
+        let apart = compared(case, file, rows, &found)?;
+        lines.extend(apart.into_iter().map(|line| match part {
+            Some(part) => format!("in `{part}`: {line}"),
+            None => line,
+        }));
+    }
+    Ok(if lines.is_empty() { CaseOutcome::Passed } else { CaseOutcome::Failed(lines) })
+}
+
+/// What differs between the rows expected and those found.
+fn compared(case: &Case, file: &SqlFile, expect: &Rows, found: &Found) -> Result<Vec<String>, Diagnosis> {
+    let schema = found.table.schema();
+    let expected = typed("expect", expect, None, &schema).map_err(|why| problem(case, why))?;
     let all: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     if !case.partial && expected.rows.num_rows() > 0 && expected.named != all {
         let unnamed: Vec<&str> = all.iter().filter(|column| !expected.named.contains(column)).map(String::as_str).collect();
@@ -78,15 +106,8 @@ pub(super) async fn run(
             problem(case, message).hint("name them (`{}` is NULL), or set `partial = true` to compare only the columns that are named")
         );
     }
-    let session = engine.session(BTreeMap::from([("result".to_owned(), table)])).map_err(|error| error.diagnosis())?;
-    let query = Query { sql: "select * from result", origin: Origin { file: None, line: 1 }, params: BTreeMap::new() };
-    let found = session.collect(&query).await.map_err(|error| {
-        let told = error.diagnosis();
-        Diagnosis { message: format!("`{}`: {}", file.name, told.message), ..told }
-    })?;
     let columns = if case.partial { expected.named } else { all };
-    let lines = differences(&expected.rows, &found, &columns);
-    Ok(if lines.is_empty() { CaseOutcome::Passed } else { CaseOutcome::Failed(lines) })
+    Ok(differences(&expected.rows, &found.rows, &columns, &file.front.key))
 }
 
 fn problem(case: &Case, message: String) -> Diagnosis {
@@ -129,15 +150,22 @@ fn needed(library: &Library, file: &SqlFile) -> Vec<String> {
     found
 }
 
-/// A file's rows over these tables, in the shape a table holds, as a table that is computed where it is read.
+/// A file's rows, and the table they make for whoever reads them.
+struct Found {
+    rows: Vec<RecordBatch>,
+    table: Arc<dyn TableProvider>,
+}
+
+/// A file's rows over these tables, or those of one of its `with` clauses, in the shape a table holds.
 async fn result(
     engine: &Engine,
     file: &SqlFile,
+    part: Option<&str>,
     case: &Case,
-    always: &BTreeMap<String, datafusion::scalar::ScalarValue>,
+    always: &BTreeMap<String, ScalarValue>,
     tables: &BTreeMap<String, Arc<dyn TableProvider>>,
-) -> Result<Arc<dyn TableProvider>, Diagnosis> {
-    let told = |error: crate::engine::EngineError| error.diagnosis();
+) -> Result<Found, Diagnosis> {
+    let told = |error: EngineError| error.diagnosis();
     let read = file.tables();
     let own = tables.iter().filter(|(name, _)| read.contains(*name)).map(|(name, table)| (name.clone(), Arc::clone(table)));
     let session = engine.session(own.collect()).map_err(told)?;
@@ -152,6 +180,9 @@ async fn result(
             query.params.insert(name.clone(), value);
         }
     }
+    let of_part = part.map(|part| part_of(query.sql, part, query.origin)).transpose();
+    let of_part = of_part.map_err(|error| problem(case, error.diagnosis().message).hint(error.diagnosis().hint.unwrap_or_default()))?;
+    let query = Query { sql: of_part.as_deref().unwrap_or(query.sql), ..query };
     let columns = session.schema(&query).await.map_err(told)?;
     let shape = shape::of_result(&columns).map_err(|why| {
         let place = file.place();
@@ -161,5 +192,12 @@ async fn result(
     let inner = engine.session(BTreeMap::from([(file.name.clone(), view)])).map_err(told)?;
     let sql = format!("select {} from {}", shape.select, quoted(&file.name));
     let shaped = Query { sql: &sql, origin: Origin { file: None, line: 1 }, params: BTreeMap::new() };
-    inner.view(&shaped).await.map_err(told)
+    // Computed once, however often others read it.
+    let rows = inner.collect(&shaped).await.map_err(|error| {
+        let told = error.diagnosis();
+        let told = Diagnosis { message: format!("`{}`: {}", file.name, told.message), ..told };
+        if told.file.is_some() { told } else { told.in_file(&file.path) }
+    })?;
+    let table = table_of(&shape.schema, rows.clone()).map_err(|error| problem(case, error.to_string()))?;
+    Ok(Found { rows, table })
 }
