@@ -6,6 +6,7 @@ use std::{
 };
 
 use hmac::{Hmac, KeyInit, Mac};
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor},
@@ -45,7 +46,8 @@ impl fmt::Display for Secret {
 }
 
 /// Where a secret is kept: `{ env = "X" }` or `{ file = "/run/secrets/x" }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum SecretRef {
     /// An environment variable.
     Env(String),

@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, r#gen::SchemaGenerator, schema::Schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::CampaignError;
 use crate::{
-    config::{Folder, Period, locate, parse},
+    config::{FileKind, Folder, Period, locate, parse, schema},
     diagnosis::{Diagnose, Diagnosis, Finding},
     message::{Channel, Kind},
 };
@@ -19,8 +20,15 @@ use crate::{
 pub const CAMPAIGNS: &str = "jobs/campaigns";
 const FILE: &str = "campaign.toml";
 
+/// The TOML files campaigns are written in.
+pub const CAMPAIGN_FILE: FileKind = FileKind::of::<CampaignSettings>(
+    "campaign",
+    "jobs/campaigns/<name>/campaign.toml",
+    "A campaign: whom it writes to, about what, and under which rules.",
+);
+
 /// Who approves a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Approval {
     /// A person does.
@@ -64,6 +72,22 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Share {
+    fn schema_name() -> String {
+        "Share".to_owned()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::text(r"^\s*\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*%$", "A share as a percentage, such as `10%`.")
+    }
+}
+
 /// What a campaign hopes for: an order within a window after the plan's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Goal {
@@ -81,8 +105,18 @@ impl<'de> Deserialize<'de> for Goal {
     }
 }
 
+impl JsonSchema for Goal {
+    fn schema_name() -> String {
+        "Goal".to_owned()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::text(r"^order within \s*\+?[0-9]+\s*[smhd]$", "`order within` and a length of time, such as `order within 30d`.")
+    }
+}
+
 /// A token some variants carry.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Offer {
     /// The variants that carry it; everybody where none is named.
@@ -105,7 +139,7 @@ impl Offer {
 }
 
 /// `[policy]`: how a campaign gives way to people's peace and to its siblings.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// Of two campaigns that want the same person in one slot, the larger wins; ties go to the name.
@@ -123,7 +157,7 @@ impl Default for Policy {
 }
 
 /// `campaign.toml`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CampaignSettings {
     /// The segment whose people it writes to.

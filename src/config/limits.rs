@@ -2,12 +2,17 @@
 
 use chrono::{DateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
-use serde::Deserialize;
+use schemars::{
+    JsonSchema,
+    r#gen::SchemaGenerator,
+    schema::{ArrayValidation, InstanceType, Schema, SchemaObject},
+};
+use serde::{Deserialize, Serialize};
 
-use super::Period;
+use super::{Period, schema};
 
 /// The most messages a person gets within a stretch of time, of all campaigns together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cap {
     /// The most messages.
@@ -23,6 +28,18 @@ pub struct QuietHours {
     pub from: NaiveTime,
     /// When they end, on the same day or the next.
     pub to: NaiveTime,
+}
+
+impl JsonSchema for QuietHours {
+    fn schema_name() -> String {
+        "QuietHours".to_owned()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let time = schema::text("^[0-9]{1,2}:[0-9]{1,2}$", "A time of day, such as `21:00`.");
+        let pair = ArrayValidation { items: Some(time.into()), min_items: Some(2), max_items: Some(2), ..ArrayValidation::default() };
+        SchemaObject { instance_type: Some(InstanceType::Array.into()), array: Some(Box::new(pair)), ..SchemaObject::default() }.into()
+    }
 }
 
 impl QuietHours {

@@ -7,11 +7,13 @@ mod folder;
 mod limits;
 mod parse;
 mod period;
+pub(crate) mod schema;
 
 pub use folder::{Folder, parse_filled};
 pub use limits::{Cap, QuietHours};
 pub use parse::{locate, nearest, parse};
 pub use period::Period;
+pub use schema::FileKind;
 
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use chrono::TimeDelta;
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, r#gen::SchemaGenerator, schema::Schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::schema;
 
 /// A length of time, written as a whole number and a unit: `s`, `m`, `h` or `d` (a day is 24 hours).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +77,22 @@ impl<'de> Deserialize<'de> for Period {
         Self::parse(&text).ok_or_else(|| {
             de::Error::custom(format!("`{text}` is not a length of time; write a whole number and s, m, h or d, such as `24h`"))
         })
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Period {
+    fn schema_name() -> String {
+        "Period".to_owned()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::text(r"^\s*\+?[0-9]+\s*[smhd]$", "A length of time: a whole number and `s`, `m`, `h` or `d` (24 hours), such as `24h`.")
     }
 }
 

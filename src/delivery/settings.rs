@@ -3,7 +3,8 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use chrono::NaiveTime;
-use serde::{Deserialize, Deserializer, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::error::DeliveryError;
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 const FILE: &str = "config/perennial.toml";
 
 /// `[delivery]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeliverySettings {
     /// By which way emails leave.
@@ -51,7 +52,7 @@ impl Default for DeliverySettings {
 }
 
 /// By which way emails leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EmailBy {
     /// Files in `data/outbox`; nothing leaves the house.
@@ -61,7 +62,7 @@ pub enum EmailBy {
 }
 
 /// `[delivery.policy]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicySettings {
     /// The most messages a person gets in a period, of all campaigns together.
@@ -87,7 +88,7 @@ fn quiet_hours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quie
 }
 
 /// `[delivery.smtp]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SmtpSettings {
     /// The relay's host name or address.
@@ -120,7 +121,7 @@ fn four() -> usize {
 }
 
 /// How an SMTP connection is kept secret.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tls {
     /// Not at all.
@@ -145,7 +146,7 @@ impl SmtpSettings {
 }
 
 /// `[delivery.webhook]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookSettings {
     /// Where calls are posted to; https, except for hosts named in `allow` and the machine itself.

@@ -29,7 +29,7 @@ pub use moment::Moment;
 pub use person::unknown_person;
 pub use run::{RunOutcome, run, runs};
 pub use serve::keep_schedule;
-pub use settings::{Job, Step};
+pub use settings::{JOB_FILE, Job, Step};
 pub use steps::{Deliverable, Delivered, PlannedSlot, Tidied, build, deliver, deliver_approved, plan, pull, tidy};
 pub use write_back::{SectionStanding, WrittenBack, WroteBack, unheard, write_back, write_back_standing};
 

@@ -3,17 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::moment::start_of;
 use crate::{
-    config::{ConfigError, Folder, Period, locate},
+    config::{ConfigError, FileKind, Folder, Period, locate},
     diagnosis::{Diagnose, Finding},
     schedule::{CatchUp, Schedule},
 };
 
+/// The TOML files jobs are written in.
+pub const JOB_FILE: FileKind = FileKind::of::<Settings>("job", "jobs/<job>.toml", "A job: when it runs and what it does.");
+
 /// One thing a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Fetch what changed at the sources.
@@ -28,16 +32,22 @@ pub enum Step {
     Tidy,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
+    /// When it is due: minute, hour, day of month, month, day of week; `0 2 * * *` is every night at two.
     schedule: String,
+    /// The clock it goes by, IANA: `Europe/Berlin`.
     timezone: String,
+    /// What it does, in order.
     steps: Vec<Step>,
+    /// Whether `perennial serve` also delivers approved plans. `perennial run` does so with `--deliver` only.
     #[serde(default)]
     deliver: bool,
+    /// What happens to slots nobody was there for.
     #[serde(default)]
     catch_up: CatchUp,
+    /// How late a slot may still start.
     #[serde(default = "six_hours")]
     deadline: Period,
 }

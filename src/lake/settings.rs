@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use object_store::path::Path as Key;
+use schemars::{JsonSchema, r#gen::SchemaGenerator, schema::Schema};
 use serde::Deserialize;
 
 use super::store::{Scheme, StoreSettings, Whose};
@@ -63,13 +64,29 @@ impl TryFrom<String> for LakePath {
 }
 
 /// `[lake]` as it is written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "LakeSettings")]
 struct Written {
+    /// Where the tables stand: a folder, relative to the project's, or `s3://bucket/prefix` (also gs://, az://).
+    #[schemars(with = "String")]
     path: LakePath,
+    /// How the bucket knows us, where they stand in one.
     store: StoreSettings,
+    /// How long old versions are kept for `tidy`.
     keep_days: u32,
+    /// Whether this project may only read the lake.
     read_only: bool,
+}
+
+impl JsonSchema for LakeSettings {
+    fn schema_name() -> String {
+        Written::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
+    }
 }
 
 impl Default for Written {

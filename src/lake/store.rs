@@ -10,6 +10,7 @@ use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
@@ -48,7 +49,7 @@ pub(crate) fn is_near(url: &Url) -> bool {
 }
 
 /// How the stores know us; what a store needs and is not set here, it takes from the environment, as its own tools do.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StoreSettings {
     /// S3: the key's id.

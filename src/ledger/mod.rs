@@ -16,6 +16,7 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeZone, Utc};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
@@ -59,7 +60,7 @@ const SCHEMA: [&str; 7] = [
 ];
 
 /// `[ledger]` in `config/perennial.toml`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerSettings {
     /// The SQLite file, relative to the project folder; on a local disk, never on a network share.

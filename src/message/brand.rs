@@ -1,10 +1,11 @@
 use lettre::message::Mailbox;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::diagnosis::Diagnosis;
 
 /// `[brand]` in `config/perennial.toml`: who writes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Brand {
     /// The shop's name.

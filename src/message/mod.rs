@@ -34,6 +34,7 @@ mod tests;
 use std::fmt;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use brand::Brand;
@@ -45,7 +46,7 @@ pub use row::{Field, Row, rows};
 pub use template::Templates;
 
 /// How a message travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
     /// An email.
@@ -66,7 +67,7 @@ impl Channel {
 }
 
 /// Why a message is written; it decides what the person's wishes forbid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Needs consent, and gives way to complaints, orders and peace.

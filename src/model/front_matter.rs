@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, path::Path};
 
 use datafusion::scalar::ScalarValue;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{audits::Audit, params};
 use crate::{
-    config::{self, Period},
+    config::{self, FileKind, Period},
     diagnosis::Diagnosis,
 };
 
@@ -39,29 +40,56 @@ pub(crate) struct PlacedAudit {
     pub(crate) line: usize,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The TOML in the leading comment of SQL files.
+pub const FRONT_MATTER: FileKind = FileKind::of::<Written>(
+    "front-matter",
+    "sql/{staging,models,segments,metrics}/*.sql",
+    "What an SQL file says about itself, between `/* ---` and `--- */` in its leading comment.",
+);
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Written {
+    /// The column or columns that name a row; audited to be unique and never null.
     key: Columns,
+    /// The file's own parameters, each with its default: `$quiet_days` is bound to what `quiet_days` says here.
+    #[schemars(with = "BTreeMap<String, Param>")]
     params: BTreeMap<String, toml::Value>,
+    /// What must be true of the result before it replaces yesterday's: `unique(a, b)`, `not_null(a, b)`, `accepted(status, 'paid')`,
+    /// `relationship(customer_id, customers.customer_id)`, `rows(0, 50000)`, `change(40%, 20)`, or a `SELECT` that must return no row.
     audits: Vec<String>,
+    /// Whom to ask.
     owner: Option<String>,
+    /// What the table is, in a sentence; unless set, the leading `--` comment says it.
     description: Option<String>,
+    /// Raw tables, and how old the last pull of each may be.
     inputs: BTreeMap<String, Input>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// One value: a whole number, a decimal, a text, true or false, a date or an instant. It says the parameter's type.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code)] // `params::from_toml` reads them.
+pub(super) enum Param {
+    Flag(bool),
+    Number(f64),
+    Text(String),
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a column name or a list of column names is wanted here")]
 enum Columns {
     #[default]
+    #[schemars(skip)]
     None,
     One(String),
     Many(Vec<String>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Input {
+    /// How old the last pull of the table may be.
     max_age: Period,
 }
 

@@ -40,12 +40,12 @@ use std::path::PathBuf;
 pub use build::{BuildRequest, Built, BuiltTable, Outcome, build};
 pub use canonical::{Table, canonical_tables, ledger_tables};
 pub use file::{Kind, SqlFile};
-pub use front_matter::FrontMatter;
 pub(crate) use front_matter::params_of;
+pub use front_matter::{FRONT_MATTER, FrontMatter};
 pub use library::Library;
 pub(crate) use params::{always as bound_params, parse_like as param_like};
 pub use segment::{Bench, ChangedRow, ColumnStatistics, Difference, Preview, difference};
-pub use sql_tests::{CaseOutcome, CaseReport, TestReport, run_tests};
+pub use sql_tests::{CaseOutcome, CaseReport, TEST_FILE, TestReport, run_tests};
 pub use standing_audits::{AuditReport, audit_published};
 
 use crate::{

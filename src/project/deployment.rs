@@ -1,14 +1,42 @@
 //! `config/perennial.toml` as a whole: one struct, one section a room.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
-    delivery::DeliverySettings, engine::EngineSettings, lake::LakeSettings, ledger::LedgerSettings, message::Brand,
-    sandbox::SandboxSettings, secret::SecretRef, server::ServerSettings,
+    config::{FileKind, schema},
+    delivery::DeliverySettings,
+    engine::EngineSettings,
+    lake::LakeSettings,
+    ledger::LedgerSettings,
+    message::Brand,
+    sandbox::SandboxSettings,
+    secret::SecretRef,
+    server::ServerSettings,
 };
 
+/// The TOML files a deployment is written in.
+pub const DEPLOYMENT_FILE: FileKind = FileKind::of::<Deployment>(
+    "perennial",
+    "config/perennial.toml, config/<env>.toml",
+    "The deployment. The file of an environment is laid over `config/perennial.toml`, and variables over both, so that no one file has to \
+     say everything: `perennial check` tells what is missing.",
+)
+.with_schema(layer);
+
+/// The deployment's schema, but that nothing has to be there: another layer may say it.
+fn layer() -> Value {
+    let mut document = schema::document::<Deployment>();
+    schema::without_required(&mut document);
+    if let Some(Value::Object(definitions)) = document.get_mut("definitions") {
+        definitions.values_mut().for_each(schema::without_required);
+    }
+    document
+}
+
 /// The deployment: what `config/perennial.toml`, the overlay of the environment and the variables say together.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deployment {
     /// Who writes.
@@ -39,7 +67,7 @@ pub struct Deployment {
 }
 
 /// `[keys]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeySettings {
     /// The key all others are derived from.
@@ -47,7 +75,7 @@ pub struct KeySettings {
 }
 
 /// `[review]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReviewSettings {
     /// How many days plans that are over, and outbox files, are kept before `tidy` removes them.

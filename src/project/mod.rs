@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::SchemaRef;
 
 pub use check::check;
-pub use deployment::{Deployment, KeySettings, ReviewSettings};
+pub use deployment::{DEPLOYMENT_FILE, Deployment, KeySettings, ReviewSettings};
 pub use init::{init, presets};
 pub use revision::library_at;
 

@@ -30,6 +30,7 @@ pub mod records;
 mod words;
 mod world;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::{
@@ -41,7 +42,7 @@ pub use self::{
 };
 
 /// `[sandbox]` in `config/perennial.toml`: how large the practice shop is.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SandboxSettings {
     /// About how many customers it has at any date.

@@ -1,6 +1,6 @@
 //! Declared columns: the types people write in `[streams.<name>.columns]`, the Arrow schema they mean, and the builders that fill it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use arrow::{
     array::{
@@ -12,6 +12,7 @@ use arrow::{
     error::ArrowError,
 };
 use chrono_tz::Tz;
+use schemars::{JsonSchema, r#gen::SchemaGenerator};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
@@ -22,7 +23,7 @@ use super::{
     extra::Taken,
     values::{Cell, DAY, Misfit},
 };
-use crate::config::nearest;
+use crate::config::{nearest, schema};
 
 /// The column that says when a row was pulled.
 pub(crate) const PULLED_AT: &str = "_pulled_at";
@@ -212,6 +213,32 @@ impl<'de> Deserialize<'de> for Type {
     }
 }
 
+impl JsonSchema for Type {
+    fn schema_name() -> String {
+        "ColumnType".to_owned()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> schemars::schema::Schema {
+        let ways = [Type::bare(generator), <BTreeMap<String, Type>>::json_schema(generator)];
+        schema::any_of(ways.into(), "The type of a column, `[…]` for a list of it, or a table of named parts.")
+    }
+}
+
+impl Type {
+    /// A type that is no table: one of a word, or a list.
+    fn bare(generator: &mut SchemaGenerator) -> schemars::schema::Schema {
+        let ways = [
+            schema::words(&SIMPLE, ""),
+            schema::text(
+                r"^decimal\s*\(\s*[0-9]+\s*,\s*[0-9]+\s*\)$",
+                "`decimal(18,4)`: at most 18 digits in all, 4 of them after the point.",
+            ),
+            <[Type; 1]>::json_schema(generator),
+        ];
+        schema::any_of(ways.into(), "The type of a column, or `[…]` for a list of it.")
+    }
+}
+
 /// The entries of a TOML table in the order they are written; the parser itself sorts them by name.
 fn in_order<'de, A: MapAccess<'de>, T: Deserialize<'de>>(mut map: A) -> Result<Vec<(String, T)>, A::Error> {
     let mut entries: Vec<(usize, String, T)> = Vec::new();
@@ -273,18 +300,26 @@ pub(crate) struct Declared {
     pub(crate) optional: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
+    /// Its type.
     #[serde(rename = "type")]
     kind: Type,
+    /// The name or dotted path at the source, where it differs from the column's name.
     from: Option<String>,
+    /// How times are written, where they are not written as RFC 3339: `unix`, `unix_ms` or a pattern such as `%d.%m.%Y %H:%M`.
     #[serde(alias = "format")]
+    #[schemars(with = "Option<String>")]
     timestamp_format: Option<Format>,
+    /// The zone of times that name none, IANA: `Europe/Berlin`.
     #[serde(default, deserialize_with = "zone")]
+    #[schemars(with = "Option<String>")]
     zone: Option<Tz>,
+    /// Whether surplus decimal places are rounded (half to even) instead of refused.
     #[serde(default)]
     round: bool,
+    /// Whether the source may know no such field.
     #[serde(default)]
     optional: bool,
 }
@@ -329,6 +364,22 @@ impl<'de> Deserialize<'de> for Declared {
     }
 }
 
+impl JsonSchema for Declared {
+    fn schema_name() -> String {
+        "DeclaredColumn".to_owned()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> schemars::schema::Schema {
+        let mut table = Options::json_schema(generator).into_object();
+        // Known by another name, too.
+        if let Some(format) = table.object().properties.get("timestamp_format").cloned() {
+            table.object().properties.insert("format".to_owned(), format);
+        }
+        let ways = vec![Type::bare(generator), table.into()];
+        schema::any_of(ways, "A column: its type, or a table with its type and how it is read.")
+    }
+}
+
 /// `[streams.<name>.columns]`, in the order written.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeclaredColumns(pub(crate) Vec<(String, Declared)>);
@@ -348,6 +399,16 @@ impl<'de> Deserialize<'de> for DeclaredColumns {
             }
         }
         deserializer.deserialize_map(Reads)
+    }
+}
+
+impl JsonSchema for DeclaredColumns {
+    fn schema_name() -> String {
+        "Columns".to_owned()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> schemars::schema::Schema {
+        <BTreeMap<String, Declared>>::json_schema(generator)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use schemars::{JsonSchema, r#gen::SchemaGenerator, schema::Schema};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -12,7 +13,7 @@ use super::{
     error::StreamName,
     settings::{Spot, Stream, position},
 };
-use crate::config::{ConfigError, Period, nearest};
+use crate::config::{ConfigError, Period, nearest, schema};
 
 /// How deleted rows are seen: `"none"`, `"flag"`, `{ flag = "field" }`, `"reconcile"`, `{ reconcile = { every = "7d" } }`,
 /// `{ events = { … } }`, or the last two together.
@@ -28,7 +29,7 @@ pub(crate) struct Deletes {
 }
 
 /// `events = { stream = "deletions", key = { id = "subject_id" }, at = "created_at", where = { verb = "destroy" } }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeleteEvents {
     /// The stream of the same source that lists them.
@@ -42,25 +43,44 @@ pub(crate) struct DeleteEvents {
     only: BTreeMap<String, Texts>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "`where` compares a column with a text or with a list of texts")]
 enum Texts {
     One(String),
     Any(Vec<String>),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Reconcile {
+    /// How much time passes between two readings of everything.
     every: Period,
 }
 
-#[derive(Deserialize)]
+/// The ways that need no more than a word.
+const WORDS: [&str; 3] = ["none", "flag", "reconcile"];
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DeletesBy")]
 struct Ways {
+    /// The column that says so: a time, or true.
     flag: Option<String>,
+    /// Now and then everything is read, and what no longer comes is marked.
     reconcile: Option<Reconcile>,
+    /// Another stream lists them.
     events: Option<DeleteEvents>,
+}
+
+impl JsonSchema for Deletes {
+    fn schema_name() -> String {
+        "Deletes".to_owned()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let word = schema::words(&WORDS, "`flag` reads the column `deleted_at`; `reconcile` reads everything in every pull.");
+        schema::any_of(vec![word, generator.subschema_for::<Ways>()], "How deleted rows are seen.")
+    }
 }
 
 impl<'de> Deserialize<'de> for Deletes {
@@ -78,7 +98,7 @@ impl<'de> Deserialize<'de> for Deletes {
                     "none" => Ok(Deletes::default()),
                     "flag" => Ok(Deletes { flag: Some("deleted_at".to_owned()), ..Deletes::default() }),
                     "reconcile" => Ok(Deletes { reconcile: Some(Period::seconds(0)), ..Deletes::default() }),
-                    other => Err(E::unknown_variant(other, &["none", "flag", "reconcile"])),
+                    other => Err(E::unknown_variant(other, &WORDS)),
                 }
             }
 

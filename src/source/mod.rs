@@ -3,6 +3,7 @@
 //! | file | what it answers |
 //! |---|---|
 //! | `settings.rs` | what `config/sources/<source>.toml` may say, and what is checked before the first request |
+//! | `schema.rs` | the same, as editors are told |
 //! | `preset.rs` | settings that come with the program |
 //! | `columns.rs`, `values.rs` | declared types, and which values fit them |
 //! | `deletes.rs` | how deleted rows are seen |
@@ -54,6 +55,7 @@ mod pull;
 mod quarantine;
 mod retry;
 mod rows;
+mod schema;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -65,6 +67,7 @@ pub(crate) use http::{
     write_back::{Answer, News, Section as WriteBackSection},
 };
 pub use progress::Progress;
+pub use schema::SOURCE_FILE;
 
 use database::{
     reader::DatabaseReader,

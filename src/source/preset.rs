@@ -5,6 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::settings::{JustKind, Kind};
 use crate::{
     config::{ConfigError, nearest, parse},
     diagnosis::Diagnosis,
@@ -14,6 +15,14 @@ use crate::{
 const PRESETS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/presets.rs"));
 /// The key that names one.
 const KEY: &str = "preset";
+
+/// The presets: the name of each, the first line of its file, and what kind of source it is.
+pub(super) fn presets() -> impl Iterator<Item = (&'static str, &'static str, Kind)> {
+    PRESETS.iter().filter_map(|(name, text)| {
+        let JustKind { kind } = toml::from_str(text).ok()?;
+        Some((*name, text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']), kind))
+    })
+}
 
 /// The settings in `text`, laid over the preset they name; `None` where they name none.
 pub(super) fn filled(text: &str, file: &Path) -> Result<Option<Table>, ConfigError> {

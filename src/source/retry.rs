@@ -6,6 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::Period;
@@ -16,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const LONGEST_OWN: Duration = Duration::from_secs(60);
 
 /// `retry = { attempts = 6, wait = "1s", max_wait = "15m" }`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Retry {
     /// How often one page is asked for before the stream fails.

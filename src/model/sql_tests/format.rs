@@ -5,56 +5,89 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::{config, diagnosis::Diagnosis, model::BrandDefaults};
+use crate::{
+    config::{self, FileKind},
+    diagnosis::Diagnosis,
+    model::{BrandDefaults, front_matter::Param},
+};
 
-#[derive(Debug, Deserialize)]
+/// The TOML files SQL tests are written in.
+pub const TEST_FILE: FileKind =
+    FileKind::of::<Written>("test", "sql/tests/*.toml", "Tests of one SQL file: rows given, rows expected, `$as_of` frozen.");
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    /// The SQL file that is tested, by its name without `.sql`.
     test: Option<String>,
+    /// The SQL file that is tested, by its path: `segments/lapsed.sql`; `test` says the same in fewer words.
     file: Option<PathBuf>,
+    /// The logical time of all cases that name none: `2026-11-22T01:00:00Z`.
+    #[schemars(with = "Option<String>")]
     as_of: Option<toml::Value>,
+    /// Values in place of the defaults of the file's parameters, for all cases.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Param>")]
     params: BTreeMap<String, toml::Value>,
+    /// The brand's defaults.
     brand: Option<WrittenBrand>,
+    /// Values for columns that a given row does not name, by table.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, Value>>")]
     default: BTreeMap<String, BTreeMap<String, toml::Value>>,
+    /// The cases.
     #[serde(default)]
     case: Vec<WrittenCase>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WrittenBrand {
+    /// `$brand_timezone`; `UTC` unless set.
     timezone: Option<String>,
+    /// `$brand_currency`; `EUR` unless set.
     currency: Option<String>,
+    /// `$brand_locale`; `en-GB` unless set.
     locale: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WrittenCase {
+    /// What the case promises, in words.
     name: String,
+    /// The logical time.
+    #[schemars(with = "Option<String>")]
     as_of: Option<toml::Value>,
+    /// Values in place of the defaults of the file's parameters.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Param>")]
     params: BTreeMap<String, toml::Value>,
+    /// The tables the query reads, by name; one that is not given is empty.
     #[serde(default)]
     given: BTreeMap<String, Rows>,
+    /// The rows that must come out.
     expect: Option<Rows>,
+    /// The rows of the file's `with` clauses, by name, beside or instead of `expect`.
     #[serde(default)]
     expect_in: BTreeMap<String, Rows>,
+    /// Whether only the columns named in the expected rows count.
     #[serde(default)]
     partial: bool,
 }
 
 /// Rows as they are written.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "rows are a list of tables, or CSV text with a header line")]
 pub(super) enum Rows {
-    /// CSV with a header line.
+    /// CSV with a header line; a blank cell is NULL, `""` is empty text.
     Csv(String),
     /// One table a row.
+    #[schemars(with = "Vec<BTreeMap<String, Value>>")]
     Tables(Vec<BTreeMap<String, toml::Value>>),
 }
 

@@ -50,6 +50,7 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
+pub use format::TEST_FILE;
 use futures::{StreamExt, stream};
 use serde::Serialize;
 

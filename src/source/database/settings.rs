@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
@@ -17,9 +18,10 @@ use crate::{
 };
 
 /// A database.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DatabaseSettings {
+    /// What it is.
     #[allow(dead_code)] // Read first, to know which settings to expect.
     pub(crate) kind: Kind,
     /// `postgres://reader@db.shop.example:5432/shop` or `mysql://…`, without the password.
@@ -45,7 +47,7 @@ fn two() -> u32 {
 }
 
 /// Whether the way to the database is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Tls {
     /// Not at all.
@@ -57,7 +59,7 @@ pub(crate) enum Tls {
 }
 
 /// One table or query.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DatabaseStream {
     /// The table, with its schema where it needs one: `public.orders`.
@@ -89,8 +91,9 @@ fn fifty_thousand() -> u32 {
 }
 
 /// `cursor = { field = "updated_at" }`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DatabaseCursor")]
 pub(crate) struct CursorSettings {
     /// The column that says when a row last changed, or a number that grows with every change.
     pub(crate) field: String,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use schemars::{JsonSchema, r#gen::SchemaGenerator, schema::Schema};
+use serde::{Deserialize, Serialize};
 
 use super::place::{Place, is_exact};
 use crate::{
-    config::ConfigError,
+    config::{ConfigError, schema},
     lake::store::StoreSettings,
     source::{
         columns::DeclaredColumns,
@@ -17,9 +18,10 @@ use crate::{
 };
 
 /// A source of files.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileSettings {
+    /// What it is.
     #[allow(dead_code)] // Read first, to know which settings to expect.
     pub(crate) kind: Kind,
     /// How buckets and addresses know us.
@@ -33,7 +35,7 @@ pub(crate) struct FileSettings {
 }
 
 /// One stream of files; unless told otherwise, every pull reads them whole.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileStream {
     /// The file or files, from the project folder: `data-in/orders-*.csv.gz`; or in a bucket: `s3://shop/orders/*.csv`, `gs://…`, `az://…`;
@@ -54,6 +56,7 @@ pub(crate) struct FileStream {
     pub(crate) rows: String,
     /// CSV, NDJSON and JSON: how characters are written.
     #[serde(default)]
+    #[schemars(schema_with = "encodings")]
     pub(crate) encoding: Encoding,
     /// CSV: what stands for nothing.
     #[serde(default = "empty")]
@@ -97,7 +100,7 @@ fn empty() -> Vec<String> {
 }
 
 /// How a file is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FileFormat {
     /// Values between delimiters, one row a line (more where quoted).
@@ -113,7 +116,7 @@ pub(crate) enum FileFormat {
 }
 
 /// How characters are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum Encoding {
     /// UTF-8, with or without a byte order mark.
     #[default]
@@ -130,8 +133,14 @@ pub(crate) enum Encoding {
     Utf16,
 }
 
+/// The encodings by all of their names.
+fn encodings(generator: &mut SchemaGenerator) -> Schema {
+    let others = schema::words(&["utf8", "iso-8859-1", "cp1252", "utf16"], "Other names of these.");
+    schema::any_of(vec![generator.subschema_for::<Encoding>(), others], "")
+}
+
 /// What the files are to the table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mode {
     /// All of it.

@@ -10,7 +10,8 @@ use aws_lc_rs::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::secret::Secret;
@@ -19,7 +20,7 @@ use crate::secret::Secret;
 const GOOD_FOR: TimeDelta = TimeDelta::seconds(120);
 
 /// How it is signed (RFC 7518).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum Algorithm {
     /// RSA with SHA-256.
     #[default]

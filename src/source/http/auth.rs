@@ -5,6 +5,7 @@ use std::path::Path;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
@@ -16,7 +17,7 @@ use super::{
 use crate::secret::{Secret, SecretError, SecretRef};
 
 /// `auth = …`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Auth {
     /// Nothing is asked.
@@ -40,63 +41,81 @@ pub(crate) enum Auth {
 
 // Structs of their own, because the TOML parser names the nearest key in structs only, not in variants with fields.
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Bearer {
+    /// The token that goes into `Authorization: Bearer`.
     token: SecretRef,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Basic {
-    /// In plain text or as a secret.
+    /// Who asks, in plain text or as a secret.
     user: User,
+    /// The user's password.
     password: SecretRef,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
+    /// The header's name.
     name: String,
+    /// What it says.
     value: SecretRef,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
+    /// The query parameter's name.
     name: String,
+    /// What it says.
     value: SecretRef,
 }
 
 /// RFC 6749, section 4.4.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClientCredentials {
+    /// Where tokens are asked for.
     token_url: String,
+    /// The client, in plain text or as a secret.
     client_id: User,
+    /// The client's secret.
     client_secret: SecretRef,
+    /// What the token is to be good for, where the system wants to know.
     scope: Option<String>,
+    /// The dotted path in the answer to the address under which the API lies; it takes the place of the source's own.
     base_url: Option<String>,
+    /// The header that takes the token as it is, where it does not go into `Authorization: Bearer`.
     header: Option<String>,
 }
 
 /// RFC 6749, section 6.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefreshToken {
+    /// Where tokens are asked for.
     token_url: String,
+    /// The client, in plain text or as a secret.
     client_id: User,
+    /// The client's secret.
     client_secret: SecretRef,
     /// The refresh token the system gave when access was granted. Where it gives a new one in exchange, that one is kept in the ledger.
     token: SecretRef,
+    /// The dotted path in the answer to the address under which the API lies; it takes the place of the source's own.
     base_url: Option<String>,
+    /// The header that takes the token as it is, where it does not go into `Authorization: Bearer`.
     header: Option<String>,
 }
 
 /// RFC 7523, section 2.1.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JwtBearer {
+    /// Where tokens are asked for.
     token_url: String,
     /// Who asks: the client's id, or a service account.
     issuer: User,
@@ -108,10 +127,14 @@ pub(crate) struct JwtBearer {
     key: SecretRef,
     /// The key's name, where the system knows several.
     key_id: Option<String>,
+    /// What the token is to be good for, where the system wants to know.
     scope: Option<String>,
+    /// How the assertion is signed.
     #[serde(default)]
     algorithm: Algorithm,
+    /// The dotted path in the answer to the address under which the API lies; it takes the place of the source's own.
     base_url: Option<String>,
+    /// The header that takes the token as it is, where it does not go into `Authorization: Bearer`.
     header: Option<String>,
 }
 
@@ -125,7 +148,8 @@ struct Tokens<'a> {
 }
 
 /// A user's name is rarely a secret, but some systems make it one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
 pub(crate) enum User {
     /// Written in the settings.
     Plain(String),

@@ -18,6 +18,7 @@ use reqwest::{
     header::{ACCEPT, CONTENT_TYPE, DATE, HeaderName, LOCATION, RETRY_AFTER},
     redirect,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::{
@@ -48,7 +49,7 @@ use crate::{
 };
 
 /// `pagination = { job = { … } }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Job {
     /// The dotted path of the job's id in the answer to the request that starts it.
@@ -64,12 +65,15 @@ pub(crate) struct Job {
 }
 
 /// What asks how far a job is; `{id}` stands for its id.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Poll {
+    /// The path below `base_url`.
     path: String,
+    /// `"get"` or `"post"`.
     #[serde(default)]
     method: Method,
+    /// The JSON body, where it is posted.
     body: Option<Value>,
     /// The dotted path of the job's state in the answer.
     state: String,
@@ -99,13 +103,14 @@ fn an_hour() -> Period {
 }
 
 /// Where the result stands, and how it is written.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct JobResult {
     /// The dotted path of its address in the last answer about the job; null there: no rows.
     url: Option<String>,
     /// Its path below `base_url`; `{id}` stands for the job's id.
     path: Option<String>,
+    /// How it is written.
     format: Format,
     /// NDJSON: lines that are children of another.
     parent: Option<Parent>,
@@ -113,8 +118,9 @@ struct JobResult {
     token: Option<Token>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ResultFormat")]
 enum Format {
     /// One JSON object a line.
     Ndjson,
@@ -123,7 +129,7 @@ enum Format {
 }
 
 /// `parent = { id = "__parentId", list = "lineItems" }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Parent {
     /// The field of a child that names its parent.
@@ -140,8 +146,9 @@ fn id() -> String {
 }
 
 /// `token = { param = "locator", header = "Sforce-Locator", end = "null" }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "PartToken")]
 struct Token {
     /// The query parameter that takes it.
     param: String,

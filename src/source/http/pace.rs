@@ -8,6 +8,7 @@ use std::{
 };
 
 use reqwest::header::HeaderMap;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -16,7 +17,7 @@ use super::pages::path;
 use crate::{config::Period, source::values};
 
 /// The most requests within any stretch of time as long as `per`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rate {
     /// How many.

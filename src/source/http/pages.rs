@@ -22,6 +22,7 @@
 use std::collections::HashSet;
 
 use reqwest::header::HeaderMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -30,7 +31,7 @@ use super::{job::Job, listing::Span};
 use crate::source::values;
 
 /// `pagination = …`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Pagination {
     /// Everything is on one page.
@@ -54,12 +55,12 @@ pub(crate) enum Pagination {
 }
 
 /// Takes no settings.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LinkHeader {}
 
 /// `end = { path = "end_of_stream" }`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct End {
     /// The dotted path of the flag in the answer.
@@ -69,7 +70,7 @@ pub(crate) struct End {
     is: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NextUrl {
     /// The dotted path of the address in the answer; it may begin with its path.
@@ -83,7 +84,7 @@ pub(crate) struct NextUrl {
 }
 
 /// The source lists its rows in an order that never changes, such as that of the field itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LastId {
     /// The query parameter that takes the id, unless `{token}` does.
@@ -98,7 +99,7 @@ pub(crate) struct LastId {
     end: Option<End>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CursorToken {
     /// The query parameter that takes the token, unless `{token}` does.
@@ -116,7 +117,7 @@ pub(crate) struct CursorToken {
     keep_params: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PageNumber {
     /// The query parameter that takes the number.
@@ -137,7 +138,7 @@ pub(crate) struct PageNumber {
 }
 
 /// The source lists its rows in ascending order of the cursor, and of `tie` where they agree in it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Keyset {
     /// The dotted path of what tells rows with one cursor value apart. Without it, a page begins at the last value of the one before.
@@ -148,7 +149,7 @@ pub(crate) struct Keyset {
     pub(crate) size: Option<usize>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Offset {
     /// The query parameter that takes the offset.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{auth::Auth, budget::Budget, pace::Rate, pages::Pagination, placeholders, write_back::WriteBackSettings};
@@ -17,9 +18,10 @@ use crate::{
 };
 
 /// A source over HTTP.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpSettings {
+    /// What it is.
     #[allow(dead_code)] // Read first, to know which settings to expect.
     pub(crate) kind: Kind,
     /// What every path stands below: `https://shop.example/api`, or `practice://shop`.
@@ -69,7 +71,7 @@ fn sixty_four() -> u32 {
 }
 
 /// `error = { path = "errors", passing = ["THROTTLED"] }`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ErrorInside {
     /// The dotted path in an answer of status 200 at which only errors stand.
@@ -80,7 +82,7 @@ pub(crate) struct ErrorInside {
 }
 
 /// How a stream is asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Method {
     /// With the address alone.
@@ -92,7 +94,7 @@ pub(crate) enum Method {
 
 /// One stream of a source over HTTP. In `path`, `params` and `body`, `{since}` and `{until}` stand for the bounds of the pull, `{token}`,
 /// `{after}` and `{tie}` for where the page begins.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpStream {
     /// The path below `base_url`.
@@ -145,7 +147,7 @@ fn a_hundred_thousand() -> u32 {
 }
 
 /// `cursor = { field = "updated_at", param = "updated_since" }`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CursorSettings {
     /// The column that says when a row last changed.
@@ -173,7 +175,7 @@ fn at_once() -> Period {
 }
 
 /// How an instant is written in a query parameter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CursorFormat {
     /// `2026-01-31T09:30:00Z`

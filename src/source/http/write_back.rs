@@ -17,6 +17,7 @@ use reqwest::{
     header::{ACCEPT, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER},
     redirect,
 };
+use schemars::{JsonSchema, r#gen::SchemaGenerator, schema::Schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    config::{ConfigError, nearest},
+    config::{ConfigError, nearest, schema},
     ledger::REASONS,
     secret::Secret,
     source::{
@@ -48,12 +49,16 @@ const NAMES: [&str; 8] = ["{email}", "{source_id}", "{customer_id}", "{channel}"
 const MAX_ANSWER: usize = 1 << 20;
 
 /// By which method a system is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Verb {
+    /// With a body; unless `idempotent`, it is not repeated when nobody knows what became of it.
     Post,
+    /// With a body; repeating it does no harm.
     Put,
+    /// With a body; unless `idempotent`, it is not repeated when nobody knows what became of it.
     Patch,
+    /// Without a body; repeating it does no harm.
     Delete,
 }
 
@@ -68,14 +73,30 @@ impl Verb {
     }
 }
 
+/// Why somebody must not be written to, as the ledger keeps it.
+struct Reason;
+
+impl JsonSchema for Reason {
+    fn schema_name() -> String {
+        "Reason".to_owned()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::words(&REASONS, "Why somebody must not be written to.")
+    }
+}
+
 /// One section, as it is written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WriteBackSettings {
     /// Which suppressions: their reasons.
+    #[schemars(with = "Vec<Reason>")]
     when: Vec<String>,
+    /// The method of the call.
     method: Verb,
-    /// The path below `base_url`.
+    /// The path below `base_url`. Here and in `body`, `{email}`, `{source_id}`, `{customer_id}`, `{channel}`, `{scope}`, `{reason}`, `{at}`
+    /// and `{at_ms}` stand for what the call is about.
     path: String,
     /// The JSON body.
     body: Option<Value>,
