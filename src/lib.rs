@@ -14,7 +14,7 @@
 //! | [`cli`] | one small file a command; arguments in, exit code out |
 //! | [`schedule`], [`job`] | which job is due, once per slot; a job's steps in order |
 //! | [`server`] | unsubscribe links, health, measures over HTTP |
-//! | [`project`] | the project folder as a whole: opened, checked, begun |
+//! | [`project`] | the project folder as a whole: opened, checked, described, begun |
 //! | [`report`] | numbers for people, with what they rest on |
 //! | [`campaign`] | segment rows pass the gates and become a frozen plan |
 //! | [`delivery`] | a finished message goes out, under the send law |

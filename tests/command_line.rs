@@ -72,6 +72,32 @@ fn a_secret_in_plain_is_never_shown() {
 }
 
 #[test]
+fn tables_and_files_are_described_before_anything_was_pulled() {
+    let folder = Folder::practice(300);
+    let listed = folder.json(&["schema"]);
+    let names = |list: &str, key: &str| -> Vec<String> {
+        listed[list].as_array().unwrap().iter().map(|one| one[key].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("files", "name"), ["perennial", "source", "job", "campaign", "test", "front-matter"]);
+    assert!(
+        ["orders", "sends", "customer_features", "lapsed", "retention", "shop__orders"]
+            .iter()
+            .all(|table| { names("tables", "table").iter().any(|name| name == table) })
+    );
+    let orders = folder.json(&["schema", "orders"]);
+    assert_eq!((&orders["columns"][0]["name"], &orders["columns"][0]["nullable"]), (&json!("order_id"), &json!(false)));
+    assert_eq!(folder.json(&["schema", "campaign"])["properties"]["segment"]["type"], "string");
+    assert_eq!(error(&folder, &["schema", "ordres"], 2)["hint"], "did you mean `orders`?");
+    folder.run(&["schema", "--write", folder.path("schemas").to_str().unwrap()]).ended(0);
+    assert!(folder.path("schemas/front-matter.json").is_file() && !folder.path("data/lake").exists());
+    // A table may be called as a kind of file is.
+    fs::copy(folder.path("sql/models/next_product.sql"), folder.path("sql/models/job.sql")).unwrap();
+    let warned = folder.run(&["schema", "job"]).ended(0);
+    assert!(warned.json()["properties"]["steps"].is_object() && warned.stderr.contains("schema --table job"), "{warned:#?}");
+    assert_eq!(folder.json(&["schema", "--table", "job"])["kind"], "model");
+}
+
+#[test]
 fn init_writes_where_it_is_told() {
     let folder = Folder::empty();
     folder.run(&["init", "--preset", "csv"]).ended(0);

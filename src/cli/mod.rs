@@ -51,7 +51,7 @@ enum Command {
     Init(init::Args),
     /// Find everything that can be known to be wrong before a run
     Check(check::Args),
-    /// JSON Schemas of the TOML files, for editors
+    /// The tables and what their columns hold; JSON Schemas of the TOML files, for editors
     Schema(schema::Args),
     /// Run one job once; without --deliver nothing leaves the house
     Run(run::Args),
@@ -175,7 +175,7 @@ async fn run(command: Command, global: Global) -> Result<Exit, Failure> {
     match command {
         Command::Init(args) => init::run(&global, args),
         Command::Check(args) => check::run(&global, args).await,
-        Command::Schema(args) => schema::run(&global, &args),
+        Command::Schema(args) => schema::run(&global, args).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Pull(args) => pull::run(&global, args).await,
         Command::Build(args) => build::run(&global, args).await,

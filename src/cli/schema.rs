@@ -1,6 +1,7 @@
 //! `perennial schema`
 
 use std::{
+    fmt::Write,
     fs,
     path::{Path, PathBuf},
 };
@@ -10,9 +11,12 @@ use serde_json::json;
 use super::{global::Global, output};
 use crate::{
     campaign,
-    config::{FileKind, nearest},
+    config::FileKind,
     diagnosis::{Diagnosis, Exit, Failure},
-    job, model, project, source,
+    job,
+    model::{self, Library},
+    project::{self, ColumnEntry, TableColumns, Tables, first_sentence},
+    source,
 };
 
 /// The kinds of TOML files people write.
@@ -21,37 +25,93 @@ const FILES: [FileKind; 6] =
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A kind of TOML file: perennial, source, job, campaign, test, front-matter
+    /// A table, or a kind of TOML file: perennial, source, job, campaign, test, front-matter
     name: Option<String>,
+    /// NAME is a table, though a kind of file is called so, too
+    #[arg(long, requires = "name")]
+    table: bool,
     /// Write the JSON Schema of each kind of file there, as <kind>.json
     #[arg(long, value_name = "DIR", conflicts_with = "name")]
     write: Option<PathBuf>,
 }
 
-pub(super) fn run(global: &Global, args: &Args) -> Result<Exit, Failure> {
+pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     if let Some(folder) = &args.write {
         let written = write(folder)?;
         let text: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
         output::print(global, &json!({ "written": written }), text.join("\n"));
         return Ok(Exit::Done);
     }
-    let Some(name) = &args.name else {
-        let lines = FILES.iter().map(|kind| format!("{:<13} {:<44} {}\n", kind.name, kind.files, kind.about));
-        let files: Vec<_> = FILES.iter().map(|kind| json!({ "name": kind.name, "files": kind.files, "description": kind.about })).collect();
-        output::print(global, &json!({ "files": files }), lines.collect::<String>());
-        return Ok(Exit::Done);
-    };
-    let schema = FILES.iter().find(|kind| kind.name == name).ok_or_else(|| unknown(name))?.schema();
-    output::print(global, &schema, pretty(&schema));
+    let kind = FILES.iter().find(|kind| !args.table && Some(kind.name) == args.name.as_deref());
+    match (&args.name, kind) {
+        (_, Some(kind)) => {
+            if Library::load(&global.project).is_ok_and(|library| library.kind(kind.name).is_some()) {
+                tracing::warn!("there is a table of that name, too: perennial schema --table {}", kind.name);
+            }
+            let schema = kind.schema();
+            output::print(global, &schema, pretty(&schema));
+        }
+        (Some(name), None) => {
+            let told = Tables::open(&global.folder())?.columns(name, &FILES.map(|kind| kind.name)).await?;
+            output::print(global, &told, drawn(&told));
+        }
+        (None, None) => list(global, &Tables::open(&global.folder())?).await,
+    }
     Ok(Exit::Done)
 }
 
-fn unknown(name: &str) -> Failure {
-    let diagnosis = Diagnosis::new("unknown_name", format!("there is no kind of file called `{name}`"));
-    Failure::wrong(match nearest(name, FILES.iter().map(|kind| kind.name)) {
-        Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
-        None => diagnosis.hint("`perennial schema` lists them"),
-    })
+async fn list(global: &Global, tables: &Tables) {
+    let all = tables.all().await;
+    let mut text = String::from("TOML files (perennial schema NAME prints the JSON Schema):\n");
+    for kind in FILES {
+        let _ = writeln!(text, "  {:<13} {:<44} {}", kind.name, kind.files, first_sentence(kind.about));
+    }
+    text.push_str("\nTables (perennial schema NAME tells the columns):\n");
+    let width = all.iter().map(|entry| entry.table.chars().count()).max().unwrap_or_default();
+    for entry in &all {
+        let _ = writeln!(text, "  {:<width$}  {:<9}  {}", entry.table, entry.kind.name(), entry.sentence());
+    }
+    let files: Vec<_> = FILES.iter().map(|kind| json!({ "name": kind.name, "files": kind.files, "description": kind.about })).collect();
+    output::print(global, &json!({ "files": files, "tables": all }), text);
+}
+
+fn drawn(told: &TableColumns) -> String {
+    let TableColumns { entry, key, columns, staging } = told;
+    let files: Vec<String> = entry.files.iter().map(|file| file.display().to_string()).collect();
+    let made = if files.is_empty() { String::new() } else { format!(", {}", files.join(", ")) };
+    let mut text = format!("{} ({}{made})\n", entry.table, entry.kind.name());
+    if let Some(description) = &entry.description {
+        let _ = writeln!(text, "{description}");
+    }
+    if !key.is_empty() {
+        let _ = writeln!(text, "Key: {}", key.join(", "));
+    }
+    let cells = |column: &ColumnEntry| {
+        let null = if column.nullable == Some(false) { "not null" } else { "" };
+        [column.name.clone(), column.kind.clone(), null.to_owned(), column.description.clone().unwrap_or_default()]
+    };
+    text.push('\n');
+    text.push_str(&table(columns.iter().map(cells).collect()));
+    if !staging.is_empty() {
+        text.push_str("\nStaging may also give, for the program to use and drop:\n");
+        text.push_str(&table(staging.iter().map(cells).collect()));
+    }
+    text
+}
+
+/// Lines of cells, each column as wide as its widest; a cell that is much wider than the others pushes the rest of its line.
+fn table(rows: Vec<[String; 4]>) -> String {
+    let width = |column: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.filter(|width| *width <= 40).max().unwrap_or_default()
+    };
+    let (name, kind, null) = (width(0), width(1), width(2));
+    let mut text = String::new();
+    for [a, b, c, d] in &rows {
+        let line = format!("  {a:<name$}  {b:<kind$}  {c:<null$}  {d}");
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
 }
 
 /// Writes the schema of every kind; says where.

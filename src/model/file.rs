@@ -169,6 +169,15 @@ impl SqlFile {
         (self.kind == Kind::Staging).then(|| self.name.split_once("__")).flatten()
     }
 
+    /// The columns that are never null in what is built: those of the key, and those an audit says so of.
+    pub(crate) fn never_null(&self) -> BTreeSet<&str> {
+        let audited = self.front.audits.iter().filter_map(|placed| match &placed.audit {
+            Audit::NotNull(columns) => Some(columns),
+            _ => None,
+        });
+        audited.flatten().chain(&self.front.key).map(String::as_str).collect()
+    }
+
     /// Whether the query's rows or what its audits say of them depend on the run's logical time or on one of the brand's defaults.
     pub(crate) fn binds(&self, param: &str) -> bool {
         self.selects().any(|select| select.params.contains(param))

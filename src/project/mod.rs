@@ -1,15 +1,17 @@
-//! The project folder as a whole: opened, checked, begun.
+//! The project folder as a whole: opened, checked, described, begun.
 //!
 //! | file | what it answers |
 //! |---|---|
 //! | `deployment.rs` | what `config/perennial.toml` says |
 //! | `init.rs` | a working folder to begin with |
 //! | `check.rs` | everything that can be known to be wrong before a run |
+//! | `schema.rs` | what tables there are, and what their columns hold |
 
 mod check;
 mod deployment;
 mod init;
 mod revision;
+mod schema;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,7 @@ pub use check::check;
 pub use deployment::{DEPLOYMENT_FILE, Deployment, KeySettings, ReviewSettings};
 pub use init::{init, presets};
 pub use revision::library_at;
+pub use schema::{ColumnEntry, TableColumns, TableEntry, Tables, first_sentence};
 
 use crate::{
     campaign::Campaign,

@@ -239,6 +239,17 @@ impl Source {
         schemas
     }
 
+    /// What one of the tables it fills is, in a sentence.
+    #[must_use]
+    pub fn describe(&self, table: &str) -> String {
+        let of = |name: fn(&StreamName) -> String| self.inner.streams.iter().find(|stream| name(&stream.name) == table);
+        match (of(StreamName::table), of(StreamName::quarantine)) {
+            (Some(stream), _) => format!("The stream `{}` of the source `{}`, as pulled.", stream.name.stream, self.name()),
+            (None, Some(stream)) => format!("Rows of the stream `{}` that did not fit, whole, with the reason.", stream.name.stream),
+            (None, None) => String::new(),
+        }
+    }
+
     /// Whether it belongs to the practice shop.
     #[must_use]
     pub fn is_practice(&self) -> bool {
@@ -373,6 +384,21 @@ impl Source {
             Reach::Files(source) => Box::new(FileReader::new(source, Arc::clone(stream), root)?),
             Reach::Database(source) => Box::new(DatabaseReader::new(source, Arc::clone(stream), root, run)?),
         })
+    }
+}
+
+/// What a column holds that no source declares: the program adds it to its tables.
+#[must_use]
+pub fn made_column(table: &str, column: &str) -> Option<&'static str> {
+    match column {
+        columns::PULLED_AT => Some("when it was pulled"),
+        columns::DELETED_AT => Some("since when it is gone at its source; null while it is there"),
+        extra::EXTRA => Some("the fields nobody declared, as JSON"),
+        "key" if table.ends_with("__quarantine") => Some("the row's key, or where it stood"),
+        "field" if table.ends_with("__quarantine") => Some("the field that does not fit"),
+        "reason" if table.ends_with("__quarantine") => Some("why it does not"),
+        "row" if table.ends_with("__quarantine") => Some("the whole row, as JSON"),
+        _ => None,
     }
 }
 
