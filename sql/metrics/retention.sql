@@ -25,7 +25,7 @@ with
 paid as (
   select
     customer_id,
-    cast(cast(days_between(date '1970-01-01', ordered_at, $brand_timezone) as integer) as date)   as day,
+    local_date(ordered_at, $brand_timezone)                                                       as day,
     coalesce(total_base, 0) >= 0                                                                  as is_order,
     case when total_base < 0 then total_base
       else greatest(total_base + coalesce(refunded_base, 0), cast(0 as decimal(18, 4))) end       as worth
@@ -130,8 +130,7 @@ takings as (
 
 -- Every month of the table, from the first order at the earliest, quiet ones too.
 today as (
-  select
-    cast(cast(days_between(date '1970-01-01', $as_of, $brand_timezone) as integer) as date) as day
+  select local_date($as_of, $brand_timezone) as day
 ),
 
 edges as (

@@ -17,7 +17,7 @@ asked as (
     kind,
     satisfaction,
     opened_at,
-    cast(cast(days_between(date '1970-01-01', opened_at, $brand_timezone) as integer) as date) as day,
+    local_date(opened_at, $brand_timezone)                                                      as day,
     case when first_reply_at <= $as_of
       then (cast(first_reply_at as bigint) - cast(opened_at as bigint)) / 3600000000 end       as reply_hours,  -- microseconds an hour, rounded down
     resolved_at <= opened_at + cast($resolve_within as interval) and resolved_at <= $as_of      as in_time,

@@ -18,7 +18,7 @@ placed as (
     customer_id,
     order_id,
     ordered_at,
-    cast(cast(days_between(date '1970-01-01', ordered_at, $brand_timezone) as integer) as date)   as day,
+    local_date(ordered_at, $brand_timezone)                                                       as day,
     coalesce(total_base, 0) < 0                                                                   as is_refund,
     status = 'paid' and coalesce(total_base, 0) >= 0                                              as is_paid,
     case when total_base < 0 then total_base

@@ -21,8 +21,7 @@ select
   tier_reached_at,                          -- the moment of the order that did it
   orders,
   first_order_at,
-  cast(date_part('year', cast(cast(days_between(date '1970-01-01', first_order_at, $brand_timezone) as integer) as date))
-       as bigint) as customer_since_year,   -- by the brand's calendar
+  cast(date_part('year', local_date(first_order_at, $brand_timezone)) as bigint) as customer_since_year,   -- by the brand's calendar
   items as items_total,                     -- pieces they kept in all these years
   favourite_category
 from customer_features

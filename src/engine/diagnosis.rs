@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::{
-    common::{Diagnostic, SchemaError},
+    common::{Diagnostic, SchemaError, Span},
     error::DataFusionError,
 };
 
@@ -67,6 +67,11 @@ pub(super) fn explain(error: &DataFusionError, sql: &str, origin: Origin<'_>, kn
         DataFusionError::Plan(message) => {
             let (diagnosis, place) = planned(message, noted, sql, known);
             EngineError::wrong(here(diagnosis, place))
+        }
+        DataFusionError::NotImplemented(message) if message.starts_with("Physical plan does not support logical expression") => {
+            let diagnosis =
+                Diagnosis::new("sql_unsupported", "an aggregate or a window function stands where the engine cannot compute it");
+            EngineError::wrong(here(diagnosis.hint("compute it in a `with` clause, and use its result here"), None))
         }
         DataFusionError::NotImplemented(message) => {
             let hint = "the engine does not know this; write it another way";
@@ -228,10 +233,17 @@ fn planned(message: &str, noted: Option<&Diagnostic>, sql: &str, known: &Known) 
         };
         return (Diagnosis::new("sql_plan", why).hint(hint), span(noted).or_else(|| places::of_name(sql, &function)));
     }
+    if let Some(noted) = noted.filter(|noted| noted.message == "expressions have incompatible types" && !noted.notes.is_empty()) {
+        let kinds: Vec<String> = noted.notes.iter().map(|note| types(note.message.trim_start_matches("has type "))).collect();
+        let diagnosis = Diagnosis::new("sql_plan", format!("these do not go together: {}", kinds.join(" and ")));
+        let place = span(Some(noted)).or_else(|| noted.notes.iter().find_map(|note| note.span.and_then(at)));
+        return (diagnosis.hint("cast one of them to the other's type: `cast(… as …)`"), place);
+    }
     let said = noted.map_or(message, |noted| noted.message.as_str());
     let help = noted.and_then(|noted| noted.helps.first().map(|help| &help.message).or(noted.notes.first().map(|note| &note.message)));
     let hint = match help {
-        Some(help) => lower_first(help),
+        // The engine would have us call a function that differs from run to run.
+        Some(help) => lower_first(help.split(", or use an aggregate function like").next().unwrap_or(help)),
         None if message.contains("coerce") || message.contains("No function matches") || message.contains("signature") => {
             "cast the values to the types the function or operator takes".to_owned()
         }
@@ -274,14 +286,18 @@ fn types(given: &str) -> String {
 }
 
 fn span(noted: Option<&Diagnostic>) -> Option<Place> {
-    let start = noted?.span?.start;
-    let place = (usize::try_from(start.line).ok()?, usize::try_from(start.column).ok()?);
+    noted?.span.and_then(at)
+}
+
+fn at(span: Span) -> Option<Place> {
+    let place = (usize::try_from(span.start.line).ok()?, usize::try_from(span.start.column).ok()?);
     (place.0 > 0).then_some(place)
 }
 
 /// The place of the first thing a message names that stands in the text.
 fn place_in(message: &str, noted: Option<&Diagnostic>, sql: &str) -> Option<Place> {
-    span(noted).or_else(|| quoted(message).iter().find_map(|name| places::of_name(sql, name))).or_else(|| {
+    let named = || quoted(message).iter().find_map(|name| places::of_name(sql, name).or_else(|| places::of_text(sql, name)));
+    span(noted).or_else(named).or_else(|| {
         let words = message.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.');
         // Short words stand anywhere; names of columns and functions have some length or an underscore.
         words.filter(|word| word.len() > 5 || word.contains('_')).find_map(|word| places::of_name(sql, word))

@@ -68,6 +68,13 @@ pub(super) fn last_of_name(sql: &str, name: &str) -> Option<Place> {
     tokens(sql).iter().rev().find(|token| is(token)).and_then(|token| start(token.span))
 }
 
+/// Where a text stands in single quotes.
+pub(super) fn of_text(sql: &str, text: &str) -> Option<Place> {
+    let tokens = tokens(sql);
+    let quoted = tokens.iter().find(|token| matches!(&token.token, Token::SingleQuotedString(value) if value == text));
+    quoted.and_then(|token| start(token.span))
+}
+
 /// Whether a text ends with a semicolon that is none of a string or comment.
 #[must_use]
 pub fn complete(sql: &str) -> bool {

@@ -259,7 +259,7 @@ async fn every_mistake_is_told_with_its_place_in_the_file_and_what_to_do() {
             "select date_trunk('day', ordered_at) from orders",
             "sql_unknown_function: there is no function `date_trunk`",
             Some((11, 8)),
-            "did you mean `date_trunc`?",
+            "did you mean `date_trunc(precision, expression)`?",
         ),
         (
             "select * from orders where ordered_at < $as_off",

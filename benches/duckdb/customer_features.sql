@@ -1,0 +1,177 @@
+-- sql/models/customer_features.sql, in DuckDB's words.
+with
+
+placed as (
+  select
+    customer_id,
+    order_id,
+    ordered_at,
+    local_date(ordered_at, $brand_timezone)           as day,
+    coalesce(total_base, 0) < 0                       as is_refund,
+    status = 'paid' and coalesce(total_base, 0) >= 0  as is_paid,
+    case when total_base < 0 then total_base
+      else greatest(total_base + coalesce(refunded_base, 0), 0) end            as worth
+  from orders
+  where status <> 'cancelled'
+),
+
+buying as (
+  select
+    customer_id,
+    count(*) filter (where is_paid)                                                 as orders,
+    greatest(sum(worth) filter (where is_paid or is_refund), 0)                     as total_base,
+    list_sort(list_distinct(list(day) filter (where is_paid)))                      as days,
+    min(ordered_at) filter (where is_paid)                                          as first_order_at,
+    max(ordered_at) filter (where is_paid)                                          as last_order_at,
+    first(order_id order by ordered_at, order_id) filter (where is_paid)            as first_order_id,
+    first(order_id order by ordered_at desc, order_id desc) filter (where is_paid)  as last_order_id,
+    max(ordered_at) filter (where not is_refund)                                    as last_seen_at
+  from placed
+  group by customer_id
+),
+
+climbers as (
+  select customer_id, total_base
+  from buying
+  where orders >= $silver_orders and total_base >= $silver_value
+),
+
+climb as (
+  select
+    p.customer_id,
+    p.ordered_at,
+    p.is_paid,
+    c.total_base                                            as kept,
+    sum(case when p.is_paid then 1 else 0 end) over so_far  as nth,
+    sum(p.worth) over so_far                                as worth
+  from placed p
+  join climbers c on c.customer_id = p.customer_id
+  where p.is_paid or p.is_refund
+  window so_far as (
+    partition by p.customer_id
+    order by p.ordered_at, p.order_id
+    rows between unbounded preceding and current row)
+),
+
+tiers as (
+  select
+    customer_id,
+    min(ordered_at) filter (where nth >= $silver_orders   and least(worth, kept) >= $silver_value)    as silver_at,
+    min(ordered_at) filter (where nth >= $gold_orders     and least(worth, kept) >= $gold_value)      as gold_at,
+    min(ordered_at) filter (where nth >= $platinum_orders and least(worth, kept) >= $platinum_value)  as platinum_at
+  from climb
+  where is_paid
+  group by customer_id
+),
+
+tastes as (
+  select b.customer_id, p.category, sum(b.times) as times, sum(b.kept) as kept, max(b.last_at) as last_at
+  from customer_products b
+  join products p on p.product_id = b.product_id
+  where b.kept > 0
+  group by b.customer_id, p.category
+),
+
+favourites as (
+  select
+    customer_id,
+    cast(sum(kept) as bigint)                                                      as items,
+    first(category order by category is null, times desc, last_at desc, category)  as favourite_category
+  from tastes
+  group by customer_id
+),
+
+last_lines as (
+  select
+    b.customer_id,
+    first(p.product_id order by i.unit_price_base * i.quantity desc nulls last, i.line) as product_id
+  from buying b
+  join order_items i on i.order_id = b.last_order_id
+  join products p on p.product_id = i.product_id
+  join customer_products k on k.customer_id = b.customer_id and k.product_id = i.product_id
+  where i.quantity > coalesce(i.returned, 0) and k.kept > 0
+  group by b.customer_id
+),
+
+last_products as (
+  select
+    l.customer_id,
+    p.product_id,
+    p.name,
+    case when p.url like 'https://_%' and p.url not like '% %' then p.url end as url,
+    p.category
+  from last_lines l
+  join products p on p.product_id = l.product_id
+),
+
+conversations as (
+  select
+    *,
+    coalesce(resolved_at > $as_of, coalesce(status, '') not in ('solved', 'closed', 'resolved')) as is_open
+  from tickets
+  where opened_at <= $as_of
+),
+
+talking as (
+  select
+    customer_id,
+    bool_or(is_open) filter (where kind = 'complaint')            as open_complaint,
+    max(opened_at) filter (where kind = 'complaint')              as last_complaint_at,
+    max(opened_at) filter (where kind = 'complaint' and is_open)  as open_complaint_at,
+    max(resolved_at) filter (where satisfaction = 'bad' and resolved_at <= $as_of) as last_unhappy_at,
+    max(opened_at)                                     as last_ticket_at,
+    first(subject order by opened_at desc, ticket_id)  as last_ticket_subject
+  from conversations
+  group by customer_id
+)
+
+select
+  c.customer_id,
+  c.email,
+  c.phone,
+  c.first_name,
+  c.last_name,
+  c.honorific,
+  c.locale,
+  c.timezone,
+  c.country,
+
+  coalesce(b.orders, 0)                              as orders,
+  coalesce(len(b.days), 0)                           as order_days,
+  coalesce(f.items, 0)                               as items,
+  cast(coalesce(b.total_base, 0) as decimal(18, 4))  as total_base,
+  b.first_order_id,
+  b.first_order_at,
+  b.last_order_id,
+  b.last_order_at,
+  days_between(b.last_seen_at, $as_of, $brand_timezone)   as quiet_days,
+  rhythm(b.days)                                          as rhythm_days,
+  cast(cast(rhythm(b.days) as decimal(10, 0)) as bigint)  as usual_days,
+
+  case
+    when t.platinum_at is not null then 'platinum'
+    when t.gold_at     is not null then 'gold'
+    when t.silver_at   is not null then 'silver'
+    else 'member'
+  end                                              as tier,
+  coalesce(t.platinum_at, t.gold_at, t.silver_at)  as tier_reached_at,
+
+  f.favourite_category,
+  l.product_id  as last_product_id,
+  l.name        as last_product,
+  l.url         as last_product_url,
+  l.category    as last_product_category,
+
+  k.open_complaint is true                                                as open_complaint,
+  k.last_complaint_at,
+  k.open_complaint_at,
+  k.last_unhappy_at,
+  k.last_ticket_subject,
+  k.last_ticket_at
+from customers c
+left join buying b on b.customer_id = c.customer_id
+left join tiers t on t.customer_id = c.customer_id
+left join favourites f on f.customer_id = c.customer_id
+left join last_products l on l.customer_id = c.customer_id
+left join talking k on k.customer_id = c.customer_id
+where c.deleted_at is null

@@ -1,0 +1,181 @@
+-- sql/metrics/retention.sql, in DuckDB's words.
+with
+
+paid as (
+  select
+    customer_id,
+    local_date(ordered_at, $brand_timezone)  as day,
+    coalesce(total_base, 0) >= 0             as is_order,
+    case when total_base < 0 then total_base
+      else greatest(total_base + coalesce(refunded_base, 0), 0) end                               as worth
+  from orders
+  where (status = 'paid' or (total_base < 0 and status <> 'cancelled'))
+    and customer_id not like '%:guest:order-%'
+),
+
+sales as (
+  select
+    customer_id,
+    day,
+    cast(date_part('year', day) * 12 + date_part('month', day) - 1 as bigint) as month_number,
+    is_order,
+    worth
+  from paid
+),
+
+activity as (
+  select customer_id, month_number, count(*) as orders
+  from sales
+  where is_order
+  group by customer_id, month_number
+),
+
+spells as (
+  select
+    month_number,
+    lead(month_number) over (partition by customer_id order by month_number) - month_number as gap
+  from activity
+),
+
+spell_counts as (
+  select month_number, gap, count(*) as customers
+  from spells
+  group by month_number, gap
+),
+
+later as (
+  select unnest(range(0, $lookback_months)) as months
+),
+
+churn as (
+  select
+    s.month_number + l.months                                                                       as month_number,
+    sum(s.customers)                                                                                as buyers,
+    sum(case when s.gap is null or s.gap > l.months + $silence_months then s.customers else 0 end)  as churned
+  from spell_counts s
+  cross join later l
+  where s.gap is null or s.gap > l.months
+  group by s.month_number + l.months
+),
+
+firsts as (
+  select customer_id, min(day) as first_day
+  from sales
+  where is_order
+  group by customer_id
+),
+
+newcomers as (
+  select
+    f.customer_id,
+    f.first_day,
+    max(case when days_between(f.first_day, s.day) between 1 and $repeat_days then 1 else 0 end) as came_back
+  from firsts f
+  join sales s on s.customer_id = f.customer_id
+  where s.is_order
+  group by f.customer_id, f.first_day
+),
+
+cohorts as (
+  select
+    cast(date_part('year', first_day) * 12 + date_part('month', first_day) - 1 as bigint)  as month_number,
+    count(*)                                                                               as new_customers,
+    sum(came_back)                                                                         as came_back
+  from newcomers
+  group by 1
+),
+
+traffic as (
+  select
+    month_number,
+    count(*)     as active_customers,
+    sum(orders)  as orders
+  from activity
+  group by month_number
+),
+
+takings as (
+  select month_number, sum(worth) as revenue
+  from sales
+  group by month_number
+),
+
+today as (
+  select
+    local_date($as_of, $brand_timezone) as day
+),
+
+edges as (
+  select
+    min(t.month_number)                                                                 as oldest_month,
+    max(cast(date_part('year', d.day) * 12 + date_part('month', d.day) - 1 as bigint))  as this_month,
+    max(d.day)                                                                          as today
+  from traffic t
+  cross join today d
+),
+
+shown as (
+  select greatest(oldest_month, this_month - $months + 1) as first_month, this_month, today
+  from edges
+),
+
+months as (
+  select
+    unnest(range(first_month, this_month + 1)) as month_number,
+    first_month,
+    this_month,
+    today
+  from shown
+),
+
+calendar as (
+  select
+    month_number,
+    first_month,
+    this_month,
+    today,
+    make_date(month_number // 12, month_number % 12 + 1, 1)              as month,
+    make_date((month_number + 1) // 12, (month_number + 1) % 12 + 1, 1)  as next_month
+  from months
+),
+
+joined as (
+  select
+    c.month,
+    c.month_number < c.this_month                        as is_over,
+    days_between(c.next_month, c.today) >= $repeat_days  as repeat_known,
+    c.month_number - c.first_month >= $lookback_months - 1
+      and c.this_month - c.month_number > $silence_months  as churn_known,
+    coalesce(t.active_customers, 0)                        as active_customers,
+    coalesce(n.new_customers, 0)                           as new_customers,
+    coalesce(t.orders, 0)                                  as orders,
+    coalesce(m.revenue, 0)                                 as revenue,
+    coalesce(n.came_back, 0)                               as came_back,
+    coalesce(x.buyers, 0)                                  as buyers,
+    coalesce(x.churned, 0)                                 as churned
+  from calendar c
+  left join traffic t on t.month_number = c.month_number
+  left join takings m on m.month_number = c.month_number
+  left join cohorts n on n.month_number = c.month_number
+  left join churn x on x.month_number = c.month_number
+)
+
+select
+  month,
+  is_over                                                              as complete,
+  active_customers,
+  new_customers,
+  active_customers - new_customers  as returning_customers,
+  cast(orders as bigint)            as orders,
+  cast(revenue as decimal(18, 4))   as revenue_base,
+  cast(quotient(revenue, nullif(active_customers, 0)) as decimal(18, 2)) as value_per_customer,
+  case when repeat_known then new_customers end              as repeat_n,
+  case when repeat_known then cast(came_back as bigint) end  as repeat_customers,
+  case when repeat_known then
+    cast(quotient(came_back, nullif(new_customers, 0)) as decimal(6, 4)) end  as repeat_rate,
+  case when churn_known then cast(buyers as bigint) end                       as churn_n,
+  case when churn_known then cast(churned as bigint) end                      as churned_customers,
+  case when churn_known then
+    cast(quotient(churned, nullif(buyers, 0)) as decimal(6, 4)) end                               as churn_rate
+from joined
+order by month
