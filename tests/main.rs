@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+mod analyst;
 mod bad_input;
 mod command_line;
 mod far_lake;
@@ -16,3 +17,4 @@ mod smtp;
 mod support;
 mod thirty_nights;
 mod write_back;
+mod wrong_sql;

@@ -1,0 +1,8 @@
+/* ---
+key = "customer_id"
+audits = ["relationship(last_order_id, order.order_id)"]
+--- */
+-- Decides who has been quiet for a quarter.
+select customer_id, last_order_id
+from customer_features
+where quiet_days > 90

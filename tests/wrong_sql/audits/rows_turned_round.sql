@@ -1,0 +1,8 @@
+/* ---
+key = "customer_id"
+audits = ["rows(50000, 0)"]
+--- */
+-- Decides who has been quiet for a quarter.
+select customer_id, email
+from customer_features
+where quiet_days > 90

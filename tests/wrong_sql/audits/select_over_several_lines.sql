@@ -1,0 +1,12 @@
+/* ---
+key = "customer_id"
+audits = ["""
+  select customer_id
+  from select_over_several_lines
+  where quiet_dayz < 90
+"""]
+--- */
+-- Decides who has been quiet for a quarter.
+select customer_id, quiet_days
+from customer_features
+where quiet_days > 90

@@ -1,0 +1,7 @@
+/* ---
+key = "customer_id"
+--- */
+-- Decides whom we call.
+select [customer_id], [phone]
+from [customer_features]
+where [tier] = 'platinum'

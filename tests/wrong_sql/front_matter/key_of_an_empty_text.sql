@@ -1,0 +1,7 @@
+/* ---
+key = ""
+--- */
+-- Decides who has been quiet for a quarter.
+select customer_id, email
+from customer_features
+where quiet_days > 90

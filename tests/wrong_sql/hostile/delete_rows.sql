@@ -1,0 +1,5 @@
+/* ---
+key = "customer_id"
+--- */
+-- Cleans up before the night.
+delete from customers where deleted_at is not null

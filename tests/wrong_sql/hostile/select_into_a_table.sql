@@ -1,0 +1,7 @@
+/* ---
+key = "customer_id"
+--- */
+-- Keeps a copy of everybody.
+select customer_id, email
+into everybody
+from customers

@@ -1,0 +1,1 @@
+set datafusion.execution.target_partitions = 1

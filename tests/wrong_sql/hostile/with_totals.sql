@@ -1,0 +1,7 @@
+/* ---
+key = "customer_id"
+--- */
+-- Decides who bought more than twice.
+select customer_id, count(*) as orders
+from orders
+group by customer_id with totals

@@ -1,0 +1,7 @@
+/* ---
+key = "customer_id"
+--- */
+-- Decides who is gold.
+select customer_id, email
+from customer_features
+where tier = 'gold' /* platinum is called by phone

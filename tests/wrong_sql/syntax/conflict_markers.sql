@@ -1,0 +1,11 @@
+/* ---
+key = "customer_id"
+--- */
+-- Decides who has been quiet for a quarter.
+select customer_id, email
+from customer_features
+<<<<<<< HEAD
+where quiet_days > 90
+=======
+where quiet_days > 120
+>>>>>>> longer

@@ -1,0 +1,14 @@
+/* ---
+key = "customer_id"
+--- */
+-- Decides who has been quiet for a quarter.
+with
+
+quiet as (
+  select customer_id, email
+  from customer_features
+  where quiet_days > 90
+),
+
+select customer_id, email
+from quiet

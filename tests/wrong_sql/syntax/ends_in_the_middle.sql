@@ -1,0 +1,7 @@
+/* ---
+key = "customer_id"
+--- */
+-- Decides who has been quiet for a quarter.
+select customer_id, email
+from customer_features
+where quiet_days >

@@ -1,0 +1,6 @@
+/* ---
+key = "customer_id"
+--- */
+-- Decides who has been quiet for a quarter.
+select customer_id, email
+where quiet_days > 90
