@@ -53,7 +53,8 @@ pub(super) async fn of(engine: &Engine, rows: &Rows, comments: &BTreeMap<String,
         let ordered = !field.data_type().is_nested() && *field.data_type() != DataType::Boolean;
         let ends = match ordered {
             true => format!("{}, {}", cast(&format!("min({name})"), &DataType::Utf8), cast(&format!("max({name})"), &DataType::Utf8)),
-            false => format!("{0}, {0}", cast("null", &DataType::Utf8)),
+            // Names of their own, since no two columns may have the same.
+            false => format!("{0} as least, {0} as greatest", cast("null", &DataType::Utf8)),
         };
         let distinct = if field.data_type().is_nested() { "0".to_owned() } else { format!("count(distinct {name})") };
         let found = collect(&session, &format!("select count(*) - count({name}), {distinct}, {ends} from result")).await?;
