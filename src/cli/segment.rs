@@ -74,21 +74,10 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<Exit, Failu
     let house = global.house().await?;
     match command {
         Command::List => list(global, &house).await,
-        Command::Show(args) => show(global, find(&house, &args.name)?),
-        Command::Preview(args) => preview(global, &house, find(&house, &args.name)?, &args.look).await,
-        Command::Diff(args) => diff(global, &house, find(&house, &args.name)?, &args).await,
+        Command::Show(args) => show(global, house.library.segment(&args.name)?),
+        Command::Preview(args) => preview(global, &house, house.library.segment(&args.name)?, &args.look).await,
+        Command::Diff(args) => diff(global, &house, house.library.segment(&args.name)?, &args).await,
     }
-}
-
-fn find<'a>(house: &'a House, name: &str) -> Result<&'a SqlFile, Failure> {
-    house.library.segments().find(|file| file.name == name).ok_or_else(|| {
-        let names: Vec<&str> = house.library.segments().map(|file| file.name.as_str()).collect();
-        let diagnosis = Diagnosis::new("unknown_segment", format!("there is no segment `{name}`")).in_file("sql/segments");
-        Failure::wrong(match nearest(name, names.iter().copied()) {
-            Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
-            None => diagnosis.hint(format!("the segments are: {}", names.join(", "))),
-        })
-    })
 }
 
 async fn list(global: &Global, house: &House) -> Result<Exit, Failure> {

@@ -1,6 +1,6 @@
 //! `perennial test`
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::{global::Global, output};
 use crate::{
     diagnosis::{Exit, Failure},
     job::{House, Moment, Step},
-    model::{self, AuditReport, CaseOutcome},
+    model::{self, AuditReport, Bench, CaseOutcome},
     project,
 };
 
@@ -47,6 +47,10 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
         Some(audits) => writeln!(text, "audits: {} tables as they were last built, {} failed", audits.len(), failed.clone().count()),
         None => writeln!(text, "audits: nothing was built yet"),
     };
+    let outdated: Vec<&str> = audits.iter().flatten().filter(|audit| audit.outdated).map(|audit| audit.table.as_str()).collect();
+    if !outdated.is_empty() {
+        let _ = writeln!(text, "not audited, since the file was changed after the build: {}", outdated.join(", "));
+    }
     let ok = report.ok() && failed.count() == 0;
     output::print(global, &json!({ "cases": report.cases, "audits": audits.unwrap_or_default() }), text);
     Ok(if ok { Exit::Done } else { Exit::Wrong })
@@ -65,7 +69,14 @@ async fn audits(global: &Global, filter: Option<&str>) -> Result<Option<Vec<Audi
     if published.is_empty() {
         return Ok(None);
     }
-    let brand = house.project.brand_defaults();
-    let reports = model::audit_published(&house.library, &house.engine, &house.lake, &published, moment.as_of, &brand, filter).await?;
-    Ok(Some(reports))
+    let bench = Bench {
+        library: &house.library,
+        engine: &house.engine,
+        lake: &house.lake,
+        published: &published,
+        as_of: moment.as_of,
+        brand: house.project.brand_defaults(),
+        params: BTreeMap::new(),
+    };
+    Ok(Some(bench.audits(filter).await?))
 }

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::query::Place;
+use crate::config::place;
 
 /// The tokens of a text, with their places; none where it does not even fall into tokens.
 pub(super) fn tokens(sql: &str) -> Vec<TokenWithSpan> {
@@ -24,10 +25,7 @@ pub(super) fn unseen(sql: &str) -> Option<(Place, char)> {
     // Joiners (U+200C, U+200D) are letters of some scripts.
     let hidden = |c: char| matches!(c, '\0' | '\u{200B}' | '\u{202A}'..='\u{202E}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}');
     let (at, unseen) = sql.char_indices().find(|(_, c)| hidden(*c))?;
-    let before = &sql[..at];
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    Some(((line, column), unseen))
+    Some((place(sql, at), unseen))
 }
 
 /// The text before a place.

@@ -75,6 +75,12 @@ pub(super) fn functions(state: &SessionState) -> BTreeMap<String, String> {
     named.map(|(name, documentation)| (name.clone(), syntax(documentation))).collect()
 }
 
+/// Whether a function is neither an aggregate nor a window function.
+pub(super) fn looks_at_one_row(state: &SessionState, name: &str) -> bool {
+    let scalar = state.scalar_functions().contains_key(name) || state.higher_order_functions().contains_key(name);
+    scalar && !state.aggregate_functions().contains_key(name) && !state.window_functions().contains_key(name)
+}
+
 /// The names of the functions that may give another answer in another run, and so cannot be called.
 pub(super) fn fickle(state: &SessionState) -> BTreeSet<String> {
     let scalar = state.scalar_functions().iter().map(|(name, function)| (name, function.signature()));

@@ -9,8 +9,9 @@ use datafusion::{
         resolve::resolve_table_references,
         sqlparser::{
             ast::{
-                BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Query, Select, SetExpr,
-                Spanned, Statement as SqlStatement, TableFactor, Value, ValueWithSpan, Visit, Visitor,
+                BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinConstraint, JoinOperator,
+                Query, Select, SetExpr, Spanned, Statement as SqlStatement, TableFactor, Value, ValueWithSpan, Visit, Visitor,
+                visit_expressions,
             },
             tokenizer::{Span, Token},
         },
@@ -213,6 +214,42 @@ fn numbers(function: &Function) -> impl Iterator<Item = u64> {
     })
 }
 
+/// Whether a join that wants a condition has none.
+fn is_bare(join: &JoinOperator) -> bool {
+    use JoinOperator::{Anti, FullOuter, Inner, Join, Left, LeftAnti, LeftOuter, LeftSemi, Right, RightAnti, RightOuter, RightSemi, Semi};
+    match join {
+        Join(on) | Inner(on) | Left(on) | LeftOuter(on) | Right(on) | RightOuter(on) | FullOuter(on) => matches!(on, JoinConstraint::None),
+        Semi(on) | LeftSemi(on) | RightSemi(on) | Anti(on) | LeftAnti(on) | RightAnti(on) => matches!(on, JoinConstraint::None),
+        _ => false,
+    }
+}
+
+/// Refuses `filter`, `over` and `distinct` on functions that look at one row, where the engine would pass over them in silence.
+pub(super) fn refuse_idle_words(statement: &SqlStatement, origin: Origin<'_>, plain: impl Fn(&str) -> bool) -> Result<(), EngineError> {
+    let looked = visit_expressions(statement, |expr| {
+        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        let distinct = matches!(&function.args, FunctionArguments::List(list) if list.duplicate_treatment.is_some());
+        let word = match (function.filter.is_some(), function.over.is_some(), distinct) {
+            (true, ..) => "filter",
+            (_, true, _) => "over",
+            (.., true) => "distinct",
+            _ => return ControlFlow::Continue(()),
+        };
+        let name = determinism::name_of(function);
+        if !plain(&name) {
+            return ControlFlow::Continue(());
+        }
+        let message = format!("`{name}` looks at one row at a time, so `{word}` has no meaning for it");
+        let hint = "leave it out, or use an aggregate such as max(…)";
+        let diagnosis = Diagnosis::new("sql_unsupported", message).hint(hint);
+        ControlFlow::Break(EngineError::wrong(origin.place(diagnosis, places::start(function.name.span()))))
+    });
+    match looked {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
 /// Whether an expression is the word `null`.
 fn is_null(expr: &Expr) -> bool {
     match expr {
@@ -284,6 +321,12 @@ impl Visitor for Reader<'_> {
             let hint = "leave `into` out; the result becomes the table named like the file";
             return self.refuse("sql_not_select", "`select … into` would write to a table", into.name.span(), hint);
         }
+        let joins = select.from.iter().flat_map(|from| &from.joins);
+        if let Some(join) = joins.into_iter().find(|join| is_bare(&join.join_operator)) {
+            let hint = "add `on …`, or write `cross join` where every row is to meet every other";
+            let message = format!("`{}` is joined without a condition", join.relation);
+            return self.refuse("sql_join", message, join.relation.span(), hint);
+        }
         let elsewhere = "it belongs to another database; plain `where`, `group by` and `order by` say the same";
         let counted = matches!(&select.group_by, GroupByExpr::All(with) | GroupByExpr::Expressions(_, with) if !with.is_empty());
         let unheard = [
@@ -337,6 +380,10 @@ impl Visitor for Reader<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
         match expr {
             Expr::Function(function) => self.function(function),
+            Expr::InList { expr, list, negated: true } if list.iter().any(is_null) => {
+                let hint = "leave the null out, and say `x is not null and x not in (…)`";
+                self.refuse("sql_null", "with a null in its list, `not in` is never true", expr.span(), hint)
+            }
             Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right } if is_null(left) || is_null(right) => {
                 let hint = "write `is null` or `is not null`";
                 self.refuse("sql_null", "nothing is equal to null, and nothing differs from it", right.span(), hint)

@@ -154,6 +154,7 @@ impl Session {
 
     pub(super) fn plan(&self, query: &Query<'_>) -> Result<LogicalPlan, EngineError> {
         let (statement, _) = select::read(query.sql, query.origin)?;
+        select::refuse_idle_words(&statement, query.origin, |name| planner::looks_at_one_row(&self.state, name))?;
         planner::plan(&self.state, &self.tables, statement, &query.params).map_err(|error| self.explain(query, &error))
     }
 

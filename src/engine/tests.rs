@@ -157,6 +157,9 @@ fn everything_but_one_select_is_refused_with_its_place() {
         ("select 1 where\n tier = null", "sql_null", Some((2, 9))),
         ("select 'a\u{202e}b'", "sql_unseen", Some((1, 10))),
         ("select 1 as a,\n\u{200b}2 as b", "sql_unseen", Some((2, 1))),
+        ("select * from orders join customers", "sql_join", Some((1, 27))),
+        ("select * from orders o\nleft join customers c where o.total = c.total", "sql_join", Some((2, 11))),
+        ("select 1 from orders where tier not in ('x', null)", "sql_null", Some((1, 28))),
         ("select * from generate_series(1, 3) with ordinality", "sql_unsupported", Some((1, 15))),
         ("select $1", "sql_parameter", Some((1, 8))),
         ("select ?", "sql_parameter", Some((1, 8))),
@@ -431,6 +434,21 @@ async fn a_rhythm_without_groups_and_over_dates() {
     assert_eq!(one(rows("select rhythm(cast(ordered_at as date)) from orders where customer_id = 'b'", &[]).await), [None]);
     let sql = "select rhythm(ordered_at) over (partition by customer_id order by order_id) from orders order by order_id";
     assert_eq!(one(rows(sql, &[]).await), [None, None, Some(1000), Some(1550), None]);
+}
+
+#[tokio::test]
+async fn words_that_a_function_would_pass_over_are_refused() {
+    for (sql, word) in [
+        ("select upper(tier) filter (where true) from orders", "filter"),
+        ("select upper(tier) over (order by order_id) from orders", "over"),
+        ("select upper(distinct tier) from orders", "distinct"),
+    ] {
+        let (message, place, ..) = refusal(sql).await;
+        let told = format!("sql_unsupported: `upper` looks at one row at a time, so `{word}` has no meaning for it");
+        assert_eq!((message, place), (told, Some((11, 8))));
+    }
+    let fine = "select count(distinct tier) filter (where true), max(total) from orders";
+    assert_eq!(integers(fine, &[]).await, [Some(1)]);
 }
 
 #[tokio::test]

@@ -139,7 +139,7 @@ impl Library {
                 let hint = match near.or_else(|| nearest(table, all.iter().map(String::as_str))) {
                     Some(near) if table.contains("__") => format!("only sql/staging reads a source's own tables; read `{near}`"),
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("tables are: {}", all.join(", ")),
+                    None => "`perennial schema` lists the tables there are".to_owned(),
                 };
                 Some(problem(format!("there is no table `{table}`")).hint(hint))
             }

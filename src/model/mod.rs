@@ -21,6 +21,8 @@ mod build;
 mod canonical;
 mod check;
 mod file;
+#[cfg(test)]
+mod fixture;
 mod front_matter;
 mod graph;
 mod identities;
@@ -46,7 +48,7 @@ pub use library::Library;
 pub(crate) use params::{always as bound_params, parse_like as param_like};
 pub use segment::{Bench, ChangedRow, ColumnStatistics, Difference, Preview, difference};
 pub use sql_tests::{CaseOutcome, CaseReport, TEST_FILE, TestReport, run_tests};
-pub use standing_audits::{AuditReport, audit_published};
+pub use standing_audits::AuditReport;
 
 use crate::{
     diagnosis::{Diagnose, Diagnosis, Exit, Failure},

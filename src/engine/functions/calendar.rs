@@ -1,14 +1,14 @@
 //! What the calendar functions share: the day an instant lies on where somebody lives.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Date32Array, StringArray, TimestampMicrosecondArray},
-    datatypes::{DataType, TimeUnit},
+    datatypes::{DataType, Field, FieldRef, TimeUnit},
 };
 use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
-use datafusion::{common::plan_err, error::Result, scalar::ScalarValue};
+use datafusion::{common::plan_err, error::Result, logical_expr::ReturnFieldArgs, scalar::ScalarValue};
 
 const MICROS_A_SECOND: i64 = 1_000_000;
 const SECONDS_A_DAY: i64 = 86_400;
@@ -17,32 +17,30 @@ const EPOCH: i32 = 719_163;
 /// The days since 1970 whose clocks are remembered: some 270 years. Others are looked up one by one.
 const REMEMBERED: usize = 100_000;
 
-/// The type an argument is read as: a date, or an instant.
-pub(super) fn instant_or_date(function: &str, given: &DataType) -> Result<DataType> {
-    Ok(match given {
-        DataType::Date32 | DataType::Date64 => DataType::Date32,
-        DataType::Timestamp(_, _) | DataType::Null => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        other => return plan_err!("{function} takes instants and dates, not {other}"),
-    })
-}
-
-/// The type of the argument that names a zone.
-pub(super) fn zone(function: &str, given: &DataType) -> Result<DataType> {
-    match given {
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => Ok(DataType::Utf8),
-        other => plan_err!("{function} takes the name of a zone as its last argument, not {other}"),
+/// The types the arguments of `function` are read as: so many dates or instants, and the name of a zone where one is given.
+pub(super) fn arguments(function: &str, instants: usize, given: &[DataType]) -> Result<Vec<DataType>> {
+    if given.len() < instants || given.len() > instants + 1 {
+        return plan_err!("{function} takes {instants} instants or dates and the name of a zone; it got {} arguments", given.len());
     }
+    let read = given.iter().enumerate().map(|(position, given)| match given {
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null if position == instants => Ok(DataType::Utf8),
+        other if position == instants => plan_err!("{function} takes the name of a zone as its last argument, not {other}"),
+        DataType::Date32 | DataType::Date64 => Ok(DataType::Date32),
+        DataType::Timestamp(_, _) | DataType::Null => Ok(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+        other => plan_err!("{function} takes instants and dates, not {other}"),
+    });
+    read.collect()
 }
 
-/// Refuses a zone that is written out and that nobody knows: every row would be null.
-pub(super) fn known_zone(zone: Option<&ScalarValue>) -> Result<()> {
-    match zone {
-        Some(ScalarValue::Utf8(Some(name)) | ScalarValue::Utf8View(Some(name)) | ScalarValue::LargeUtf8(Some(name)))
+/// What `function` returns. A zone that is written out and that nobody knows is refused: every row would be null.
+pub(super) fn returned(function: &str, instants: usize, of: DataType, args: &ReturnFieldArgs<'_>) -> Result<FieldRef> {
+    match args.scalar_arguments.get(instants) {
+        Some(Some(ScalarValue::Utf8(Some(name)) | ScalarValue::Utf8View(Some(name)) | ScalarValue::LargeUtf8(Some(name))))
             if name.parse::<Tz>().is_err() =>
         {
             plan_err!("there is no time zone `{name}`")
         }
-        _ => Ok(()),
+        _ => Ok(Arc::new(Field::new(function, of, true))),
     }
 }
 
@@ -58,7 +56,7 @@ pub(super) enum Moments<'a> {
 }
 
 impl<'a> Moments<'a> {
-    /// The column, of a type that [`instant_or_date`] gives.
+    /// The column, of a type that [`arguments`] gives.
     pub(super) fn new(values: &'a ArrayRef) -> Self {
         match values.as_primitive_opt() {
             Some(dates) => Self::Dates(dates),

@@ -4,17 +4,16 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::{
     array::{Array, Date32Array},
-    datatypes::{DataType, Field, FieldRef},
+    datatypes::{DataType, FieldRef},
 };
 use datafusion::{
-    common::plan_err,
     error::Result,
     logical_expr::{ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
 };
 
 use super::{
     SECTION,
-    calendar::{Moments, Zones, instant_or_date, known_zone, zone},
+    calendar::{Moments, Zones, arguments, returned},
 };
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
@@ -51,11 +50,7 @@ impl ScalarUDFImpl for LocalDate {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        match arg_types {
-            [instant] => Ok(vec![instant_or_date(self.name(), instant)?]),
-            [instant, given] => Ok(vec![instant_or_date(self.name(), instant)?, zone(self.name(), given)?]),
-            _ => plan_err!("local_date takes an instant and a zone; it got {} arguments", arg_types.len()),
-        }
+        arguments(self.name(), 1, arg_types)
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
@@ -63,8 +58,7 @@ impl ScalarUDFImpl for LocalDate {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        known_zone(args.scalar_arguments.get(1).copied().flatten())?;
-        Ok(Arc::new(Field::new(self.name(), DataType::Date32, true)))
+        returned(self.name(), 1, DataType::Date32, &args)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -4,17 +4,16 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::{
     array::{Array, Int64Array},
-    datatypes::{DataType, Field, FieldRef},
+    datatypes::{DataType, FieldRef},
 };
 use datafusion::{
-    common::plan_err,
     error::Result,
     logical_expr::{ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
 };
 
 use super::{
     SECTION,
-    calendar::{Moments, Zones, date, instant_or_date, known_zone, months, zone},
+    calendar::{Moments, Zones, arguments, date, months, returned},
 };
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
@@ -54,14 +53,7 @@ impl ScalarUDFImpl for MonthsBetween {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let ([a, b] | [a, b, _]) = arg_types else {
-            return plan_err!("months_between takes two instants or dates, and a zone; it got {} arguments", arg_types.len());
-        };
-        let mut coerced = vec![instant_or_date(self.name(), a)?, instant_or_date(self.name(), b)?];
-        if let Some(given) = arg_types.get(2) {
-            coerced.push(zone(self.name(), given)?);
-        }
-        Ok(coerced)
+        arguments(self.name(), 2, arg_types)
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
@@ -69,8 +61,7 @@ impl ScalarUDFImpl for MonthsBetween {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        known_zone(args.scalar_arguments.get(2).copied().flatten())?;
-        Ok(Arc::new(Field::new(self.name(), DataType::Int64, true)))
+        returned(self.name(), 2, DataType::Int64, &args)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

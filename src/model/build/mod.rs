@@ -195,7 +195,7 @@ fn wanted(library: &Library, graph: &super::graph::Graph, only: &[String]) -> Re
         if !all.contains(name) {
             let hint = match nearest(name, all.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("tables are: {}", all.join(", ")),
+                None => "`perennial schema` lists the tables there are".to_owned(),
             };
             return Err(ModelError::wrong(Diagnosis::new("unknown_table", format!("no file in sql makes a table `{name}`")).hint(hint)));
         }

@@ -7,6 +7,8 @@
 
 mod difference;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -42,6 +42,8 @@ mod compare;
 mod format;
 mod rows;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

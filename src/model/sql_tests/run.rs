@@ -30,7 +30,7 @@ pub(super) type Columns = BTreeMap<String, Result<SchemaRef, Box<Diagnosis>>>;
 pub(super) async fn columns(library: &Library, engine: &Engine, raw: &BTreeMap<String, SchemaRef>, cases: &[Case]) -> Columns {
     let mut planner = Planner::new(library, engine, raw);
     let mut columns = Columns::new();
-    for name in cases.iter().flat_map(|case| tested(library, case).map(|file| needed(library, file)).unwrap_or_default()) {
+    for name in cases.iter().flat_map(|case| tested(library, case).map(|file| needed(library, file, &case.given)).unwrap_or_default()) {
         if columns.contains_key(&name) {
             continue;
         }
@@ -57,18 +57,16 @@ pub(super) async fn run(library: &Library, engine: &Engine, columns: &Columns, c
     let as_of = case.as_of.as_str().map_or_else(|| case.as_of.to_string(), str::to_owned);
     let as_of = instant(&as_of).ok_or_else(|| problem(case, format!("`{as_of}` is not an instant such as 2026-11-22T01:00:00Z")))?;
     let always = params::always(as_of, &case.brand);
-    let needed = needed(library, file);
-    for table in case.given.keys() {
-        if !needed.iter().any(|needed| needed == table) {
-            let diagnosis = problem(case, format!("`{}` does not read `{table}`", file.name));
-            return Err(match nearest(table, needed.iter().map(String::as_str)) {
-                Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
-                None => diagnosis.hint(format!("it reads: {}", needed.join(", "))),
-            });
-        }
+    let read = needed(library, file, &BTreeMap::new());
+    if let Some(table) = case.given.keys().find(|table| !read.contains(table)) {
+        let diagnosis = problem(case, format!("`{}` does not read `{table}`", file.name));
+        return Err(match nearest(table, read.iter().map(String::as_str)) {
+            Some(near) => diagnosis.hint(format!("did you mean `{near}`?")),
+            None => diagnosis.hint(format!("it reads: {}", read.join(", "))),
+        });
     }
     let mut tables: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
-    for name in &needed {
+    for name in &needed(library, file, &case.given) {
         let computed = library.get(name).filter(|file| file.kind != Kind::Staging);
         let table = match (case.given.get(name), computed) {
             (None, Some(upstream)) => result(engine, upstream, None, case, &always, &tables).await?.table,
@@ -132,8 +130,9 @@ fn tested<'l>(library: &'l Library, case: &Case) -> Result<&'l SqlFile, Box<Diag
     }
 }
 
-/// What the tested file reads, directly or through other files, each after what it reads itself. Canonical tables are given, not built.
-fn needed(library: &Library, file: &SqlFile) -> Vec<String> {
+/// What the tested file reads, directly or through files whose rows are not given, each after what it reads itself. Canonical tables are
+/// given, not built.
+fn needed(library: &Library, file: &SqlFile, given: &BTreeMap<String, Rows>) -> Vec<String> {
     if file.kind == Kind::Staging {
         return file.tables().into_iter().collect();
     }
@@ -141,7 +140,9 @@ fn needed(library: &Library, file: &SqlFile) -> Vec<String> {
     let mut open: Vec<String> = file.tables().into_iter().collect();
     while let Some(name) = open.pop() {
         if !found.contains(&name) {
-            open.extend(library.get(&name).map(SqlFile::tables).unwrap_or_default());
+            if !given.contains_key(&name) {
+                open.extend(library.get(&name).map(SqlFile::tables).unwrap_or_default());
+            }
             found.push(name);
         }
     }
