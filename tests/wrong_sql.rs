@@ -71,13 +71,16 @@ fn case(path: &Path) -> Case {
     Case { name, files }
 }
 
-/// A case's files, and of the shipped ones those it can have to do with: no case reads a segment or metric it does not name.
+/// A case's files, and of the shipped ones those it can have to do with: all where it changes one of them, else no segment or metric that
+/// it does not name.
 fn beside(shipped: &Texts, files: &Texts) -> Texts {
     let named = |path: &Path| {
         let name = path.file_stem().unwrap().to_str().unwrap();
         files.iter().any(|(path, text)| text.contains(name) || path.to_str().unwrap().contains(name))
     };
-    let kept = shipped.iter().filter(|(path, _)| path.starts_with("sql/staging") || path.starts_with("sql/models") || named(path));
+    let changes = files.keys().any(|path| shipped.contains_key(path));
+    let kept =
+        shipped.iter().filter(|(path, _)| changes || path.starts_with("sql/staging") || path.starts_with("sql/models") || named(path));
     kept.chain(files).map(|(path, text)| (path.clone(), text.clone())).collect()
 }
 
