@@ -25,7 +25,8 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let mut text = format!("{:<24} {:>11} {:>12} {:>9} {:>9} {:>9} {:>9}\n", "", "rows", "rows read", "read", "memory", "spilled", "time");
     for table in &built.tables {
         let cost = &table.cost;
-        let (read, bytes) = (grouped(cost.rows_read), size(cost.bytes_read));
+        let read = if cost.rows_read == 0 { String::new() } else { grouped(cost.rows_read) };
+        let bytes = size(cost.bytes_read);
         let _ = writeln!(
             text,
             "{:<24} {:>11} {read:>12} {bytes:>9} {:>9} {:>9} {:>7.2} s  {}",
