@@ -15,7 +15,19 @@ placed as (
   where status <> 'cancelled'
 ),
 
-buying as (
+climb as (
+  select
+    *,
+    sum(case when is_paid then 1 else 0 end) over so_far                   as nth,
+    sum(case when is_paid or is_refund then worth else 0 end) over so_far  as climbed
+  from placed
+  window so_far as (
+    partition by customer_id
+    order by ordered_at, order_id
+    rows between unbounded preceding and current row)
+),
+
+counted as (
   select
     customer_id,
     count(*) filter (where is_paid)                                                 as orders,
@@ -25,43 +37,21 @@ buying as (
     max(ordered_at) filter (where is_paid)                                          as last_order_at,
     first(order_id order by ordered_at, order_id) filter (where is_paid)            as first_order_id,
     first(order_id order by ordered_at desc, order_id desc) filter (where is_paid)  as last_order_id,
-    max(ordered_at) filter (where not is_refund)                                    as last_seen_at
-  from placed
-  group by customer_id
-),
-
-climbers as (
-  select customer_id, total_base
-  from buying
-  where orders >= $silver_orders and total_base >= $silver_value
-),
-
-climb as (
-  select
-    p.customer_id,
-    p.ordered_at,
-    p.is_paid,
-    c.total_base                                            as kept,
-    sum(case when p.is_paid then 1 else 0 end) over so_far  as nth,
-    sum(p.worth) over so_far                                as worth
-  from placed p
-  join climbers c on c.customer_id = p.customer_id
-  where p.is_paid or p.is_refund
-  window so_far as (
-    partition by p.customer_id
-    order by p.ordered_at, p.order_id
-    rows between unbounded preceding and current row)
-),
-
-tiers as (
-  select
-    customer_id,
-    min(ordered_at) filter (where nth >= $silver_orders   and least(worth, kept) >= $silver_value)    as silver_at,
-    min(ordered_at) filter (where nth >= $gold_orders     and least(worth, kept) >= $gold_value)      as gold_at,
-    min(ordered_at) filter (where nth >= $platinum_orders and least(worth, kept) >= $platinum_value)  as platinum_at
+    max(ordered_at) filter (where not is_refund)                                    as last_seen_at,
+    min(ordered_at) filter (where is_paid and nth >= $silver_orders   and climbed >= $silver_value)    as silver_met,
+    min(ordered_at) filter (where is_paid and nth >= $gold_orders     and climbed >= $gold_value)      as gold_met,
+    min(ordered_at) filter (where is_paid and nth >= $platinum_orders and climbed >= $platinum_value)  as platinum_met
   from climb
-  where is_paid
   group by customer_id
+),
+
+buying as (
+  select
+    *,
+    case when total_base >= $silver_value   then silver_met   end as silver_at,
+    case when total_base >= $gold_value     then gold_met     end as gold_at,
+    case when total_base >= $platinum_value then platinum_met end as platinum_at
+  from counted
 ),
 
 tastes as (
@@ -149,12 +139,12 @@ select
   cast(cast(rhythm(b.days) as decimal(10, 0)) as bigint)  as usual_days,
 
   case
-    when t.platinum_at is not null then 'platinum'
-    when t.gold_at     is not null then 'gold'
-    when t.silver_at   is not null then 'silver'
+    when b.platinum_at is not null then 'platinum'
+    when b.gold_at     is not null then 'gold'
+    when b.silver_at   is not null then 'silver'
     else 'member'
   end                                              as tier,
-  coalesce(t.platinum_at, t.gold_at, t.silver_at)  as tier_reached_at,
+  coalesce(b.platinum_at, b.gold_at, b.silver_at)  as tier_reached_at,
 
   f.favourite_category,
   l.product_id  as last_product_id,
@@ -170,7 +160,6 @@ select
   k.last_ticket_at
 from customers c
 left join buying b on b.customer_id = c.customer_id
-left join tiers t on t.customer_id = c.customer_id
 left join favourites f on f.customer_id = c.customer_id
 left join last_products l on l.customer_id = c.customer_id
 left join talking k on k.customer_id = c.customer_id

@@ -41,9 +41,8 @@ met as (
 ),
 
 mirrored as (
-  select one as product_id, other as partner_id, both from met
-  union all
-  select other as product_id, one as partner_id, both from met
+  select unnest([one, other]) as product_id, unnest([other, one]) as partner_id, both
+  from met
 ),
 
 measured as (

@@ -28,6 +28,7 @@ went_back as (
 first_orders as (
   select
     f.customer_id,
+    f.first_order_id,
     case when s.tells then o.delivered_at else o.ordered_at + cast($delivery as interval) end as delivered_at
   from customer_features f
   join orders o on o.order_id = f.first_order_id
@@ -39,24 +40,35 @@ first_orders as (
 ),
 
 arrived as (
-  select customer_id, delivered_at
+  select customer_id, first_order_id, delivered_at
   from first_orders
   where delivered_at <= $as_of and delivered_at + cast($window as interval) > $as_of
 ),
 
 -- What was in the parcel, told by its most valuable line that was kept.
+lines as (
+  select
+    a.customer_id,
+    a.delivered_at,
+    i.quantity > coalesce(i.returned, 0) and coalesce(k.kept, 1) > 0  as is_kept,
+    i.quantity - coalesce(i.returned, 0)                              as pieces,
+    i.unit_price_base * i.quantity                                    as worth,
+    i.line,
+    p.product_id
+  from arrived a
+  left join order_items i on i.order_id = a.first_order_id
+  left join products p on p.product_id = i.product_id
+  left join customer_products k on k.customer_id = a.customer_id and k.product_id = i.product_id
+),
+
 parcels as (
   select
-    f.customer_id,
-    sum(i.quantity - coalesce(i.returned, 0)) as items,
-    first_value(p.product_id order by p.product_id is null, i.unit_price_base * i.quantity desc nulls last, i.line) as product_id
-  from arrived a
-  join customer_features f on f.customer_id = a.customer_id
-  join order_items i on i.order_id = f.first_order_id
-  left join products p on p.product_id = i.product_id
-  left join customer_products k on k.customer_id = f.customer_id and k.product_id = i.product_id
-  where i.quantity > coalesce(i.returned, 0) and coalesce(k.kept, 1) > 0
-  group by f.customer_id
+    customer_id,
+    delivered_at,
+    sum(pieces) filter (where is_kept)  as items,
+    first_value(product_id order by product_id is null, worth desc nulls last, line) filter (where is_kept) as product_id
+  from lines
+  group by customer_id, delivered_at
 )
 
 select
@@ -70,12 +82,11 @@ select
   f.country,
   f.first_order_id,                                  -- the occasion: there is only one first order
   f.first_order_at,
-  a.delivered_at,
+  x.delivered_at,
   p.name as product,
   case when p.url like 'https://_%' and p.url not like '% %' then p.url end as product_url,   -- a letter links to nothing else
   p.category as product_category,
   cast(coalesce(x.items, 0) as bigint) as items      -- pieces in the parcel
-from arrived a
-join customer_features f on f.customer_id = a.customer_id
-left join parcels x on x.customer_id = a.customer_id
+from parcels x
+join customer_features f on f.customer_id = x.customer_id
 left join products p on p.product_id = x.product_id

@@ -60,10 +60,12 @@ days as (
     local_date(o.ordered_at, $brand_timezone)                                      as day,
     first_value(o.order_id order by o.ordered_at desc, o.order_id desc)            as order_id,
     first_value(t.product_id order by i.unit_price_base * i.quantity desc nulls last, t.product_id) as product_id
-  from things t
-  join orders o on o.customer_id = t.customer_id
-  join order_items i on i.order_id = o.order_id and i.product_id = t.product_id
-  where o.status = 'paid' and coalesce(o.total_base, 0) >= 0 and i.quantity > coalesce(i.returned, 0)
+  from customer_features f
+  join orders o on o.customer_id = f.customer_id
+  join order_items i on i.order_id = o.order_id
+  join things t on t.customer_id = o.customer_id and t.product_id = i.product_id
+  where f.order_days >= $min_days and f.quiet_days > $peace_days and not f.open_complaint     -- as above: fewer to look at
+    and o.status = 'paid' and coalesce(o.total_base, 0) >= 0 and i.quantity > coalesce(i.returned, 0)
     and o.ordered_at <= $as_of
     and o.ordered_at > $as_of - cast($history as interval)
   group by t.customer_id, t.category, local_date(o.ordered_at, $brand_timezone)

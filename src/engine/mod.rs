@@ -8,6 +8,7 @@
 //! | `planner` | what a query can name |
 //! | `session`, `rungs` | running queries, and trying again where memory runs out |
 //! | `merging`, `yielding` | joins that hold nothing, joins that let others have a turn |
+//! | `distinct` | counting different days as fast as different numbers |
 //! | `diagnosis`, `foreign`, `places`, `error` | what is wrong, where, and what to do |
 //! | `text` | results as everybody expects them |
 //! | `functions/` | the functions of our own, one file each |
@@ -15,6 +16,7 @@
 mod cost;
 mod determinism;
 mod diagnosis;
+mod distinct;
 mod error;
 mod foreign;
 mod functions;
@@ -57,7 +59,7 @@ pub use self::{
     session::{Attempts, Session},
     settings::EngineSettings,
 };
-use self::{cost::Meter, merging::MergingJoins, rungs::Rung, spill::SpillFolder, yielding::YieldingJoins};
+use self::{cost::Meter, distinct::CountingNumbers, merging::MergingJoins, rungs::Rung, spill::SpillFolder, yielding::YieldingJoins};
 use crate::{config::Period, diagnosis::Diagnosis};
 
 /// How many of the greediest parts of a query are named when memory runs out.
@@ -111,6 +113,7 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_physical_optimizer_rules(rules)
+            .with_optimizer_rule(Arc::new(CountingNumbers))
             .build();
         functions::register(&mut state).map_err(|error| EngineError::failed(Diagnosis::new("engine_runtime", error.to_string())))?;
         Ok(Self { state, timeout: settings.timeout, memory: limit, spill, max_spill, meter })

@@ -55,6 +55,8 @@ impl Rung {
         let mut config = config.with_target_partitions(self.partitions).with_batch_size(self.batch_size);
         let options = config.options_mut();
         options.optimizer.prefer_hash_join = self.hash_join;
+        // Rows that lie together by customer lie together by customer and product, too.
+        options.optimizer.subset_repartition_threshold = 1;
         options.execution.sort_spill_reservation_bytes = self.sort_reservation;
         config
     }

@@ -13,7 +13,11 @@ use datafusion::{
     error::DataFusionError,
     execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, runtime_env::RuntimeEnvBuilder},
     logical_expr::LogicalPlan,
-    physical_plan::{ExecutionPlan, display::DisplayableExecutionPlan, displayable, execute_stream, stream::RecordBatchStreamAdapter},
+    physical_expr::Partitioning,
+    physical_plan::{
+        ExecutionPlan, ExecutionPlanProperties, display::DisplayableExecutionPlan, displayable, execute_stream,
+        sorts::sort_preserving_merge::SortPreservingMergeExec, stream::RecordBatchStreamAdapter,
+    },
 };
 use futures::{StreamExt, TryStreamExt};
 
@@ -118,8 +122,9 @@ impl Session {
     pub async fn replace(&self, query: &Query<'_>, lake: &Lake, table: &str, commit: Commit) -> Result<Written, Failure> {
         let mut attempts = self.attempts(query)?;
         loop {
-            let rows = attempts.begin().await?;
-            let written = lake.replace(table, rows.schema(), rows, commit.clone()).await;
+            let parts = attempts.begin_in_parts().await?;
+            let Some(schema) = parts.first().map(|rows| rows.schema()) else { return Err(self.explain(query, &no_parts()).into()) };
+            let written = lake.replace_with(table, schema, parts, commit.clone()).await;
             if written.is_ok() || !attempts.another() {
                 return written.map_err(|error| self.failure(query, &error));
             }
@@ -176,11 +181,25 @@ impl Session {
         Ok(DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string())
     }
 
-    pub(super) async fn begin(&self, plan: &LogicalPlan, way: Rung) -> Result<SendableRecordBatchStream, DataFusionError> {
+    /// The rows of a query: in several parts where `apart` allows it and each part holds the rows between two values of the column they are
+    /// sorted by, so that one after the other they are in order.
+    pub(super) async fn begin(
+        &self,
+        plan: &LogicalPlan,
+        way: Rung,
+        apart: bool,
+    ) -> Result<Vec<SendableRecordBatchStream>, DataFusionError> {
         let (physical, state) = self.physical(plan, way).await?;
-        let counting = Counting { plan: Arc::clone(&physical), meter: Arc::clone(&self.meter) };
-        let stream = plain_stream(execute_stream(physical, state.task_ctx())?);
-        Ok(counted(counting, within(self.timeout, stream)))
+        let counting = Arc::new(Counting { plan: Arc::clone(&physical), meter: Arc::clone(&self.meter) });
+        let streams = match parts(&physical).filter(|_| apart) {
+            Some(parts) => {
+                let count = parts.output_partitioning().partition_count();
+                (0..count).map(|part| parts.execute(part, state.task_ctx())).collect::<Result<Vec<_>, _>>()?
+            }
+            None => vec![execute_stream(physical, state.task_ctx())?],
+        };
+        let finish = |stream| counted(Arc::clone(&counting), within(self.timeout, plain_stream(stream)));
+        Ok(streams.into_iter().map(finish).collect())
     }
 
     /// The plan of one way of running a query, and the state it runs in.
@@ -219,14 +238,27 @@ impl Attempts<'_> {
     /// # Errors
     /// Where the query cannot be begun in any way that is left.
     pub async fn begin(&mut self) -> Result<SendableRecordBatchStream, EngineError> {
+        let mut rows = self.begin_some(false).await?;
+        rows.pop().ok_or_else(|| self.session.explain(self.query, &no_parts()))
+    }
+
+    /// As [`Attempts::begin`], in several parts where the plan has such: read one after the other they are in the query's order.
+    ///
+    /// # Errors
+    /// As [`Attempts::begin`].
+    pub async fn begin_in_parts(&mut self) -> Result<Vec<SendableRecordBatchStream>, EngineError> {
+        self.begin_some(true).await
+    }
+
+    async fn begin_some(&mut self, apart: bool) -> Result<Vec<SendableRecordBatchStream>, EngineError> {
         loop {
             self.exhausted = Arc::default();
             let begun = match self.ways.next() {
-                Some(way) => self.session.begin(&self.plan, way).await,
+                Some(way) => self.session.begin(&self.plan, way, apart).await,
                 None => Err(DataFusionError::ResourcesExhausted(String::new())),
             };
             match begun {
-                Ok(rows) => return Ok(watched(rows, &self.exhausted)),
+                Ok(parts) => return Ok(parts.into_iter().map(|rows| watched(rows, &self.exhausted)).collect()),
                 Err(error) => {
                     note(&error, &self.exhausted);
                     if !self.another() {
@@ -246,8 +278,22 @@ impl Attempts<'_> {
     }
 }
 
-/// The stream, counted when it is dropped.
-fn counted(counting: Counting, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
+/// What a plan merges in the end, where that only sets parts in order that lie one behind the other.
+fn parts(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<dyn ExecutionPlan>> {
+    let merge = plan.downcast_ref::<SortPreservingMergeExec>().filter(|merge| merge.fetch().is_none())?;
+    let input = merge.input();
+    match input.output_partitioning() {
+        Partitioning::Range(range) if range.ordering().iter().eq(merge.expr().iter().take(1)) => Some(input),
+        _ => None,
+    }
+}
+
+fn no_parts() -> DataFusionError {
+    DataFusionError::Internal("a plan without any partition".to_owned())
+}
+
+/// The stream, counted when it and those of the same plan are dropped.
+fn counted(counting: Arc<Counting>, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
     let schema = stream.schema();
     let batches = stream.inspect(move |_| {
         let _ = &counting;

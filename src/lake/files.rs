@@ -12,8 +12,8 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch},
-    compute::{max, min},
+    array::{Array, ArrayRef, AsArray, RecordBatch, make_comparator},
+    compute::{SortOptions, max, min},
     datatypes::{DataType, SchemaRef, TimestampMicrosecondType},
     error::ArrowError,
     row::{Row, RowConverter, SortField},
@@ -25,7 +25,7 @@ use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
     file::{
-        metadata::RowGroupMetaData,
+        metadata::{RowGroupMetaData, SortingColumn},
         properties::{WriterProperties, WriterPropertiesBuilder},
         statistics::Statistics,
     },
@@ -40,6 +40,8 @@ use super::{
 
 /// Where a file is closed and the next begun: a merge that touches one row rewrites no more than this, and files are its unit of work.
 pub(super) const TARGET_BYTES: usize = 32 << 20;
+/// Where a sorted file is closed though one value of its first column goes on in the next.
+const LARGEST_BYTES: usize = 4 * TARGET_BYTES;
 /// Small enough that statistics skip much, large enough that several cores share a file.
 const ROW_GROUP_ROWS: usize = 262_144;
 
@@ -166,6 +168,10 @@ impl Drop for Staging {
 pub(super) struct FileWriter {
     staging: Arc<Staging>,
     schema: SchemaRef,
+    /// The columns the rows are sorted by, by their places.
+    sorted: Vec<usize>,
+    /// Bytes at which a file is closed.
+    pub(super) target: usize,
     current: Option<Open>,
     done: Vec<DataFile>,
 }
@@ -175,6 +181,8 @@ struct Open {
     writer: ArrowWriter<Output>,
     rows: u64,
     times: Vec<TimeRange>,
+    /// Of a sorted file that has reached its size, the last value of the first column: the file ends where it does.
+    full: Option<ArrayRef>,
 }
 
 /// The earliest and latest instant of a column, in microseconds: the only values of rows that stand in a table's log.
@@ -186,7 +194,14 @@ pub(super) struct TimeRange {
 
 impl FileWriter {
     pub(super) fn new(staging: &Arc<Staging>, schema: &SchemaRef) -> Self {
-        Self { staging: Arc::clone(staging), schema: Arc::clone(schema), current: None, done: Vec::new() }
+        Self::sorted(staging, schema, &[])
+    }
+
+    /// For rows that come sorted by these columns, nulls last. The files say so, and no value of the first column stands in two of them,
+    /// unless there are too many of it.
+    pub(super) fn sorted(staging: &Arc<Staging>, schema: &SchemaRef, by: &[String]) -> Self {
+        let sorted = by.iter().map_while(|name| schema.index_of(name).ok()).collect();
+        Self { staging: Arc::clone(staging), schema: Arc::clone(schema), sorted, target: TARGET_BYTES, current: None, done: Vec::new() }
     }
 
     /// Writes a batch that already has the table's schema.
@@ -195,20 +210,47 @@ impl FileWriter {
             return Ok(());
         }
         let mut open = match self.current.take() {
-            Some(open) => open,
+            Some(mut open) => match self.cut(&mut open, batch)? {
+                None => open,
+                Some(row) => {
+                    self.append(&mut open, &batch.slice(0, row))?;
+                    self.close(open)?;
+                    return self.write(&batch.slice(row, batch.num_rows() - row));
+                }
+            },
             None => self.open(batch)?,
         };
+        self.append(&mut open, batch)?;
+        let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
+        if bytes < self.target {
+            self.current = Some(open);
+        } else if let Some(first) = self.sorted.first().filter(|_| bytes < LARGEST_BYTES) {
+            open.full = Some(batch.column(*first).slice(batch.num_rows() - 1, 1));
+            self.current = Some(open);
+        } else {
+            self.close(open)?;
+        }
+        Ok(())
+    }
+
+    /// Where the file at hand is to end within the next batch.
+    fn cut(&self, open: &mut Open, batch: &RecordBatch) -> Result<Option<usize>, LakeError> {
+        let (Some(last), Some(first)) = (open.full.take(), self.sorted.first()) else { return Ok(None) };
+        let failed = LakeError::rows(&self.staging.table);
+        let same = make_comparator(batch.column(*first), &last, SortOptions::default()).map_err(failed)?;
+        Ok((0..batch.num_rows()).find(|row| same(*row, 0).is_ne()))
+    }
+
+    fn append(&self, open: &mut Open, batch: &RecordBatch) -> Result<(), LakeError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         open.writer.write(batch).map_err(LakeError::parquet(&self.staging.table))?;
         open.rows += batch.num_rows() as u64;
         for times in &mut open.times {
             times.take_in(batch.column(times.column));
         }
-        if open.writer.bytes_written() + open.writer.in_progress_size() >= TARGET_BYTES {
-            self.close(open)
-        } else {
-            self.current = Some(open);
-            Ok(())
-        }
+        Ok(())
     }
 
     /// Closes the last file and names all of them, in the order they were written.
@@ -222,7 +264,7 @@ impl FileWriter {
     /// Begins a file whose first rows are these.
     fn open(&self, first: &RecordBatch) -> Result<Open, LakeError> {
         let failed = LakeError::rows(&self.staging.table);
-        let mut properties = properties();
+        let mut properties = properties().set_sorting_columns(self.sorting());
         for (field, column) in self.schema.fields().iter().zip(first.columns()) {
             if mostly_differ(column).map_err(&failed)? {
                 properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![field.name().clone()]), false);
@@ -231,7 +273,18 @@ impl FileWriter {
         let (name, file) = self.staging.create()?;
         let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties.build()))
             .map_err(LakeError::parquet(&self.staging.table))?;
-        Ok(Open { name, writer, rows: 0, times: TimeRange::of(&self.schema) })
+        Ok(Open { name, writer, rows: 0, times: TimeRange::of(&self.schema), full: None })
+    }
+
+    /// The order of the rows, as Parquet tells it: by the numbers of columns without parts.
+    fn sorting(&self) -> Option<Vec<SortingColumn>> {
+        let fields = self.schema.fields();
+        if self.sorted.is_empty() || fields.iter().any(|field| field.data_type().is_nested()) {
+            return None;
+        }
+        let column =
+            |column: &usize| Some(SortingColumn { column_idx: i32::try_from(*column).ok()?, descending: false, nulls_first: false });
+        self.sorted.iter().map(column).collect()
     }
 
     fn close(&mut self, open: Open) -> Result<(), LakeError> {

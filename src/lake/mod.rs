@@ -10,6 +10,7 @@
 //! | `files` | writing the Parquet files of a version |
 //! | `keys`, `merge` | upserting by key |
 //! | `provider` | a version as the query engine sees it |
+//! | `order`, `ranged` | tables written in order: read in it, cut into parts |
 //! | `expire` | which files nobody can ask for any more |
 //! | `lease` | one writing process at a time |
 //!
@@ -30,8 +31,10 @@ mod keys;
 mod lease;
 mod log;
 mod merge;
+mod order;
 mod patch;
 mod provider;
+mod ranged;
 #[cfg(test)]
 pub(crate) mod server;
 mod settings;
@@ -48,6 +51,7 @@ use chrono::{DateTime, Utc};
 use datafusion::{catalog::TableProvider, execution::SendableRecordBatchStream};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
+use tokio::task::JoinSet;
 
 use self::{
     content::Content,
@@ -56,6 +60,7 @@ use self::{
     lease::Rhythm,
     log::{Change, LiveFile, Snapshot},
     merge::Merge,
+    order::Cuts,
     provider::PinnedTable,
 };
 pub use self::{error::LakeError, lease::WriteLease, settings::LakeSettings};
@@ -72,6 +77,7 @@ pub struct Lake {
     read_only: bool,
     /// One write a table at a time within this process; other processes are kept out by the lease.
     turns: Arc<Mutex<HashMap<String, Turn>>>,
+    cuts: Cuts,
 }
 
 type Turn = Arc<tokio::sync::Mutex<()>>;
@@ -102,6 +108,8 @@ pub struct Commit {
     pub cursor: Option<serde_json::Value>,
     /// Which of several rows with one key a merge keeps; else the last.
     pub newest: Option<Newest>,
+    /// The columns by which rows that replace a table are sorted, nulls last; none where they are in no order.
+    pub sorted: Vec<String>,
 }
 
 /// The row with the greatest value of `by` is kept, and the last of those that agree in it. One that stands in the table is kept only
@@ -135,6 +143,54 @@ impl Appending {
     }
 }
 
+/// Where some of the rows of a table's next version are written.
+struct Part {
+    table: String,
+    schema: SchemaRef,
+    sorted: Vec<String>,
+    staging: Arc<Staging>,
+}
+
+impl Part {
+    /// Writes rows as they come; they are encoded on a thread of their own.
+    async fn write(self, mut rows: SendableRecordBatchStream) -> Result<(Vec<DataFile>, Option<Content>), LakeError> {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<RecordBatch>(AHEAD);
+        let table = self.table.clone();
+        let writing = tokio::task::spawn_blocking(move || -> Result<(Vec<DataFile>, Option<Content>), LakeError> {
+            let (mut writer, mut content) = (FileWriter::sorted(&self.staging, &self.schema, &self.sorted), Content::of(&self.schema));
+            while let Some(batch) = receiver.blocking_recv() {
+                let batch = columns::conform(&self.table, &batch, &self.schema)?;
+                if let Some(content) = &mut content {
+                    content.take_in(&self.table, &batch)?;
+                }
+                writer.write(&batch)?;
+            }
+            Ok((writer.finish()?, content))
+        });
+        let mut broken = None;
+        while let Some(batch) = rows.next().await {
+            match batch {
+                // The writer hangs up when it fails; its own error is the one to tell.
+                Ok(batch) => {
+                    if sender.send(batch).await.is_err() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    broken = Some(LakeError::Source { table: table.clone(), source: Box::new(error) });
+                    break;
+                }
+            }
+        }
+        drop((sender, rows));
+        let written = writing.await.map_err(|error| died(&table, &error))?;
+        match broken {
+            Some(error) => Err(error),
+            None => written,
+        }
+    }
+}
+
 /// What `expire` removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Expired {
@@ -162,7 +218,7 @@ impl Lake {
     }
 
     fn at(root: Root, read_only: bool) -> Self {
-        Self { root, rhythm: Rhythm::default(), read_only, turns: Arc::default() }
+        Self { root, rhythm: Rhythm::default(), read_only, turns: Arc::default(), cuts: Cuts::default() }
     }
 
     /// Takes the writer lease: on a disk an OS file lock, gone with the process; in a bucket an object that is taken over a minute after its
@@ -314,55 +370,64 @@ impl Lake {
         &self,
         table: &str,
         schema: SchemaRef,
-        mut rows: SendableRecordBatchStream,
+        rows: SendableRecordBatchStream,
+        commit: Commit,
+    ) -> Result<Written, LakeError> {
+        self.replace_with(table, schema, vec![rows], commit).await
+    }
+
+    /// As [`Lake::replace`], with rows that come in several parts at once; where they are sorted, every part begins with greater values of
+    /// the first column than the one before ends with.
+    ///
+    /// # Errors
+    /// As [`Lake::replace`].
+    pub async fn replace_with(
+        &self,
+        table: &str,
+        schema: SchemaRef,
+        parts: Vec<SendableRecordBatchStream>,
         commit: Commit,
     ) -> Result<Written, LakeError> {
         let turn = self.turn(table).await?;
         let base = self.find(table, None).await?;
         let schema = columns::storable(table, &schema)?;
         let staging = Staging::new(&self.folder(table)?, table, next_version(base.as_ref()))?;
-        let (sender, mut receiver) = tokio::sync::mpsc::channel::<RecordBatch>(AHEAD);
-        let (name, shape, staged) = (table.to_owned(), Arc::clone(&schema), Arc::clone(&staging));
-        let writing = tokio::task::spawn_blocking(move || -> Result<(Vec<DataFile>, Option<u128>), LakeError> {
-            let (mut writer, mut content) = (FileWriter::new(&staged, &shape), Content::of(&shape));
-            while let Some(batch) = receiver.blocking_recv() {
-                let batch = columns::conform(&name, &batch, &shape)?;
-                if let Some(content) = &mut content {
-                    content.take_in(&name, &batch)?;
+        let mut writing = JoinSet::new();
+        for (number, rows) in parts.into_iter().enumerate() {
+            let part =
+                Part { table: table.to_owned(), schema: Arc::clone(&schema), sorted: commit.sorted.clone(), staging: Arc::clone(&staging) };
+            writing.spawn(async move { (number, part.write(rows).await) });
+        }
+        let (mut written, mut broken) = (BTreeMap::new(), None);
+        while let Some(part) = writing.join_next().await {
+            match part.map_err(|error| died(table, &error))? {
+                (number, Ok(part)) => {
+                    written.insert(number, part);
                 }
-                writer.write(&batch)?;
-            }
-            Ok((writer.finish()?, content.map(|content| content.number())))
-        });
-        let mut broken = None;
-        while let Some(batch) = rows.next().await {
-            match batch {
-                // The writer hangs up when it fails; its own error is the one to tell.
-                Ok(batch) => {
-                    if sender.send(batch).await.is_err() {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    broken = Some(LakeError::Source { table: table.to_owned(), source: Box::new(error) });
-                    break;
+                (_, Err(error)) => {
+                    // The others are of no use any more; files are removed when all have let go of them.
+                    broken.get_or_insert(error);
+                    writing.abort_all();
+                    while writing.join_next().await.is_some() {}
                 }
             }
         }
-        drop((sender, rows));
-        let written = writing.await.map_err(|error| died(table, &error))?;
         if let Some(error) = broken {
             return Err(error);
         }
-        let (add, content) = written?;
-        let count = add.iter().map(|file| file.rows).sum();
+        let (mut add, mut content) = (Vec::new(), Content::of(&schema));
+        for (files, of_part) in written.into_values() {
+            add.extend(files);
+            content = content.zip(of_part).map(|(sum, part)| sum.and(&part));
+        }
+        let count = add.iter().map(|file: &DataFile| file.rows).sum();
         let (remove, changed) = match &base {
             Some(base) => (base.files.clone(), base.schema != schema),
             None => (Vec::new(), true),
         };
         let change = Change { add, remove, schema: changed.then_some(schema), overwrite: true };
         let version = self.publish(turn, table, base, change, commit, Some(staging)).await?;
-        Ok(Written { version, rows: count, inserted: count, updated: 0, content })
+        Ok(Written { version, rows: count, inserted: count, updated: 0, content: content.map(|content| content.number()) })
     }
 
     /// The cursor of the newest commit that carried one.
@@ -379,7 +444,7 @@ impl Lake {
     /// Where there is no such table or version, or the version has expired.
     pub async fn provider(&self, table: &str, version: Option<i64>) -> Result<Arc<dyn TableProvider>, LakeError> {
         let snapshot = self.snapshot(table, version).await?;
-        Ok(Arc::new(PinnedTable::new(self.folder(table)?, table, &snapshot).await?))
+        Ok(Arc::new(PinnedTable::new(self.folder(table)?, table, &snapshot, self.cuts.clone()).await?))
     }
 
     /// All rows of a table at a version.
@@ -572,5 +637,7 @@ fn died(table: &str, error: &tokio::task::JoinError) -> LakeError {
 
 #[cfg(test)]
 mod bucket_tests;
+#[cfg(test)]
+mod order_tests;
 #[cfg(test)]
 mod tests;

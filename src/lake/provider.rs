@@ -1,6 +1,7 @@
 //! A version of a table as the query engine sees it: its pinned files, and the columns the log declares.
 //!
 //! Files written before a column was added lack it; DataFusion's Parquet scan fills it with nulls. Statistics of row groups and pages prune.
+//! A table that was written in order is read in [order](super::order), in as many parts as the query has.
 
 use std::sync::Arc;
 
@@ -19,8 +20,15 @@ use datafusion::{
     physical_plan::{ExecutionPlan, empty::EmptyExec},
 };
 use object_store::ObjectMeta;
+use tokio::sync::OnceCell;
 
-use super::{LakeError, folder::Folder, log::Snapshot};
+use super::{
+    LakeError,
+    folder::Folder,
+    log::Snapshot,
+    order::{Cuts, Order, Parts},
+    ranged::RangedExec,
+};
 
 /// A table at one version.
 #[derive(Debug)]
@@ -30,11 +38,14 @@ pub(super) struct PinnedTable {
     folder: Folder,
     rows: usize,
     bytes: usize,
+    /// Read with the first query.
+    order: OnceCell<Option<Order>>,
+    cuts: Cuts,
 }
 
 impl PinnedTable {
     /// Fails where a file of the version has expired.
-    pub(super) async fn new(folder: Folder, table: &str, snapshot: &Snapshot) -> Result<Self, LakeError> {
+    pub(super) async fn new(folder: Folder, table: &str, snapshot: &Snapshot, cuts: Cuts) -> Result<Self, LakeError> {
         if !folder.holds(snapshot.files.iter().map(|file| file.name.as_str())).await? {
             return Err(LakeError::NoVersion { table: table.to_owned(), version: snapshot.version });
         }
@@ -55,6 +66,8 @@ impl PinnedTable {
             folder,
             rows: usize::try_from(snapshot.rows()).unwrap_or(usize::MAX),
             bytes: usize::try_from(snapshot.files.iter().map(|file| file.size).sum::<u64>()).unwrap_or(usize::MAX),
+            order: OnceCell::new(),
+            cuts,
         })
     }
 
@@ -96,20 +109,34 @@ impl TableProvider for PinnedTable {
         if let Some(store) = self.folder.store() {
             runtime.register_object_store(url.as_ref(), store);
         }
-        let footers = runtime.cache_manager.get_file_metadata_cache();
-        let reader = Arc::new(CachedParquetFileReaderFactory::new(runtime.object_store(&url)?, footers));
+        let (store, footers) = (runtime.object_store(&url)?, runtime.cache_manager.get_file_metadata_cache());
+        let order = self.order.get_or_try_init(|| Order::read(&self.files, &self.schema, store.as_ref(), Arc::clone(&footers))).await?;
+        // Without its first column, rows are in no order that anybody could use.
+        let order = order.as_ref().filter(|order| projection.is_none_or(|columns| columns.contains(&order.first.index())));
+        let reader = Arc::new(CachedParquetFileReaderFactory::new(store, footers));
         // The filters reach the source through the physical optimizer's pushdown, dynamic ones included.
         let source = ParquetSource::new(Arc::clone(&self.schema))
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_parquet_file_reader_factory(reader);
-        let groups = FileGroup::new(self.files.clone()).split_files(state.config().target_partitions());
-        let config = FileScanConfigBuilder::new(url, Arc::new(source))
-            .with_file_groups(groups)
-            .with_statistics(self.whole())
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
+        let config = FileScanConfigBuilder::new(url, Arc::new(source)).with_statistics(self.whole());
+        let config = config.with_projection_indices(projection.cloned())?;
+        let partitions = state.config().target_partitions();
+        let Some(order) = order else {
+            let files = FileGroup::new(self.files.clone()).split_files(partitions);
+            return Ok(DataSourceExec::from_data_source(config.with_file_groups(files).with_limit(limit).build()));
+        };
+        let config = config.with_output_ordering(vec![order.by.clone()]);
+        match order.parts(partitions, &self.cuts).filter(|_| partitions > 1) {
+            // The limit is left to others: some of the rows that a part reads first may be those of its neighbour.
+            Some(Parts { files, cuts }) => {
+                let config = config.with_file_groups(files).with_output_partitioning(Some(order.partitioning(&cuts)?)).build();
+                Ok(Arc::new(RangedExec::new(DataSourceExec::from_data_source(config), order.first.name(), cuts)))
+            }
+            None => {
+                let files = vec![FileGroup::new(order.files.clone())];
+                Ok(DataSourceExec::from_data_source(config.with_file_groups(files).with_limit(limit).build()))
+            }
+        }
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {

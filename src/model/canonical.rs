@@ -288,6 +288,23 @@ impl Table {
         self.schema.column_with_name("customer_id").is_some()
     }
 
+    /// The columns its rows are written in the order of: what belongs to one person stands together, as most questions ask for it.
+    pub(crate) fn sorted(&self) -> Vec<String> {
+        if !self.has_people() || self.name == "identities" {
+            return Vec::new();
+        }
+        let mut columns = vec!["customer_id"];
+        columns.extend(self.happened_at());
+        columns.extend(self.key.iter().copied());
+        let mut seen = Vec::with_capacity(columns.len());
+        for column in columns {
+            if !seen.iter().any(|earlier| earlier == column) {
+                seen.push(column.to_owned());
+            }
+        }
+        seen
+    }
+
     /// The columns that staging may give beside the table's own; the program uses them and drops them.
     pub(crate) fn extra_columns(&self) -> SchemaRef {
         schema(self.extra())

@@ -14,7 +14,7 @@ use super::workshop::{Trouble, Workshop};
 use crate::{
     diagnosis::Diagnosis,
     engine::{Origin, Query, Session},
-    lake::Written,
+    lake::{Commit, Written},
     model::{
         SqlFile,
         canonical::{self, Money, Table},
@@ -35,6 +35,12 @@ pub(super) fn own_query(sql: &str, params: BTreeMap<String, ScalarValue>) -> Que
     Query { sql, origin: Origin { file: None, line: 1 }, params }
 }
 
+/// Sorted by these columns, if there are any.
+fn order_by(columns: &[String]) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+    if columns.is_empty() { String::new() } else { format!(" order by {}", columns.join(", ")) }
+}
+
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -49,7 +55,7 @@ impl<'a> Workshop<'a> {
         let mut tables = BTreeMap::from([(LEDGER_ROWS.to_owned(), in_memory(taken.rows)?)]);
         tables.insert("identities".to_owned(), self.provider("identities").await?);
         let session = self.request.engine.session(tables)?;
-        self.replace(name, &session, &own_query(&sql, BTreeMap::new()), NOWHERE).await
+        self.replace(name, &session, &own_query(&sql, BTreeMap::new()), &[], NOWHERE).await
     }
 
     /// Who is who.
@@ -86,8 +92,9 @@ impl<'a> Workshop<'a> {
                 for view in &views {
                     self.audit_view(view).await?;
                 }
-                let sql = staging::canonical_query(&table, &staged);
-                self.replace(name, &session, &own_query(&sql, self.always.clone()), NOWHERE).await?
+                let sorted = table.sorted();
+                let sql = format!("select * from ({}){}", staging::canonical_query(&table, &staged), order_by(&sorted));
+                self.replace(name, &session, &own_query(&sql, self.always.clone()), &sorted, NOWHERE).await?
             }
         };
         self.priced(&table, &session, &staged, written).await?;
@@ -145,7 +152,8 @@ impl<'a> Workshop<'a> {
         let mut attempts = session.attempts(&query)?;
         loop {
             let rows = one_row_a_person(attempts.begin().await?, Arc::clone(&table.schema), &self.request.brand);
-            let written = self.lake().replace(table.name, Arc::clone(&table.schema), rows, self.commit()).await;
+            let commit = Commit { sorted: table.sorted(), ..self.commit() };
+            let written = self.lake().replace(table.name, Arc::clone(&table.schema), rows, commit).await;
             if written.is_ok() || !attempts.another() {
                 return written.map_err(|error| match error.source_error() {
                     Some(source) => session.explain(&query, source).into(),
@@ -247,12 +255,8 @@ impl<'a> Workshop<'a> {
         }
         let view = session.view(&query).await?;
         let result = self.request.engine.session(BTreeMap::from([(RESULT.to_owned(), view)]))?;
-        let order = match file.front.key.is_empty() {
-            true => String::new(),
-            false => format!(" order by {}", file.front.key.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ")),
-        };
-        let sql = format!("select {} from {RESULT}{order}", shape.select);
-        let written = self.replace(&file.name, &result, &own_query(&sql, BTreeMap::new()), place).await?;
+        let sql = format!("select {} from {RESULT}{}", shape.select, order_by(&file.front.key));
+        let written = self.replace(&file.name, &result, &own_query(&sql, BTreeMap::new()), &file.front.key, place).await?;
         self.audit(&file.name, written, &file.front.key, &file.front.audits, Some(file)).await?;
         Ok(written)
     }

@@ -321,8 +321,16 @@ impl<'a> Workshop<'a> {
     }
 
     /// Writes a query's rows as the next version of a table; nobody sees it yet.
-    pub(super) async fn replace(&self, name: &str, session: &Session, query: &Query<'_>, place: Place<'_>) -> Result<Written, Trouble> {
-        session.replace(query, self.target(), name, self.commit()).await.map_err(|failure| {
+    pub(super) async fn replace(
+        &self,
+        name: &str,
+        session: &Session,
+        query: &Query<'_>,
+        sorted: &[String],
+        place: Place<'_>,
+    ) -> Result<Written, Trouble> {
+        let commit = Commit { sorted: sorted.to_owned(), ..self.commit() };
+        session.replace(query, self.target(), name, commit).await.map_err(|failure| {
             // What the program's own query says is said about the file whose rows it moves.
             let told = *failure.diagnosis;
             let told = if told.file.is_none() { place.put(told, place.line) } else { told };

@@ -326,7 +326,7 @@ impl Merging<'_> {
             .cursor
             .as_ref()
             .map(|cursor| Newest { by: stream.columns.list[cursor.column].name.clone(), among: PULLED_AT.to_owned() });
-        let commit = Commit { run: Some(self.scene.run.clone()), cursor, newest };
+        let commit = Commit { run: Some(self.scene.run.clone()), cursor, newest, ..Commit::default() };
         if appends {
             for batch in rows {
                 writing.append(self.scene, &stream, batch).await?;
