@@ -45,13 +45,37 @@ impl AddAssign for Cost {
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     sum: Mutex<Cost>,
-    peak: Arc<AtomicUsize>,
+    pool: Arc<Seen>,
+}
+
+/// What was seen of a pool.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Bytes in use at the highest.
+    peak: AtomicUsize,
+    refused: Mutex<Option<Refused>>,
+}
+
+/// What was asked of a pool in vain.
+#[derive(Debug, Clone)]
+pub(super) struct Refused {
+    /// DataFusion's name of the step that asked.
+    pub(super) step: String,
+    /// Bytes it would have held.
+    pub(super) wanted: u64,
+    /// Bytes that all steps held.
+    pub(super) in_use: u64,
 }
 
 impl Meter {
     /// A pool that notes how much of it was used at the highest.
     pub(super) fn watch<P: MemoryPool>(&self, pool: P) -> Watched<P> {
-        Watched { pool, peak: Arc::clone(&self.peak) }
+        Watched { pool, seen: Arc::clone(&self.pool) }
+    }
+
+    /// What was last asked in vain.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.pool.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn add(&self, cost: Cost) {
@@ -61,7 +85,7 @@ impl Meter {
     /// What was taken since this was last asked; `reserved` is what is in use now.
     pub(super) fn take(&self, reserved: usize) -> Cost {
         let mut cost = std::mem::take(&mut *self.sum.lock().unwrap_or_else(PoisonError::into_inner));
-        cost.peak_memory = self.peak.swap(reserved, Ordering::Relaxed) as u64;
+        cost.peak_memory = self.pool.peak.swap(reserved, Ordering::Relaxed) as u64;
         cost
     }
 }
@@ -95,16 +119,16 @@ fn taken(plan: &dyn ExecutionPlan) -> Cost {
     cost
 }
 
-/// A pool whose highest use is noted.
+/// A pool whose highest use is noted, and what it refuses.
 #[derive(Debug)]
 pub(super) struct Watched<P> {
     pool: P,
-    peak: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
 }
 
 impl<P: MemoryPool> Watched<P> {
     fn note(&self) {
-        self.peak.fetch_max(self.pool.reserved(), Ordering::Relaxed);
+        self.seen.peak.fetch_max(self.pool.reserved(), Ordering::Relaxed);
     }
 }
 
@@ -137,9 +161,16 @@ impl<P: MemoryPool> MemoryPool for Watched<P> {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        self.pool.try_grow(reservation, additional)?;
-        self.note();
-        Ok(())
+        let grown = self.pool.try_grow(reservation, additional);
+        match &grown {
+            Ok(()) => self.note(),
+            Err(_) => {
+                let step = reservation.consumer().name().split('[').next().unwrap_or_default().to_owned();
+                let (wanted, in_use) = ((reservation.size() + additional) as u64, self.pool.reserved() as u64);
+                *self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Refused { step, wanted, in_use });
+            }
+        }
+        grown
     }
 
     fn reserved(&self) -> usize {

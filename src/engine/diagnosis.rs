@@ -8,9 +8,11 @@ use datafusion::{
 };
 
 use super::{
+    cost::Refused,
     error::EngineError,
     foreign, places,
     query::{Origin, Place},
+    readable,
 };
 use crate::{config::nearest, diagnosis::Diagnosis};
 
@@ -25,12 +27,26 @@ pub(super) struct Known {
     pub(super) params: BTreeSet<String>,
     /// As set: `1.2 GiB`.
     pub(super) memory_limit: String,
+    /// What was last asked of memory in vain.
+    pub(super) refused: Option<Refused>,
 }
 
 /// A query took longer than `[engine] timeout`.
 #[derive(Debug, thiserror::Error)]
 #[error("the query took longer than {0}")]
 pub(super) struct TookTooLong(pub(super) crate::config::Period);
+
+/// Which step asked for how much in the thriftiest way that was tried.
+fn asked(refused: &Refused) -> String {
+    let step = match refused.step.as_str() {
+        step if step.contains("Join") || step.contains("SMJ") => "a join",
+        step if step.contains("Sort") => "a sort",
+        step if step.contains("Aggregate") => "a grouping",
+        step if step.contains("Window") => "a window that holds all its rows",
+        _ => "a step",
+    };
+    format!(": in the thriftiest way that was tried, {step} wanted {}, with {} in use", readable(refused.wanted), readable(refused.in_use))
+}
 
 /// Turns an error of DataFusion into a diagnosis.
 pub(super) fn explain(error: &DataFusionError, sql: &str, origin: Origin<'_>, known: &Known) -> EngineError {
@@ -46,7 +62,8 @@ pub(super) fn explain(error: &DataFusionError, sql: &str, origin: Origin<'_>, kn
                 ("the query spilled more to disk than it may".to_owned(), hint)
             } else {
                 let hint = "raise `[engine] memory_limit` in config/perennial.toml, or let the query join and sort less at once";
-                (format!("the query needs more memory than the {} it may use", known.memory_limit), hint)
+                let asked = known.refused.as_ref().map(asked).unwrap_or_default();
+                (format!("the query needs more memory than the {} it may use{asked}", known.memory_limit), hint)
             };
             EngineError::failed(here(Diagnosis::new("sql_memory", message).hint(hint), None))
         }

@@ -8,6 +8,7 @@
 //! | `planner` | what a query can name |
 //! | `session`, `rungs` | running queries, and trying again where memory runs out |
 //! | `merging`, `yielding` | joins that hold nothing, joins that let others have a turn |
+//! | `holding` | windows that hold all their rows, counted |
 //! | `distinct` | counting different days as fast as different numbers |
 //! | `diagnosis`, `foreign`, `places`, `error` | what is wrong, where, and what to do |
 //! | `text` | results as everybody expects them |
@@ -20,6 +21,7 @@ mod distinct;
 mod error;
 mod foreign;
 mod functions;
+mod holding;
 mod memory;
 mod merging;
 mod places;
@@ -59,7 +61,10 @@ pub use self::{
     session::{Attempts, Session},
     settings::EngineSettings,
 };
-use self::{cost::Meter, distinct::CountingNumbers, merging::MergingJoins, rungs::Rung, spill::SpillFolder, yielding::YieldingJoins};
+use self::{
+    cost::Meter, distinct::CountingNumbers, holding::HoldingWindows, merging::MergingJoins, rungs::Rung, spill::SpillFolder,
+    yielding::YieldingJoins,
+};
 use crate::{config::Period, diagnosis::Diagnosis};
 
 /// How many of the greediest parts of a query are named when memory runs out.
@@ -108,6 +113,7 @@ impl Engine {
         let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(MergingJoins)];
         rules.extend(PhysicalOptimizer::new().rules);
         rules.push(Arc::new(YieldingJoins));
+        rules.push(Arc::new(HoldingWindows));
         let mut state = SessionStateBuilder::new()
             .with_config(first.config(config()))
             .with_runtime_env(runtime)

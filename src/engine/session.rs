@@ -140,6 +140,7 @@ impl Session {
             fickle: planner::fickle(&self.state),
             params: query.params.keys().cloned().collect(),
             memory_limit: super::readable(self.memory),
+            refused: self.meter.refused(),
         };
         explain(error, query.sql, query.origin, &known)
     }
