@@ -28,6 +28,30 @@ pub struct PublishedTable {
     pub content: String,
 }
 
+/// What a build did with a table, and what that took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableOutcome {
+    /// The table.
+    pub table: String,
+    /// `built`, `same`, `reused`, `kept` or `blocked`.
+    pub outcome: String,
+    /// Of `kept` the code of what was wrong, of `blocked` the table it waits for.
+    pub because: Option<String>,
+    /// Seconds of wall clock.
+    pub seconds: f64,
+}
+
+/// The last build that looked at a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastBuild {
+    /// Its logical time.
+    pub as_of: DateTime<Utc>,
+    /// When it was published.
+    pub published_at: DateTime<Utc>,
+    /// What it did with the table.
+    pub outcome: TableOutcome,
+}
+
 /// What a build makes visible, all at once.
 #[derive(Debug)]
 pub struct Publication<'a> {
@@ -41,6 +65,8 @@ pub struct Publication<'a> {
     pub tables: &'a [PublishedTable],
     /// What readers see beside them: it could not be made anew, or nobody asked for it. It stays as the build that made it left it.
     pub kept: &'a [PublishedTable],
+    /// What became of every table it looked at.
+    pub outcomes: &'a [TableOutcome],
     /// Everyone's present state; none where this build did not look at it.
     pub contact_state: Option<FreshContactState>,
 }
@@ -188,7 +214,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses; then nothing of it is visible.
     pub async fn publish(&self, publication: Publication<'_>) -> Result<String, LedgerError> {
-        let Publication { run, as_of, now, tables, kept, contact_state } = publication;
+        let Publication { run, as_of, now, tables, kept, outcomes, contact_state } = publication;
         let mut connection = match contact_state {
             Some(FreshContactState { connection, .. }) => (connection, true),
             None => (self.pool().acquire().await?, false),
@@ -227,6 +253,16 @@ impl Ledger {
                 .execute(&mut *write)
                 .await?;
             }
+        }
+        for TableOutcome { table, outcome, because, seconds } in outcomes {
+            sqlx::query("insert into build_outcomes (build, table_name, outcome, because, seconds) values (?, ?, ?, ?, ?)")
+                .bind(&build)
+                .bind(table)
+                .bind(outcome)
+                .bind(because)
+                .bind(seconds)
+                .execute(&mut *write)
+                .await?;
         }
         if connection.1 {
             replace_contact_state(&mut write).await?;
@@ -322,6 +358,27 @@ impl Ledger {
         rows.into_iter().map(|(version, as_of)| Ok((version, instant(as_of)?))).collect()
     }
 
+    /// The last build that looked at each table, and what it did; none of builds before the ledger kept it.
+    ///
+    /// # Errors
+    /// Where the ledger refuses.
+    pub async fn last_builds(&self) -> Result<BTreeMap<String, LastBuild>, LedgerError> {
+        let rows = sqlx::query(
+            "select table_name, outcome, because, seconds, as_of, published_at from (
+               select o.*, b.as_of, b.published_at, row_number() over (partition by o.table_name order by b.rowid desc) as nth
+               from build_outcomes o join builds b on b.build = o.build
+             ) where nth = 1",
+        );
+        let mut builds = BTreeMap::new();
+        for row in rows.fetch_all(self.pool()).await? {
+            let table: String = row.try_get(0)?;
+            let outcome =
+                TableOutcome { table: table.clone(), outcome: row.try_get(1)?, because: row.try_get(2)?, seconds: row.try_get(3)? };
+            builds.insert(table, LastBuild { as_of: instant(row.try_get(4)?)?, published_at: instant(row.try_get(5)?)?, outcome });
+        }
+        Ok(builds)
+    }
+
     /// The versions that must stay in the lake: what readers see now, what the last two builds saw, and what builds since `since` saw.
     ///
     /// # Errors
@@ -350,8 +407,10 @@ impl Ledger {
         let old = "select build from builds where published_at < ? and build not in (select build from published) \
                    and rowid not in (select rowid from builds order by rowid desc limit 2)";
         let mut write = self.begin().await?;
-        let tables = format!("delete from build_tables where build in ({old})");
-        sqlx::query(sqlx::AssertSqlSafe(tables)).bind(micros(before)).execute(&mut *write).await?;
+        for part in ["build_tables", "build_outcomes"] {
+            let parts = format!("delete from {part} where build in ({old})");
+            sqlx::query(sqlx::AssertSqlSafe(parts)).bind(micros(before)).execute(&mut *write).await?;
+        }
         let builds = format!("delete from builds where build in ({old})");
         let forgotten = sqlx::query(sqlx::AssertSqlSafe(builds)).bind(micros(before)).execute(&mut *write).await?;
         write.commit().await?;
@@ -490,7 +549,10 @@ mod tests {
             }
             None => None,
         };
-        ledger.publish(Publication { run: None, as_of: at(hour), now: at(hour), tables, kept: &[], contact_state }).await.unwrap()
+        ledger
+            .publish(Publication { run: None, as_of: at(hour), now: at(hour), tables, kept: &[], outcomes: &[], contact_state })
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -521,12 +583,37 @@ mod tests {
         publish(&ledger, 1, &[table("lapsed", "segment", 0), table("orders", "canonical", 0)], None).await;
         let kept = [table("lapsed", "segment", 0)];
         let tables = [table("orders", "canonical", 1)];
-        let publication = Publication { run: None, as_of: at(2), now: at(2), tables: &tables, kept: &kept, contact_state: None };
+        let publication =
+            Publication { run: None, as_of: at(2), now: at(2), tables: &tables, kept: &kept, outcomes: &[], contact_state: None };
         ledger.publish(publication).await.unwrap();
         let times = ledger.published_as_of().await.unwrap();
         assert_eq!((times["lapsed"], times["orders"]), (at(1), at(2)));
         assert_eq!(ledger.published().await.unwrap(), BTreeMap::from([("lapsed".to_owned(), 0), ("orders".to_owned(), 1)]));
         assert_eq!(ledger.published_tables().await.unwrap().len(), 2, "what it was made from is still known");
+    }
+
+    #[tokio::test]
+    async fn the_last_build_that_looked_at_a_table_says_what_it_did() {
+        let (_folder, ledger) = ledger().await;
+        let outcome = |table: &str, outcome: &str, because: Option<&str>| TableOutcome {
+            table: table.into(),
+            outcome: outcome.into(),
+            because: because.map(str::to_owned),
+            seconds: 0.25,
+        };
+        let publish = async |hour, outcomes: &[TableOutcome]| {
+            let (tables, now) = (&[table("orders", "canonical", hour)], at(hour));
+            ledger.publish(Publication { run: None, as_of: now, now, tables, kept: &[], outcomes, contact_state: None }).await.unwrap()
+        };
+        publish(1, &[outcome("orders", "built", None), outcome("lapsed", "kept", Some("audit"))]).await;
+        publish(2, &[outcome("orders", "reused", None)]).await;
+        let last = ledger.last_builds().await.unwrap();
+        assert_eq!((last["orders"].as_of, last["orders"].outcome.outcome.as_str()), (at(2), "reused"));
+        assert_eq!((last["lapsed"].as_of, last["lapsed"].outcome.because.as_deref()), (at(1), Some("audit")));
+        publish(3, &[]).await;
+        publish(4, &[]).await;
+        ledger.forget_builds(at(9)).await.unwrap();
+        assert!(ledger.last_builds().await.unwrap().is_empty(), "forgotten with its build");
     }
 
     #[tokio::test]
@@ -552,7 +639,15 @@ mod tests {
                 aliases.iter().map(|(alias, id)| ((*alias).to_owned(), CustomerId::new(*id))).collect();
             fresh.add_aliases(&aliases).await.unwrap();
             ledger
-                .publish(Publication { run: None, as_of: at(hour), now: at(hour), tables: &[], kept: &[], contact_state: Some(fresh) })
+                .publish(Publication {
+                    run: None,
+                    as_of: at(hour),
+                    now: at(hour),
+                    tables: &[],
+                    kept: &[],
+                    outcomes: &[],
+                    contact_state: Some(fresh),
+                })
                 .await
                 .unwrap();
             let rows: Vec<(String, String)> =

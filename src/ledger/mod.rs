@@ -35,7 +35,7 @@ mod tokens;
 mod turn;
 mod write_backs;
 
-pub use builds::{ContactState, FreshContactState, Publication, PublishedTable, SnapshotColumn};
+pub use builds::{ContactState, FreshContactState, LastBuild, Publication, PublishedTable, SnapshotColumn, TableOutcome};
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{Heard, Told};
 pub use plans::{Act, ActError, Assignment, Drafted, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
@@ -49,7 +49,7 @@ pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 7] = [
+const SCHEMA: [&str; 8] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
@@ -57,7 +57,11 @@ const SCHEMA: [&str; 7] = [
     include_str!("drift.sql"),
     include_str!("write_backs.sql"),
     include_str!("contents.sql"),
+    include_str!("outcomes.sql"),
 ];
+
+/// How long a statement waits for another process to let go of the file.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -165,11 +169,30 @@ impl Ledger {
             .synchronous(SqliteSynchronous::Full)
             .pragma("secure_delete", "on")
             .foreign_keys(true)
-            .busy_timeout(std::time::Duration::from_secs(30));
+            .busy_timeout(BUSY);
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(|error| refused(error.to_string()))?;
         let ledger = Self { pool };
         ledger.prepare().await?;
         Ok(ledger)
+    }
+
+    /// Opens the ledger of the project in `root` to look at it; none where there is none. Nothing is made, and nothing can be written.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened, or an earlier version of the program wrote it and no run has brought it to the present schema.
+    pub async fn look(root: &Path, settings: &LedgerSettings) -> Result<Option<Self>, LedgerError> {
+        let path = root.join(&settings.path);
+        if !std::fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+            return Ok(None);
+        }
+        let refused = |reason: String| LedgerError::Open { path: settings.path.clone(), reason };
+        let options = SqliteConnectOptions::new().filename(&path).read_only(true).busy_timeout(BUSY);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(|error| refused(error.to_string()))?;
+        let (version,): (i64,) = sqlx::query_as("pragma user_version").fetch_one(&pool).await?;
+        if usize::try_from(version).is_ok_and(|version| version < SCHEMA.len()) {
+            return Err(refused("an earlier version of the program wrote it; the next run brings it up to date".to_owned()));
+        }
+        Ok(Some(Self { pool }))
     }
 
     /// Whether the ledger answers.
@@ -216,6 +239,21 @@ pub(in crate::ledger) fn instant(micros: i64) -> Result<DateTime<Utc>, LedgerErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_look_makes_and_writes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = LedgerSettings::default();
+        assert!(Ledger::look(root.path(), &settings).await.unwrap().is_none());
+        assert!(!root.path().join("data").exists());
+        let ledger = Ledger::open(root.path(), &settings).await.unwrap();
+        let look = Ledger::look(root.path(), &settings).await.unwrap().unwrap();
+        assert!(look.published().await.unwrap().is_empty());
+        assert!(sqlx::query("delete from builds").execute(look.pool()).await.is_err());
+        sqlx::query("pragma user_version = 3").execute(ledger.pool()).await.unwrap();
+        let error = Ledger::look(root.path(), &settings).await.unwrap_err();
+        assert!(error.to_string().contains("earlier version"), "{error}");
+    }
 
     #[tokio::test]
     async fn plans_without_their_ledger_are_not_given_a_new_one() {

@@ -25,7 +25,7 @@ use crate::{
     diagnosis::{Diagnosis, Failure},
     engine::{Cost, Engine},
     lake::Lake,
-    ledger::{Ledger, Publication, PublishedTable},
+    ledger::{Ledger, Publication, PublishedTable, TableOutcome},
 };
 use workshop::{Standing, Trouble, Workshop};
 
@@ -66,6 +66,19 @@ pub enum Outcome {
     Kept(String),
     /// A table it rests on failed; yesterday's stays, where there is one.
     Blocked(String),
+}
+
+impl Outcome {
+    /// The word the ledger keeps.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Built => "built",
+            Self::Same => "same",
+            Self::Reused => "reused",
+            Self::Kept(_) => "kept",
+            Self::Blocked(_) => "blocked",
+        }
+    }
 }
 
 /// One table of a build.
@@ -170,13 +183,24 @@ pub async fn build(library: &Library, request: BuildRequest<'_>) -> Result<Built
                 None
             }
         };
+        let outcomes: Vec<TableOutcome> = tables.iter().map(|table| kept_of(table, &stale)).collect();
         let (tables, kept) = shop.publication();
         let (run, as_of, now) = (request.run, request.as_of, request.now);
-        let publication = Publication { run, as_of, now, tables: &tables, kept: &kept, contact_state };
+        let publication = Publication { run, as_of, now, tables: &tables, kept: &kept, outcomes: &outcomes, contact_state };
         build = Some(request.ledger.publish(publication).await?);
     }
     let versions = shop.versions();
     Ok(Built { build, as_of: request.as_of, tables, versions, pinned: shop.into_pins(), stale, failures })
+}
+
+/// What the ledger keeps of a table: of a failure only its code, since its words may name people.
+fn kept_of(table: &BuiltTable, stale: &BTreeMap<String, Failure>) -> TableOutcome {
+    let because = match &table.outcome {
+        Outcome::Kept(_) => stale.get(&table.name).map(|failure| failure.diagnosis.code.clone()),
+        Outcome::Blocked(by) => Some(by.clone()),
+        Outcome::Built | Outcome::Same | Outcome::Reused => None,
+    };
+    TableOutcome { table: table.name.clone(), outcome: table.outcome.name().to_owned(), because, seconds: table.seconds }
 }
 
 fn order(library: &Library, graph: &super::graph::Graph) -> Result<Vec<String>, ModelError> {
