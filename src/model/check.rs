@@ -168,14 +168,30 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// What is known of all SQL files once each has been planned.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// What is wrong with them.
+    pub findings: Vec<Finding>,
+    /// The columns each file returns, by the file's name: of staging as they are written, of the others as tables hold them. None where a
+    /// file cannot be planned.
+    pub columns: BTreeMap<String, SchemaRef>,
+}
+
 impl Library {
-    /// What is wrong with the SQL files, each planned against the columns its inputs will have: the declared columns of the raw tables,
-    /// those of the canonical tables, and those other files return. A file whose input is broken is not told twice.
+    /// What is wrong with the SQL files; see [`Library::plan`].
     pub async fn check(&self, engine: &Engine, raw: &BTreeMap<String, SchemaRef>) -> Vec<Finding> {
+        self.plan(engine, raw).await.findings
+    }
+
+    /// Plans each SQL file against the columns its inputs will have: the declared columns of the raw tables, those of the canonical tables,
+    /// and those other files return. A file whose input is broken is not told twice.
+    pub async fn plan(&self, engine: &Engine, raw: &BTreeMap<String, SchemaRef>) -> Planned {
         let mut findings: Vec<Finding> = self.strays().iter().cloned().map(Finding::error).collect();
+        let mut columns = BTreeMap::new();
         let mut planner = Planner::new(self, engine, raw);
         let staging = self.files().filter(|file| file.kind == Kind::Staging);
-        let order = self.graph().order().unwrap_or_default();
+        let order = self.graph().settled();
         let built = order.iter().filter_map(|name| self.get(name));
         let in_circles = self.files().filter(|file| file.kind != Kind::Staging && !order.contains(&file.name));
         for file in staging.chain(built).chain(in_circles) {
@@ -189,10 +205,14 @@ impl Library {
                     Kind::Staging => planner.plan_staging(file).await,
                     _ => planner.plan(file).await,
                 };
-                findings.extend(planned.err().map(Finding::error));
+                match planned {
+                    Ok(Some(schema)) => drop(columns.insert(file.name.clone(), schema)),
+                    Ok(None) => {}
+                    Err(problem) => findings.push(Finding::error(problem)),
+                }
             }
         }
-        findings
+        Planned { findings, columns }
     }
 
     /// The columns a table will have, without any data.

@@ -24,21 +24,25 @@ impl Graph {
     /// # Errors
     /// With a circle of tables that read each other, its first name repeated at the end.
     pub(crate) fn order(&self) -> Result<Vec<String>, Vec<String>> {
+        let settled = self.settled();
+        if settled.len() == self.reads.len() {
+            return Ok(settled);
+        }
+        Err(self.circle(&settled.iter().map(String::as_str).collect()))
+    }
+
+    /// The same as far as it goes: without the tables of a circle and those that rest on one.
+    pub(crate) fn settled(&self) -> Vec<String> {
         let mut order = Vec::with_capacity(self.reads.len());
         let mut done: BTreeSet<&str> = BTreeSet::new();
-        while order.len() < self.reads.len() {
-            let ready = self.reads.iter().find(|(name, _)| {
-                !done.contains(name.as_str()) && self.inputs(name).all(|input| done.contains(input) || !self.reads.contains_key(input))
-            });
-            match ready {
-                Some((name, _)) => {
-                    done.insert(name);
-                    order.push(name.clone());
-                }
-                None => return Err(self.circle(&done)),
-            }
+        let ready = |done: &BTreeSet<&str>, name: &str| {
+            !done.contains(name) && self.inputs(name).all(|input| done.contains(input) || !self.reads.contains_key(input))
+        };
+        while let Some(name) = self.reads.keys().find(|name| ready(&done, name)) {
+            done.insert(name);
+            order.push(name.clone());
         }
-        Ok(order)
+        order
     }
 
     /// The named tables and every table they rest on, inputs included.
@@ -89,6 +93,7 @@ mod tests {
     fn a_circle_is_named() {
         let graph = graph(&[("a", &["b"]), ("b", &["c"]), ("c", &["b"]), ("d", &[])]);
         assert_eq!(graph.order().unwrap_err(), ["b", "c", "b"]);
+        assert_eq!(graph.settled(), ["d"], "a rests on the circle");
         assert_eq!(super::Graph::new(BTreeMap::from([("x".into(), BTreeSet::from(["x".into()]))])).order().unwrap_err(), ["x", "x"]);
     }
 

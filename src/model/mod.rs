@@ -41,6 +41,7 @@ use std::path::PathBuf;
 
 pub use build::{BuildRequest, Built, BuiltTable, Outcome, build};
 pub use canonical::{Table, canonical_tables, ledger_tables};
+pub use check::Planned;
 pub use file::{Kind, SqlFile};
 pub(crate) use front_matter::params_of;
 pub use front_matter::{FRONT_MATTER, FrontMatter};
