@@ -5,6 +5,7 @@
 mod analyst;
 mod bad_input;
 mod command_line;
+mod docs;
 mod far_lake;
 mod first_night;
 mod kill;

@@ -5,6 +5,7 @@
 mod build;
 mod check;
 mod deliver;
+mod docs;
 mod explain;
 mod global;
 mod init;
@@ -53,6 +54,8 @@ enum Command {
     Check(check::Args),
     /// The tables and what their columns hold; JSON Schemas of the TOML files, for editors
     Schema(schema::Args),
+    /// Write pages about all tables: what they are, where they come from, who uses them
+    Docs(docs::Args),
     /// Run one job once; without --deliver nothing leaves the house
     Run(run::Args),
     /// Fetch what changed at the sources
@@ -176,6 +179,7 @@ async fn run(command: Command, global: Global) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(&global, args),
         Command::Check(args) => check::run(&global, args).await,
         Command::Schema(args) => schema::run(&global, args).await,
+        Command::Docs(args) => docs::run(&global, args).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Pull(args) => pull::run(&global, args).await,
         Command::Build(args) => build::run(&global, args).await,

@@ -94,6 +94,12 @@ impl Job {
         Ok(Self { name, schedule, steps, deliver, catch_up, deadline })
     }
 
+    /// The file it is written in, by its path in the project.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        Path::new("jobs").join(format!("{}.toml", self.name))
+    }
+
     /// All jobs of the project, sorted by name.
     ///
     /// # Errors

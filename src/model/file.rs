@@ -169,6 +169,11 @@ impl SqlFile {
         (self.kind == Kind::Staging).then(|| self.name.split_once("__")).flatten()
     }
 
+    /// What a column of a staging file holds, as the canonical table says.
+    pub(crate) fn staged_column(&self, column: &str) -> Option<&'static str> {
+        canonical::canonical(self.staged()?.1)?.description(column)
+    }
+
     /// The columns that are never null in what is built: those of the key, and those an audit says so of.
     pub(crate) fn never_null(&self) -> BTreeSet<&str> {
         let audited = self.front.audits.iter().filter_map(|placed| match &placed.audit {
@@ -176,6 +181,13 @@ impl SqlFile {
             _ => None,
         });
         audited.flatten().chain(&self.front.key).map(String::as_str).collect()
+    }
+
+    /// Whether a column is given its name in this file, so that it need not hold what a column of that name holds elsewhere.
+    pub(crate) fn renames(&self, column: &str) -> bool {
+        let code = code_only(&self.sql);
+        let words: Vec<&str> = code.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty()).collect();
+        words.windows(2).any(|two| two[0].eq_ignore_ascii_case("as") && two[1] == column)
     }
 
     /// Whether the query's rows or what its audits say of them depend on the run's logical time or on one of the brand's defaults.
@@ -396,6 +408,12 @@ mod tests {
         assert_eq!(code_only("a -- b\n'c''d' /* e\nf */ g"), "a     \n           \n     g");
         assert_eq!(code_only("a -- b\nc").lines().count(), 2);
         assert_eq!(word_place("select orders_x,\n  orders from", "orders"), Some((2, 3)));
+    }
+
+    #[test]
+    fn a_column_that_is_named_here_is_one_of_its_own() {
+        let file = staging("select a.b, -- as b\n  count(*) AS c, 'x' as \"d\" from a -- e as e");
+        assert_eq!(["b", "c", "d", "e"].map(|column| file.renames(column)), [false, true, true, false]);
     }
 
     #[test]

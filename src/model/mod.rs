@@ -39,6 +39,7 @@ mod standing_audits;
 
 use std::path::PathBuf;
 
+pub(crate) use build::CONTACT_TABLES;
 pub use build::{BuildRequest, Built, BuiltTable, Outcome, build};
 pub use canonical::{Table, canonical_tables, ledger_tables};
 pub use check::Planned;
@@ -48,7 +49,7 @@ pub use front_matter::{FRONT_MATTER, FrontMatter};
 pub use library::Library;
 pub(crate) use params::{always as bound_params, parse_like as param_like};
 pub use segment::{Bench, ChangedRow, ColumnStatistics, Difference, Preview, difference};
-pub use sql_tests::{CaseOutcome, CaseReport, TEST_FILE, TestReport, run_tests};
+pub use sql_tests::{CaseEntry, CaseOutcome, CaseReport, TEST_FILE, TestReport, run_tests, test_cases};
 pub use standing_audits::AuditReport;
 
 use crate::{

@@ -6,9 +6,11 @@
 //! | `init.rs` | a working folder to begin with |
 //! | `check.rs` | everything that can be known to be wrong before a run |
 //! | `schema.rs` | what tables there are, and what their columns hold |
+//! | `docs/` | the same as pages: a static site about the project |
 
 mod check;
 mod deployment;
+mod docs;
 mod init;
 mod revision;
 mod schema;
@@ -19,6 +21,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use check::check;
 pub use deployment::{DEPLOYMENT_FILE, Deployment, KeySettings, ReviewSettings};
+pub use docs::{JobEntry, Site, docs};
 pub use init::{init, presets};
 pub use revision::library_at;
 pub use schema::{ColumnEntry, TableColumns, TableEntry, Tables, first_sentence};

@@ -3,16 +3,16 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use serde::Serialize;
 
 use super::{Deployment, raw_schemas};
 use crate::{
     config::{Folder, nearest},
-    diagnosis::{Diagnosis, Failure},
+    diagnosis::{Diagnosis, Failure, Finding},
     engine::{Engine, EngineSettings},
     lake::{Lake, LakeError, LakeSettings},
-    model::{Kind, Library, Table, canonical_tables, ledger_tables},
+    model::{Kind, Library, SqlFile, Table, canonical_tables, ledger_tables},
     source::{self, Source},
 };
 
@@ -73,6 +73,7 @@ pub struct ColumnEntry {
 pub struct Tables {
     library: Library,
     settings: EngineSettings,
+    deployment: Option<Deployment>,
     sources: Vec<Source>,
     lake: Option<Lake>,
 }
@@ -83,16 +84,70 @@ impl Tables {
     /// # Errors
     /// Where an SQL file cannot be read.
     pub fn open(folder: &Folder) -> Result<Self, Failure> {
+        let (tables, findings) = Self::read(folder)?;
+        for finding in findings {
+            tracing::warn!("left out, `perennial check` tells more: {}", finding.diagnosis);
+        }
+        Ok(tables)
+    }
+
+    /// The same, with what is wrong with the sources and settings that are left out.
+    ///
+    /// # Errors
+    /// Where an SQL file cannot be read.
+    pub(super) fn read(folder: &Folder) -> Result<(Self, Vec<Finding>), Failure> {
         let (deployment, mistakes) = folder.usable_deployment::<Deployment>();
         let (sources, unusable) = Source::load_usable(folder);
-        for told in mistakes.iter().map(|mistake| &mistake.0).chain(unusable.iter().map(|finding| &finding.diagnosis)) {
-            tracing::warn!("left out, `perennial check` tells more: {told}");
-        }
+        let findings = mistakes.into_iter().map(|mistake| Finding::error(mistake.0)).chain(unusable).collect();
         let settings = deployment.as_ref().map_or_else(EngineSettings::default, |deployment| deployment.engine.clone());
         // A lake that is only read is not made where there is none.
-        let lake = deployment.map(|deployment| LakeSettings { read_only: true, ..deployment.lake });
+        let lake = deployment.as_ref().map(|deployment| LakeSettings { read_only: true, ..deployment.lake.clone() });
         let lake = lake.and_then(|settings| Lake::open(folder.root(), &settings).map_err(|error| unread(&error)).ok());
-        Ok(Self { library: Library::load(folder.root())?, settings, sources, lake })
+        Ok((Self { library: Library::load(folder.root())?, settings, deployment, sources, lake }, findings))
+    }
+
+    /// The SQL files.
+    pub(super) fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// The sources.
+    pub(super) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The deployment, as far as it can be used.
+    pub(super) fn deployment(&self) -> Option<&Deployment> {
+        self.deployment.as_ref()
+    }
+
+    /// All tables with their columns, and all staging files with theirs: every SQL file is planned once. A file that cannot be planned has
+    /// no columns, and stands in the findings.
+    ///
+    /// # Errors
+    /// Where the engine's settings do not fit.
+    pub(super) async fn described(&self) -> Result<(Vec<TableColumns>, Vec<Finding>), Failure> {
+        let engine = Engine::new(self.library.root(), &self.settings)?;
+        let planned = self.library.plan(&engine, &raw_schemas(&self.sources)).await;
+        let mut described = Vec::new();
+        for entry in self.all().await {
+            let fixed = fixed().into_iter().find(|table| table.name == entry.table);
+            let file = self.library.get(&entry.table).filter(|file| file.kind == entry.kind);
+            described.push(match (fixed, file) {
+                (Some(table), _) => of_program(entry, &table),
+                (None, Some(file)) => of_file(entry, file, planned.columns.get(&file.name)),
+                (None, None) => {
+                    let columns = self.raw(&entry.table).await.unwrap_or_else(|failure| {
+                        tracing::warn!(table = entry.table, %failure, "its columns cannot be read");
+                        Vec::new()
+                    });
+                    TableColumns { entry, key: Vec::new(), columns, staging: Vec::new() }
+                }
+            });
+        }
+        let staging = self.library.files().filter(|file| file.kind == Kind::Staging);
+        described.extend(staging.map(|file| of_file(entry_of(file), file, planned.columns.get(&file.name))));
+        Ok((described, planned.findings))
     }
 
     /// All tables: those every project has, the SQL files' by name, then those of the sources.
@@ -131,9 +186,7 @@ impl Tables {
         if let Some(file) = self.library.get(name).filter(|_| entry.kind != Kind::Raw) {
             let engine = Engine::new(self.library.root(), &self.settings)?;
             let schema = self.library.schema_of(&engine, &raw_schemas(&self.sources), name).await?;
-            let filled = file.never_null();
-            let columns = columns(&schema, |column| filled.contains(column), |column| file.columns.get(column).cloned());
-            return Ok(TableColumns { entry, key: file.front.key.clone(), columns, staging: Vec::new() });
+            return Ok(of_file(entry, file, Some(&schema)));
         }
         let columns = self.raw(name).await?;
         Ok(TableColumns { entry, key: Vec::new(), columns, staging: Vec::new() })
@@ -171,12 +224,7 @@ impl Tables {
                 files: files.map(|file| file.path.clone()).collect(),
             }
         });
-        let written = self.library.files().filter(|file| file.kind != Kind::Staging).map(|file| TableEntry {
-            table: file.name.clone(),
-            kind: file.kind,
-            description: file.front.description.clone(),
-            files: vec![file.path.clone()],
-        });
+        let written = self.library.files().filter(|file| file.kind != Kind::Staging).map(entry_of);
         let pulled = self.sources.iter().flat_map(|source| {
             source.schemas().into_keys().map(|table| TableEntry {
                 description: Some(source.describe(&table)),
@@ -210,6 +258,18 @@ fn fixed() -> Vec<Table> {
     canonical_tables().into_iter().chain(ledger_tables()).collect()
 }
 
+fn entry_of(file: &SqlFile) -> TableEntry {
+    TableEntry { table: file.name.clone(), kind: file.kind, description: file.front.description.clone(), files: vec![file.path.clone()] }
+}
+
+/// The table of a file that returns these columns; without them, what the file says of itself.
+fn of_file(entry: TableEntry, file: &SqlFile, schema: Option<&SchemaRef>) -> TableColumns {
+    let filled = file.never_null();
+    let meaning = |column: &str| file.columns.get(column).cloned().or_else(|| file.staged_column(column).map(str::to_owned));
+    let columns = schema.map(|schema| columns(schema, |column| filled.contains(column), meaning)).unwrap_or_default();
+    TableColumns { entry, key: file.front.key.clone(), columns, staging: Vec::new() }
+}
+
 fn of_program(entry: TableEntry, table: &Table) -> TableColumns {
     let told = |schema: &Schema| {
         let filled = |column: &str| table.key.contains(&column);
@@ -234,7 +294,7 @@ fn columns(schema: &Schema, filled: impl Fn(&str) -> bool, description: impl Fn(
 }
 
 /// A type in the words of a source's `columns`.
-fn words(kind: &DataType) -> String {
+pub(super) fn words(kind: &DataType) -> String {
     match kind {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
         DataType::Int64 => "integer".to_owned(),

@@ -98,6 +98,12 @@ impl Schedule {
         }
     }
 
+    /// The pattern, as it was written.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        self.cron.as_str()
+    }
+
     /// The zone the pattern is read in.
     #[must_use]
     pub fn zone(&self) -> Tz {

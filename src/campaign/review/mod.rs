@@ -4,4 +4,5 @@ mod choose;
 mod page;
 
 pub(super) use choose::choose;
+pub(crate) use page::grouped;
 pub(super) use page::{Changes, Page, Sample, names, people, write};

@@ -299,7 +299,7 @@ fn days(period: crate::config::Period) -> String {
 }
 
 /// A count with thin spaces between the thousands.
-fn grouped(count: usize) -> String {
+pub(crate) fn grouped(count: usize) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + 4);
     for (at, digit) in digits.chars().enumerate() {

@@ -27,11 +27,11 @@ use crate::{
 };
 
 /// The tables everyone's state is read from.
-const NEEDED: [&str; 5] = ["customers", "identities", "consents", "orders", "tickets"];
+pub(crate) const CONTACT_TABLES: [&str; 5] = ["customers", "identities", "consents", "orders", "tickets"];
 
 /// Collects everyone's state; none where this build did not make all it is read from.
 pub(super) async fn collect(shop: &Workshop<'_>) -> Result<Option<FreshContactState>, ModelError> {
-    if !NEEDED.iter().all(|name| shop.standing.contains_key(*name)) {
+    if !CONTACT_TABLES.iter().all(|name| shop.standing.contains_key(*name)) {
         return Ok(None);
     }
     match gather(shop).await {

@@ -27,6 +27,7 @@ use crate::{
     lake::Lake,
     ledger::{Ledger, Publication, PublishedTable, TableOutcome},
 };
+pub(crate) use contact::CONTACT_TABLES;
 use workshop::{Standing, Trouble, Workshop};
 
 /// What to build, from what, and when it is.

@@ -99,6 +99,10 @@ async fn a_failed_audit_keeps_yesterdays_table_and_blocks_what_rests_on_it() {
     assert_eq!((published["features"], published["lapsed"]), (first.versions["features"], first.versions["lapsed"]));
     assert!(published["orders"] > first.versions["orders"]);
     assert_eq!(published, second.versions);
+    let last = project.ledger.last_builds().await.unwrap();
+    let told = |table: &str| (last[table].outcome.outcome.as_str(), last[table].outcome.because.as_deref());
+    assert_eq!(told("features"), ("kept", Some("audit")), "the words, which name people, are not kept");
+    assert_eq!((told("lapsed"), told("orders")), (("blocked", Some("features")), ("built", None)));
 }
 
 #[tokio::test]

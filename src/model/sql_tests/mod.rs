@@ -107,24 +107,55 @@ impl TestReport {
     }
 }
 
-/// Runs the cases of `sql/tests`, or those whose file, tested name or case name contains `filter`. `raw` declares the columns of the
-/// sources' tables.
-pub async fn run_tests(library: &Library, engine: &Engine, raw: &BTreeMap<String, SchemaRef>, filter: Option<&str>) -> TestReport {
-    let mut work = Vec::new();
-    let mut broken = Vec::new();
-    for path in test_files(library.root()) {
-        let report = |outcome| CaseReport { file: path.clone(), test: String::new(), name: String::new(), line: None, outcome };
-        match std::fs::read_to_string(library.root().join(&path)) {
+/// One case, as its file tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CaseEntry {
+    /// The test file.
+    pub file: PathBuf,
+    /// The tested SQL file's name.
+    pub test: String,
+    /// What the case promises.
+    pub name: String,
+}
+
+/// The cases of `sql/tests` without running them, in the order of the files, and what is wrong with files that cannot be used.
+#[must_use]
+pub fn test_cases(root: &Path) -> (Vec<CaseEntry>, Vec<Diagnosis>) {
+    let (cases, broken) = read_all(root);
+    let cases = cases.into_iter().map(|case| CaseEntry { file: case.file, test: case.test, name: case.name });
+    (cases.collect(), broken.into_iter().map(|(_, diagnosis)| diagnosis).collect())
+}
+
+/// The cases of all test files, and the files that cannot be used.
+fn read_all(root: &Path) -> (Vec<format::Case>, Vec<(PathBuf, Diagnosis)>) {
+    let (mut cases, mut broken) = (Vec::new(), Vec::new());
+    for path in test_files(root) {
+        match std::fs::read_to_string(root.join(&path)) {
             Ok(text) => match format::read(&text, &path) {
-                Ok(file) => work.extend(file.cases()),
-                Err(diagnosis) => broken.push(report(CaseOutcome::Broken(*diagnosis))),
+                Ok(file) => cases.extend(file.cases()),
+                Err(diagnosis) => broken.push((path, *diagnosis)),
             },
             Err(error) => {
                 let diagnosis = Diagnosis::new("unreadable", format!("cannot be read: {error}")).in_file(&path);
-                broken.push(report(CaseOutcome::Broken(diagnosis)));
+                broken.push((path, diagnosis));
             }
         }
     }
+    (cases, broken)
+}
+
+/// Runs the cases of `sql/tests`, or those whose file, tested name or case name contains `filter`. `raw` declares the columns of the
+/// sources' tables.
+pub async fn run_tests(library: &Library, engine: &Engine, raw: &BTreeMap<String, SchemaRef>, filter: Option<&str>) -> TestReport {
+    let (mut work, broken) = read_all(library.root());
+    let told = |(file, diagnosis)| CaseReport {
+        file,
+        test: String::new(),
+        name: String::new(),
+        line: None,
+        outcome: CaseOutcome::Broken(diagnosis),
+    };
+    let mut broken: Vec<CaseReport> = broken.into_iter().map(told).collect();
     let wanted = |case: &format::Case| {
         filter.is_none_or(|filter| case.test.contains(filter) || case.name.contains(filter) || case.file.to_string_lossy().contains(filter))
     };
