@@ -38,7 +38,7 @@ async fn compose(house: &House, name: &str, customer: &str, to: Option<&str>) ->
     let request = PreviewRequest {
         root: house.project.root(),
         lake: &house.lake,
-        versions: &house.ledger.published().await?,
+        versions: &house.published().await?,
         keys: house.project.keys(),
         brand: &deployment.brand,
         as_of: moment.as_of,

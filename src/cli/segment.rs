@@ -126,7 +126,7 @@ fn params(file: &SqlFile, given: &[String]) -> Result<BTreeMap<String, ScalarVal
 }
 
 async fn preview(global: &Global, house: &House, file: &SqlFile, look: &Look) -> Result<Exit, Failure> {
-    let published = house.ledger.published().await?;
+    let published = house.published().await?;
     let bench = bench(house, &published, file, look)?;
     let seen = bench.preview(&file.name, SAMPLE).await?;
     let failed = |error: arrow::error::ArrowError| Failure::failed(Diagnosis::new("output", error.to_string()));
@@ -196,7 +196,7 @@ fn bench<'a>(house: &'a House, published: &'a BTreeMap<String, i64>, file: &SqlF
 }
 
 async fn diff(global: &Global, house: &House, file: &SqlFile, args: &DiffArgs) -> Result<Exit, Failure> {
-    let published = house.ledger.published().await?;
+    let published = house.published().await?;
     let (what, diff) = if args.nights {
         nights(house, file).await?
     } else {

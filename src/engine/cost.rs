@@ -61,7 +61,7 @@ struct Seen {
 pub(super) struct Refused {
     /// DataFusion's name of the step that asked.
     pub(super) step: String,
-    /// Bytes it would have held.
+    /// Bytes it asked for.
     pub(super) wanted: u64,
     /// Bytes that all steps held.
     pub(super) in_use: u64,
@@ -166,7 +166,7 @@ impl<P: MemoryPool> MemoryPool for Watched<P> {
             Ok(()) => self.note(),
             Err(_) => {
                 let step = reservation.consumer().name().split('[').next().unwrap_or_default().to_owned();
-                let (wanted, in_use) = ((reservation.size() + additional) as u64, self.pool.reserved() as u64);
+                let (wanted, in_use) = (additional as u64, self.pool.reserved() as u64);
                 *self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Refused { step, wanted, in_use });
             }
         }

@@ -36,16 +36,20 @@ pub(super) struct Known {
 #[error("the query took longer than {0}")]
 pub(super) struct TookTooLong(pub(super) crate::config::Period);
 
-/// Which step asked for how much in the thriftiest way that was tried.
-fn asked(refused: &Refused) -> String {
-    let step = match refused.step.as_str() {
-        step if step.contains("Join") || step.contains("SMJ") => "a join",
-        step if step.contains("Sort") => "a sort",
-        step if step.contains("Aggregate") => "a grouping",
-        step if step.contains("Window") => "a window that holds all its rows",
+/// What took up the memory in the thriftiest way that was tried, and what was asked for beyond it. The greediest step stands in the error:
+/// `HashJoinInput[0]#7(can spill: false) consumed 27.0 MB, peak 27.0 MB,`.
+fn asked(refused: &Refused, message: &str) -> String {
+    let step = |name: &str| match name {
+        name if name.contains("Join") || name.contains("SMJ") => "a join",
+        name if name.contains("Sort") => "a sort",
+        name if name.contains("Aggregate") => "a grouping",
+        name if name.contains("Window") => "a window that holds all its rows",
         _ => "a step",
     };
-    format!(": in the thriftiest way that was tried, {step} wanted {}, with {} in use", readable(refused.wanted), readable(refused.in_use))
+    let first = message.lines().find_map(|line| line.trim().split_once(") consumed "));
+    let most = first.and_then(|(name, bytes)| Some(format!(", {} of it by {}", bytes.split(',').next()?, step(name)))).unwrap_or_default();
+    let (wanted, in_use) = (readable(refused.wanted.max(1 << 20)), readable(refused.in_use));
+    format!(": in the thriftiest way that was tried, {in_use} were in use{most}, when {} asked for {wanted} more", step(&refused.step))
 }
 
 /// Turns an error of DataFusion into a diagnosis.
@@ -62,7 +66,7 @@ pub(super) fn explain(error: &DataFusionError, sql: &str, origin: Origin<'_>, kn
                 ("the query spilled more to disk than it may".to_owned(), hint)
             } else {
                 let hint = "raise `[engine] memory_limit` in config/perennial.toml, or let the query join and sort less at once";
-                let asked = known.refused.as_ref().map(asked).unwrap_or_default();
+                let asked = known.refused.as_ref().map(|refused| asked(refused, message)).unwrap_or_default();
                 (format!("the query needs more memory than the {} it may use{asked}", known.memory_limit), hint)
             };
             EngineError::failed(here(Diagnosis::new("sql_memory", message).hint(hint), None))

@@ -6,6 +6,8 @@ use std::path::Path;
 const UNKNOWN: u64 = 4 << 30;
 /// Less than this and no query runs.
 const LEAST: u64 = 32 << 20;
+/// What the program takes beside what its queries reserve: batches on their way, encoders, what the allocator keeps.
+const BESIDE: u64 = 400 << 20;
 /// What one partition should have for sorting and grouping.
 const PER_PARTITION: u64 = 256 << 20;
 
@@ -29,12 +31,13 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// Reads `2GiB` as bytes, `60%` as that share of `available`.
+/// Reads `2GiB` as bytes, `60%` as that share of `available`, or what is left of it where the rest would be too little for the program.
 pub(super) fn limit(text: &str, available: impl FnOnce() -> u64) -> Option<u64> {
     let limit = match text.trim().strip_suffix('%') {
         Some(share) => {
             let share: u64 = share.trim().parse().ok().filter(|share| (1..=100).contains(share))?;
-            available() / 100 * share
+            let available = available();
+            (available / 100 * share).min(available.saturating_sub(BESIDE))
         }
         None => bytes(text)?,
     };
@@ -88,6 +91,8 @@ mod tests {
         assert_eq!(limit("100 MB", || 0), Some(100_000_000));
         assert_eq!(limit("60%", || 10 << 30), Some((10 << 30) / 100 * 60));
         assert_eq!(limit("1KiB", || 0), Some(LEAST));
+        assert_eq!(limit("60%", || 512 << 20), Some(112 << 20), "a small container is not killed over what stands beside queries");
+        assert_eq!(limit("60%", || 300 << 20), Some(LEAST));
         for wrong in ["", "lots", "2", "2G", "-1GiB", "0%", "101%", "1.5GiB", "99999999TiB"] {
             assert_eq!(limit(wrong, || 1 << 30), None, "{wrong}");
         }

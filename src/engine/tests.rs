@@ -576,7 +576,10 @@ async fn what_fits_in_no_way_says_which_setting_helps() {
     assert_eq!((error.diagnosis().code.as_str(), error.exit()), ("sql_memory", Exit::Failed));
     assert!(error.diagnosis().hint.unwrap().contains("`[engine] memory_limit`"));
     let message = error.diagnosis().message;
-    assert!(message.contains("more memory than the 32 MiB") && message.contains(" wanted ") && message.contains(" in use"), "{message}");
+    assert!(
+        message.contains("more memory than the 32 MiB") && message.contains(" were in use") && message.contains(" asked for "),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -586,7 +589,7 @@ async fn a_window_that_holds_all_its_rows_is_counted() {
                select ntile(5) over (order by k) as part, v from a) where v <> ''";
     let error = session.collect(&query(sql, &[])).await.unwrap_err().diagnosis();
     assert_eq!(error.code, "sql_memory");
-    assert!(error.message.contains("a window that holds all its rows wanted"), "{}", error.message);
+    assert!(error.message.contains("of it by a window that holds all its rows"), "{}", error.message);
     let small = "select count(*) from (select ntile(5) over (order by k) as part from a where k < 1000) where part = 1";
     let counted = session.collect(&query(small, &[])).await.unwrap();
     assert_eq!(counted[0].column(0).as_primitive::<Int64Type>().value(0), 200);

@@ -7,6 +7,7 @@
 //! | `steps.rs` | pull, build, plan, deliver, tidy, each on its own; the commands use them too |
 //! | `write_back.rs` | the step that tells other systems of opt-outs |
 //! | `person.rs` | whom an id names that somebody typed |
+//! | `published.rs` | which version of each table readers see |
 //! | `post.rs` | a frozen plan in the shape delivery takes |
 //! | `lock.rs` | one process a job |
 //! | `run.rs` | one job once |
@@ -16,6 +17,7 @@ mod lock;
 mod moment;
 mod person;
 mod post;
+mod published;
 mod run;
 mod serve;
 mod settings;
@@ -123,7 +125,7 @@ impl House {
     pub async fn readable(&self) -> Result<BTreeMap<String, Option<i64>>, Failure> {
         let mut versions: BTreeMap<String, Option<i64>> =
             self.lake.tables().await?.into_iter().filter(|table| table.contains("__")).map(|table| (table, None)).collect();
-        versions.extend(self.ledger.published().await?.into_iter().map(|(table, version)| (table, Some(version))));
+        versions.extend(self.published().await?.into_iter().map(|(table, version)| (table, Some(version))));
         Ok(versions)
     }
 

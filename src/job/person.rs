@@ -52,7 +52,7 @@ impl House {
     }
 
     async fn knows_people(&self) -> Result<bool, Failure> {
-        Ok(self.ledger.published().await?.contains_key("identities"))
+        Ok(self.published().await?.contains_key("identities"))
     }
 }
 

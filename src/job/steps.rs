@@ -105,6 +105,9 @@ pub async fn build(house: &House, moment: Moment, only: &[String], run: Option<&
         },
     )
     .await?;
+    if scratch.is_none() {
+        house.repeat_published(run).await?;
+    }
     Ok(built)
 }
 
