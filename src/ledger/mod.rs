@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `ids.rs` | the names things go by |
 //! | `runs.rs` | which jobs ran, what they pulled, which slots are taken |
-//! | `builds.rs` | which version of each table readers see; each person's present state |
+//! | `builds.rs` | which version of each table readers see, what builds did; each person's present state |
 //! | `plans.rs` | plans, decisions about them, assignments |
 //! | `recipients.rs` | the account of every message of a plan |
 //! | `turn.rs` | one step of a running delivery: record, commit, reserve |

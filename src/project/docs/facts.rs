@@ -402,7 +402,7 @@ fn first_comment(text: &str) -> Option<String> {
     (!joined.is_empty()).then_some(joined)
 }
 
-/// A finding in words for a page: what, where, what to do.
+/// Where a finding stands, in words.
 pub(super) fn place(diagnosis: &Diagnosis) -> Option<String> {
     let file = diagnosis.file.as_ref()?.display();
     Some(diagnosis.line.map_or_else(|| file.to_string(), |line| format!("{file}, line {line}")))

@@ -52,7 +52,7 @@ pub struct Site {
 /// stands on its page and in [`Site::failures`]; the others are told all the same. Neither a lake nor a ledger is needed, and none is made.
 ///
 /// # Errors
-/// Where no SQL file can be read, or the site cannot be written; where a page would take the place of a file it did not write.
+/// Where an SQL file cannot be opened or is no text, the site cannot be written, or a page would take the place of a file it did not write.
 pub async fn docs(folder: &Folder, jobs: Vec<JobEntry>, out: Option<&Path>) -> Result<Site, Failure> {
     let facts = Facts::gather(folder, jobs).await?;
     let pages = pages::write(&facts).map_err(|error| {
