@@ -44,7 +44,9 @@ pub(super) const ASCENDING: SortOptions = SortOptions { descending: false, nulls
 
 /// The values at which tables are cut, by the name of their first column and the number of parts.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cuts(Arc<Mutex<HashMap<(String, usize), Vec<ScalarValue>>>>);
+pub(super) struct Cuts(Arc<Mutex<Known>>);
+
+type Known = HashMap<(String, usize), Vec<ScalarValue>>;
 
 /// What the footers of a table's files tell of the order of its rows.
 #[derive(Debug)]
