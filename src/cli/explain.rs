@@ -24,7 +24,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let file = house.library.get(&args.what).filter(|file| file.kind != Kind::Staging);
     let query = match file {
         Some(file) => file.query(&model::bound_params(moment.as_of, &brand)),
-        None => Query { sql: &args.what, origin: Origin { file: None, line: 1 }, params: model::bound_params(moment.as_of, &brand) },
+        None => Query { sql: &args.what, origin: Origin::NOWHERE, params: model::bound_params(moment.as_of, &brand) },
     };
     let plan = explained(&house, &query, args.run).await?;
     output::print(global, &serde_json::json!({ "what": args.what, "plan": plan }), &plan);

@@ -74,7 +74,7 @@ pub(super) async fn answer(
     out: Option<&Path>,
 ) -> Result<Exit, Failure> {
     let session = house.session(sql).await?;
-    let query = Query { sql, origin: Origin { file, line: 1 }, params };
+    let query = Query { sql, origin: Origin { file, ..Origin::NOWHERE }, params };
     let schema = session.schema(&query).await?;
     let batches = session.collect(&query).await?;
     write(global, out, schema, batches)

@@ -44,7 +44,7 @@ async fn metric(global: &Global, house: &House, name: &str) -> Result<Exit, Fail
     let description = file.front.description.clone().unwrap_or_default();
     let sql = format!("select * from {name} order by 1");
     let session = house.session(&sql).await?;
-    let batches = session.collect(&Query { sql: &sql, origin: Origin { file: None, line: 1 }, params: Default::default() }).await?;
+    let batches = session.collect(&Query { sql: &sql, origin: Origin::NOWHERE, params: Default::default() }).await?;
     let failed = |error: arrow::error::ArrowError| Failure::failed(Diagnosis::new("output", error.to_string()));
     let rows = output::as_json::<JsonArray>(&batches).map_err(failed)?;
     let json = serde_json::json!({ "report": name, "definition": description, "rows": serde_json::from_slice::<serde_json::Value>(&rows).unwrap_or_default() });

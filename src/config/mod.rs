@@ -11,7 +11,7 @@ pub(crate) mod schema;
 
 pub use folder::{Folder, parse_filled};
 pub use limits::{Cap, QuietHours};
-pub(crate) use parse::place;
+pub(crate) use parse::{lines, place};
 pub use parse::{locate, nearest, parse};
 pub use period::Period;
 pub use schema::FileKind;

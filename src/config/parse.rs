@@ -15,14 +15,37 @@ use crate::{diagnosis::Diagnosis, secret::IN_PLAIN};
 pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let diagnosis = explain(error.message()).in_file(file);
-        ConfigError(match error.span() {
-            Some(span) => {
-                let (line, column) = place(text, span.start);
+        let at = error.span().map(|span| span.start).or_else(|| nests_too_deep(error.message()).then(|| deepest(text)));
+        ConfigError(match at {
+            Some(at) => {
+                let (line, column) = place(text, at);
                 diagnosis.at(line, column)
             }
             None => diagnosis,
         })
     })
+}
+
+/// The line of each element of the list `key`.
+pub(crate) fn lines(text: &str, key: &str) -> Vec<usize> {
+    let table = DeTable::parse(text).ok();
+    let list = table.as_ref().and_then(|table| table.get_ref().get(key)).and_then(|value| value.get_ref().as_array());
+    list.into_iter().flatten().map(|element| place(text, element.span().start).0).collect()
+}
+
+/// Whether the parser gave up because of depth; it tells no place then.
+fn nests_too_deep(message: &str) -> bool {
+    message.trim() == "recursion limit"
+}
+
+/// Where the line begins that has the most levels in it.
+fn deepest(text: &str) -> usize {
+    let levels = |line: &str| line.matches(['.', '[', '{']).count();
+    let lines = text.split_inclusive('\n').scan(0, |at, line| {
+        *at += line.len();
+        Some((levels(line), *at - line.len()))
+    });
+    lines.fold((0, 0), |most, line| if line.0 > most.0 { line } else { most }).1
 }
 
 /// The line and column of the value at `path`, such as `["streams", "orders", "cursor"]`, or of its nearest parent that stands in the
@@ -90,6 +113,9 @@ pub(super) fn explain(message: &str) -> Diagnosis {
         return Diagnosis::new("secret_in_plain", IN_PLAIN)
             .hint("keep it elsewhere and say where: `{ env = \"X\" }` for an environment variable, `{ file = \"…\" }` for a file");
     }
+    if nests_too_deep(message) {
+        return Diagnosis::new("bad_value", "lists and tables nest too deep here").hint("no setting needs more than a few levels");
+    }
     let message = message.lines().next().unwrap_or(message).trim();
     Diagnosis::new("bad_value", message.to_owned()).hint("correct the value on this line")
 }
@@ -97,9 +123,13 @@ pub(super) fn explain(message: &str) -> Diagnosis {
 /// The candidate that looks most like `name`, where one looks alike at all.
 #[must_use]
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let far = |candidate: &str| 2.max(candidate.len() / 3);
+    let letters = name.chars().count();
     candidates
+        // What differs so much in length already need not be looked at: a name may be as long as a file.
+        .filter(|candidate| letters.abs_diff(candidate.chars().count()) <= far(candidate))
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 2.max(candidate.len() / 3))
+        .filter(|(distance, candidate)| *distance <= far(candidate))
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -150,6 +180,14 @@ mod tests {
         assert_eq!((error.line, error.hint.as_deref()), (Some(2), Some("did you mean `service`?")));
         let error = parse::<Sample>("kind = \"service\"\n", Path::new("c.toml")).unwrap_err().0;
         assert_eq!(error.code, "missing_key");
+    }
+
+    #[test]
+    fn what_nests_too_deep_has_a_place() {
+        for (deep, column) in [(format!("segment = {}", "[".repeat(200)), 91), (format!("[segment{}]", ".a".repeat(200)), 1)] {
+            let error = parse::<Sample>(&format!("kind = [[]]\n{deep}\n"), Path::new("c.toml")).unwrap_err().0;
+            assert_eq!((error.line, error.column, error.code.as_str()), (Some(2), Some(column), "bad_value"), "{}", error.message);
+        }
     }
 
     #[test]

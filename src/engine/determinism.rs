@@ -1,6 +1,6 @@
 //! What may make two runs over the same rows differ: the engine reads rows in no order of its own.
 
-use std::ops::ControlFlow;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::{
     ast::{
@@ -98,8 +98,8 @@ fn plain(name: &Ident) -> String {
 
 struct Linter<'a> {
     origin: Origin<'a>,
-    /// The `window` clauses of the selects around.
-    windows: Vec<Vec<NamedWindowDefinition>>,
+    /// Of the selects around, the names in the `window` clause of each; whether a window of that name has no order.
+    windows: Vec<HashMap<String, bool>>,
     findings: Vec<Finding>,
 }
 
@@ -148,30 +148,61 @@ impl Linter<'_> {
 impl Linter<'_> {
     /// Whether a window has no `order by`, of its own or from the window it names.
     fn without_order(&self, window: &WindowType) -> bool {
-        let mut name = match window {
+        let name = match window {
             WindowType::WindowSpec(own) if !own.order_by.is_empty() => return false,
             WindowType::WindowSpec(own) => own.window_name.as_ref(),
             WindowType::NamedWindow(name) => Some(name),
         };
-        let known = self.windows.last().map_or(&[][..], Vec::as_slice);
-        // A circle of windows is no query; it is left to the planner after so many steps.
-        for _ in 0..=known.len() {
-            let Some(wanted) = name else { return true };
-            match known.iter().find(|definition| plain(&definition.0) == plain(wanted)).map(|definition| &definition.1) {
-                Some(NamedWindowExpr::NamedWindow(other)) => name = Some(other),
-                Some(NamedWindowExpr::WindowSpec(own)) if own.order_by.is_empty() => name = own.window_name.as_ref(),
-                _ => return false,
-            }
-        }
-        false
+        let Some(name) = name else { return true };
+        self.windows.last().and_then(|known| known.get(&plain(name))).copied().unwrap_or(false)
     }
+}
+
+/// Of each name in a `window` clause, whether its window has no `order by`, of its own or from the windows it is made of. Names that are
+/// not there, and circles, are no query; they are left to the planner.
+fn unordered_windows(definitions: &[NamedWindowDefinition]) -> HashMap<String, bool> {
+    let mut others: HashMap<String, Option<String>> = HashMap::new();
+    let mut known: HashMap<String, bool> = HashMap::new();
+    for NamedWindowDefinition(name, definition) in definitions {
+        let name = plain(name);
+        // Of two windows of one name, the first counts.
+        if others.contains_key(&name) || known.contains_key(&name) {
+            continue;
+        }
+        let other = match definition {
+            NamedWindowExpr::NamedWindow(other) => Some(other),
+            NamedWindowExpr::WindowSpec(own) if own.order_by.is_empty() => own.window_name.as_ref(),
+            NamedWindowExpr::WindowSpec(_) => {
+                known.insert(name, false);
+                continue;
+            }
+        };
+        others.insert(name, other.map(plain));
+    }
+    let names: Vec<String> = others.keys().cloned().collect();
+    for name in names {
+        let mut chain = Vec::new();
+        let mut next = Some(name);
+        let unordered = loop {
+            let Some(name) = next else { break true };
+            if let Some(unordered) = known.get(&name) {
+                break *unordered;
+            }
+            // Taken out, so that a circle ends where it began.
+            let Some(other) = others.remove(&name) else { break false };
+            chain.push(name);
+            next = other;
+        };
+        known.extend(chain.into_iter().map(|name| (name, unordered)));
+    }
+    known
 }
 
 impl Visitor for Linter<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        self.windows.push(select.named_window.clone());
+        self.windows.push(unordered_windows(&select.named_window));
         ControlFlow::Continue(())
     }
 

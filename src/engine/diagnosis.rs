@@ -73,10 +73,11 @@ pub(super) fn explain(error: &DataFusionError, sql: &str, origin: Origin<'_>, kn
         }
         DataFusionError::SQL(parser, _) => {
             let (message, place) = syntax(&parser.to_string());
-            let hint = match message.as_str() {
-                m if m.contains("recursion limit") => "the query nests too deep; put parts of it into `with` clauses",
-                m if m.contains("found: EOF") => "the text ends too soon: a bracket or a word is missing",
-                _ => "the mistake is here or shortly before",
+            let (hint, place) = match place {
+                None if message.contains("found: EOF") => {
+                    ("the text ends too soon: a bracket or a word is missing", Some(places::end(sql)))
+                }
+                place => ("the mistake is here or shortly before", place),
             };
             EngineError::wrong(here(Diagnosis::new("sql_syntax", message).hint(hint), place))
         }
@@ -134,7 +135,8 @@ fn first(error: &DataFusionError) -> &DataFusionError {
 /// The parser's words without its place, and the place.
 fn syntax(message: &str) -> (String, Option<Place>) {
     let message = message.trim_start_matches("sql parser error: ");
-    let Some((said, rest)) = message.split_once(" at Line: ") else { return (lower_first(message), None) };
+    // What was found there may say so, too.
+    let Some((said, rest)) = message.rsplit_once(" at Line: ") else { return (lower_first(message), None) };
     let mut numbers = rest.split(", Column: ").map(|number| number.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<usize>());
     let place = match (numbers.next(), numbers.next()) {
         (Some(Ok(line)), Some(Ok(column))) if line > 0 => Some((line, column)),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `settings`, `memory`, `spill` | `[engine]`: how much memory and disk queries may use, and where |
 //! | `cost` | what queries took |
-//! | `query`, `select`, `weight`, `determinism` | an SQL text: one `SELECT` and nothing else, and what may make two runs differ |
+//! | `query`, `select`, `parser`, `weight`, `determinism` | an SQL text: one `SELECT` and nothing else, and what may make two runs differ |
 //! | `planner` | what a query can name |
 //! | `session`, `rungs` | running queries, and trying again where memory runs out |
 //! | `merging`, `yielding` | joins that hold nothing, joins that let others have a turn |
@@ -24,6 +24,7 @@ mod functions;
 mod holding;
 mod memory;
 mod merging;
+mod parser;
 mod places;
 mod planner;
 mod query;

@@ -20,6 +20,11 @@ pub(super) fn start(span: Span) -> Option<Place> {
     (place.0 > 0).then_some(place)
 }
 
+/// Where a text ends, spaces and empty lines left out.
+pub(super) fn end(sql: &str) -> Place {
+    place(sql, sql.trim_end().len())
+}
+
 /// The first character of a text that cannot be seen, or turns what stands around it: what a reader takes it for is not what it says.
 pub(super) fn unseen(sql: &str) -> Option<(Place, char)> {
     // Joiners (U+200C, U+200D) are letters of some scripts.

@@ -13,6 +13,8 @@ pub struct Origin<'a> {
     pub file: Option<&'a Path>,
     /// The line the text's first line has in that file, from 1.
     pub line: usize,
+    /// The column its first character has in that line, from 1.
+    pub column: usize,
 }
 
 /// One `SELECT`, where it stands, and its bound values.
@@ -29,7 +31,16 @@ pub struct Query<'a> {
 /// A place in a text: line and column, both from 1.
 pub(super) type Place = (usize, usize);
 
-impl Origin<'_> {
+impl<'a> Origin<'a> {
+    /// Of a text that stands in no file.
+    pub const NOWHERE: Self = Self { file: None, line: 1, column: 1 };
+
+    /// Of a text that is a whole file.
+    #[must_use]
+    pub fn of(file: &'a Path) -> Self {
+        Self { file: Some(file), ..Self::NOWHERE }
+    }
+
     /// Puts a place of the text into a diagnosis, as a place of the file.
     pub(super) fn place(&self, diagnosis: Diagnosis, place: Option<Place>) -> Diagnosis {
         let diagnosis = match self.file {
@@ -37,6 +48,7 @@ impl Origin<'_> {
             None => diagnosis,
         };
         match place {
+            Some((1, column)) => diagnosis.at(self.line.max(1), column + self.column.max(1) - 1),
             Some((line, column)) => diagnosis.at(line + self.line.max(1) - 1, column),
             None => diagnosis,
         }

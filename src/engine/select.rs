@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 use datafusion::{
     common::TableReference,
     sql::{
-        parser::{DFParserBuilder, Statement},
+        parser::Statement,
         resolve::resolve_table_references,
         sqlparser::{
             ast::{
@@ -22,6 +22,7 @@ use super::{
     determinism::{self, Limited},
     diagnosis::explain,
     error::EngineError,
+    parser::{self, Unread},
     places,
     query::{Origin, Place},
     weight,
@@ -31,8 +32,6 @@ use crate::{
     diagnosis::{Diagnosis, Finding},
 };
 
-/// How deep brackets and subqueries may nest.
-const DEPTH: usize = 60;
 /// Characters of a text.
 const LONGEST: usize = 200_000;
 
@@ -141,9 +140,9 @@ pub(super) fn read(sql: &str, origin: Origin<'_>) -> Result<(SqlStatement, Parse
     let first = places::tokens(sql).into_iter().find(|token| !matches!(token.token, Token::SemiColon | Token::LParen));
     let Some(first) = first.filter(|token| token.token != Token::EOF) else {
         // Either nothing stands there, or it does not fall into tokens; the parser knows which.
-        return match DFParserBuilder::new(sql).with_recursion_limit(DEPTH).build() {
-            Err(error) => Err(explain(&error, sql, origin, &Default::default())),
-            Ok(_) => Err(wrong("sql_empty", "there is no query here".to_owned(), None, "write one `select`")),
+        return match parser::parse(sql) {
+            Err(Unread::Wrong(error)) => Err(explain(&error, sql, origin, &Default::default())),
+            _ => Err(wrong("sql_empty", "there is no query here".to_owned(), Some((1, 1)), "write one `select`")),
         };
     };
     let begins = first.token.to_string().to_lowercase();
@@ -151,10 +150,17 @@ pub(super) fn read(sql: &str, origin: Origin<'_>) -> Result<(SqlStatement, Parse
         let hint = "an SQL text is one `select`; `with … select` is fine, too";
         return Err(wrong("sql_not_select", format!("`{begins}` is not a query"), places::start(first.span), hint));
     }
-    let parser = DFParserBuilder::new(sql).with_recursion_limit(DEPTH).build();
-    let statements = parser.and_then(|mut parser| parser.parse_statements()).map_err(|error| {
+    let statements = parser::parse(sql).map_err(|unread| match unread {
         // `select 1 drop table x` is a syntax error of its own, `select 1; drop …` may not parse either: the first is said.
-        explain(&error, sql, origin, &Default::default())
+        Unread::Wrong(error) => explain(&error, sql, origin, &Default::default()),
+        Unread::Endless(place) => {
+            let hint = "put parts of it into `with` clauses; or a mistake inside the brackets, here or before, keeps them from being read";
+            wrong("sql_syntax", "the query nests too deep".to_owned(), place, hint)
+        }
+        Unread::Long(place) => {
+            let message = format!("the query has more than {} operators", parser::OPERATORS);
+            wrong("sql_too_large", message, place, "put long lists of values into a table of their own, and join it")
+        }
     })?;
     if statements.len() > 1 {
         let hint = "keep one `select` a file; put steps into `with` clauses or files of their own";

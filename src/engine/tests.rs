@@ -18,7 +18,7 @@ use crate::{
     lake::{Commit, Lake, LakeSettings},
 };
 
-const NOWHERE: Origin<'static> = Origin { file: None, line: 1 };
+const NOWHERE: Origin<'static> = Origin::NOWHERE;
 
 fn micros(text: &str) -> i64 {
     DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros()
@@ -85,7 +85,7 @@ async fn refusal(sql: &str) -> (String, Option<(usize, usize)>, String, Exit) {
     let file = Path::new("sql/segments/lapsed.sql");
     let query = Query {
         sql,
-        origin: Origin { file: Some(file), line: 11 },
+        origin: Origin { line: 11, ..Origin::of(file) },
         params: BTreeMap::from([as_of("2026-03-01T00:00:00Z")].map(|(k, v)| (k.to_owned(), v))),
     };
     let error = session.collect(&query).await.unwrap_err();
@@ -163,7 +163,8 @@ fn everything_but_one_select_is_refused_with_its_place() {
         ("select * from generate_series(1, 3) with ordinality", "sql_unsupported", Some((1, 15))),
         ("select $1", "sql_parameter", Some((1, 8))),
         ("select ?", "sql_parameter", Some((1, 8))),
-        ("select form orders where\n  x = ", "sql_syntax", None),
+        ("select form orders where\n  x = ", "sql_syntax", Some((2, 6))),
+        ("select 1 from a b ' at Line: 99, Column: 99'", "sql_syntax", Some((1, 19))),
         ("select 'no end", "sql_syntax", Some((1, 8))),
         ("select a b c from orders", "sql_syntax", Some((1, 12))),
     ] {
@@ -256,7 +257,7 @@ async fn every_mistake_is_told_with_its_place_in_the_file_and_what_to_do() {
     for (sql, said, place, hint) in [
         ("select\n  totl\nfrom orders", "sql_unknown_column: there is no column `totl`", Some((12, 3)), "did you mean `total`?"),
         ("select o.totl from orders o", "sql_unknown_column: there is no column `totl` in `o`", Some((11, 8)), "did you mean `total`?"),
-        ("select *\nfrom orders where total >", "sql_syntax", None, "ends too soon"),
+        ("select *\nfrom orders where total >", "sql_syntax", Some((12, 26)), "ends too soon"),
         ("select *\nfrom ordrs", "sql_unknown_table: there is no table `ordrs`", Some((12, 6)), "did you mean `orders`?"),
         (
             "select date_trunk('day', ordered_at) from orders",

@@ -30,7 +30,7 @@ struct Frame {
     weight: u64,
     /// The queries of its `with` clauses, by where they lie in memory, with their names.
     clauses: HashMap<*const Query, String>,
-    /// What each name that can be named here comes to.
+    /// What each of them comes to that has been walked through.
     known: HashMap<String, u64>,
 }
 
@@ -40,8 +40,7 @@ impl Visitor for Scale {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         let clauses = query.with.iter().flat_map(|with| &with.cte_tables);
         let clauses = clauses.map(|clause| (std::ptr::from_ref(clause.query.as_ref()), clause.alias.name.value.to_lowercase()));
-        let known = self.open.last().map(|frame| frame.known.clone()).unwrap_or_default();
-        self.open.push(Frame { weight: 1, clauses: clauses.collect(), known });
+        self.open.push(Frame { weight: 1, clauses: clauses.collect(), known: HashMap::new() });
         ControlFlow::Continue(())
     }
 
@@ -64,9 +63,13 @@ impl Visitor for Scale {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        if let (TableFactor::Table { name, .. }, Some(frame)) = (factor, self.open.last_mut()) {
-            let named = frame.known.get(&name.to_string().to_lowercase()).copied().unwrap_or(1);
-            frame.weight = frame.weight.saturating_add(named);
+        if let TableFactor::Table { name, .. } = factor {
+            let name = name.to_string().to_lowercase();
+            // The nearest clause of that name is meant.
+            let named = self.open.iter().rev().find_map(|frame| frame.known.get(&name)).copied().unwrap_or(1);
+            if let Some(frame) = self.open.last_mut() {
+                frame.weight = frame.weight.saturating_add(named);
+            }
         }
         ControlFlow::Continue(())
     }

@@ -136,7 +136,7 @@ impl House {
     /// Where a table cannot be read. What is wrong with the query is said when it is run.
     pub async fn session(&self, sql: &str) -> Result<Session, Failure> {
         let mut versions = self.readable().await?;
-        let named = parse_select(sql, Origin { file: None, line: 1 }).map(|parsed| parsed.tables).unwrap_or_default();
+        let named = parse_select(sql, Origin::NOWHERE).map(|parsed| parsed.tables).unwrap_or_default();
         if named.iter().all(|table| versions.contains_key(table)) {
             versions.retain(|table, _| named.contains(table));
         }

@@ -28,7 +28,7 @@ impl House {
         }
         let session = self.session(WHO).await?;
         let params = BTreeMap::from([("id".to_owned(), ScalarValue::from(id))]);
-        let found = session.collect(&Query { sql: WHO, origin: Origin { file: None, line: 1 }, params }).await?;
+        let found = session.collect(&Query { sql: WHO, origin: Origin::NOWHERE, params }).await?;
         let failed = |error: arrow::error::ArrowError| Failure::failed(Diagnosis::new("output", error.to_string()));
         match found.iter().find(|batch| batch.num_rows() > 0) {
             None => Ok(None),

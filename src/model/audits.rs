@@ -60,12 +60,13 @@ impl Audit {
     /// In words, where it is none of [`Audit::KNOWN`].
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let first = text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_lowercase();
+        let word = text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        let first = word.to_lowercase();
         if first == "select" || first == "with" {
             return Ok(Self::Select(text.to_owned()));
         }
         let unreadable = |why: &str| format!("the audit `{text}` cannot be read: {why}");
-        let inner = text[first.len()..].trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+        let inner = text[word.len()..].trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
         let inner = inner.ok_or_else(|| unreadable("it is neither name(…) nor a select"))?;
         let parts = arguments(inner).ok_or_else(|| unreadable("a quotation mark is not closed"))?;
         let columns = || match parts.iter().all(|part| is_name(part)) && !parts.is_empty() {
@@ -244,8 +245,18 @@ impl Audited<'_> {
         }
         let (columns, line) = (self.key.join(", "), self.place.line);
         vec![
-            PlacedAudit { audit: Audit::NotNull(self.key.to_vec()), text: format!("the key must be filled: not_null({columns})"), line },
-            PlacedAudit { audit: Audit::Unique(self.key.to_vec()), text: format!("the key must be unique: unique({columns})"), line },
+            PlacedAudit {
+                audit: Audit::NotNull(self.key.to_vec()),
+                text: format!("the key must be filled: not_null({columns})"),
+                line,
+                column: None,
+            },
+            PlacedAudit {
+                audit: Audit::Unique(self.key.to_vec()),
+                text: format!("the key must be unique: unique({columns})"),
+                line,
+                column: None,
+            },
         ]
     }
 
@@ -266,7 +277,8 @@ impl Audited<'_> {
         let same = ranged.map(|(position, column)| format!("min({0}) is not distinct from max({0}) as same_{position}", quoted(column)));
         let counts = counts.chain(same);
         let sql = format!("select count(*) as rows, {} from {}", counts.collect::<Vec<_>>().join(", "), quoted(self.table));
-        let query = Query { sql: &sql, origin: Origin { file: self.place.file, line: self.place.line }, params: BTreeMap::new() };
+        let query =
+            Query { sql: &sql, origin: Origin { file: self.place.file, line: self.place.line, column: 1 }, params: BTreeMap::new() };
         let counts = self.session.collect(&query).await?;
         let count = |column: usize| {
             let counts = counts.iter().filter(|batch| batch.num_rows() == 1);
@@ -306,7 +318,7 @@ impl Audited<'_> {
             _ => {}
         }
         let Some(sql) = placed.audit.offenders(self.table, self.key, constant) else { return Ok(None) };
-        let origin = Origin { file: self.place.file, line: placed.line };
+        let origin = Origin { file: self.place.file, line: placed.line, column: placed.column.unwrap_or(1) };
         let query = Query { sql: &sql, origin, params: self.params.clone() };
         let rows = self.session.collect(&query).await?;
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
@@ -376,6 +388,9 @@ mod tests {
             "accepted(a)",
             "relationship(a, b)",
             "x",
+            // Their small letters are longer.
+            "\u{23a}\u{23a}\u{23a}",
+            "\u{130}\u{130}(\u{e9})",
         ] {
             assert!(Audit::parse(text).is_err(), "{text}");
         }

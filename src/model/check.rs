@@ -15,7 +15,7 @@ use super::{BrandDefaults, Kind, Library, ModelError, SqlFile, audits::Audit, ca
 use crate::{
     config::nearest,
     diagnosis::{Diagnose, Diagnosis, Finding},
-    engine::{Engine, EngineError, Origin, Query},
+    engine::{Engine, EngineError, Query},
 };
 
 /// What is wrong with a file's columns, known from their names and types: a key or an audited column that is not there, a segment
@@ -134,9 +134,8 @@ impl<'a> Planner<'a> {
             match &placed.audit {
                 Audit::Select(sql) => {
                     let session = self.engine.session(tables.clone()).map_err(|error| error.diagnosis())?;
-                    let origin = Origin { file: Some(&file.path), line: placed.line };
-                    let query = Query { sql, origin, params: file.bound(&self.always) };
-                    session.schema(&query).await.map_err(|error| error.diagnosis())?;
+                    let query = Query { sql, origin: placed.origin(&file.path), params: file.bound(&self.always) };
+                    session.schema(&query).await.map_err(|error| placed.put(error.diagnosis()))?;
                 }
                 Audit::Relationship { table, other, .. }
                     if tables.get(table).is_some_and(|known| known.schema().column_with_name(other).is_none()) =>
@@ -208,7 +207,7 @@ impl Library {
                 match planned {
                     Ok(Some(schema)) => drop(columns.insert(file.name.clone(), schema)),
                     Ok(None) => {}
-                    Err(problem) => findings.push(Finding::error(problem)),
+                    Err(problem) => findings.push(Finding::error(file.somewhere(problem))),
                 }
             }
         }

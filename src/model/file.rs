@@ -121,15 +121,20 @@ impl SqlFile {
             problems.push(*problem);
             FrontMatter::default()
         });
-        let parsed = parse_select(&sql, Origin { file: Some(&path), line: 1 }).map_err(|error| problems.push(error.diagnosis())).ok();
+        let mut parsed = parse_select(&sql, Origin::of(&path)).map_err(|error| problems.push(error.diagnosis())).ok();
         let mut selects = Vec::new();
         for placed in &front.audits {
             if let Audit::Select(query) = &placed.audit {
-                match parse_select(query, Origin { file: Some(&path), line: placed.line }) {
+                match parse_select(query, placed.origin(&path)) {
                     Ok(select) => selects.push((placed.line, select)),
-                    Err(error) => problems.push(error.diagnosis()),
+                    Err(error) => problems.push(placed.put(error.diagnosis())),
                 }
             }
+        }
+        let findings = parsed.iter_mut().flat_map(|parsed| &mut parsed.findings).map(|finding| &mut finding.diagnosis);
+        let line = first_line(&sql);
+        for told in problems.iter_mut().chain(findings).filter(|told| told.line.is_none()) {
+            (told.line, told.column) = (Some(line), Some(1));
         }
         let columns = column_comments(&sql);
         let mut file = Self { kind, name, path, sql, front, columns, parsed, selects, problems };
@@ -202,7 +207,7 @@ impl SqlFile {
 
     /// The query with its values: the file's own defaults and those every query may bind, as far as it names them.
     pub(crate) fn query(&self, always: &BTreeMap<String, ScalarValue>) -> Query<'_> {
-        Query { sql: &self.sql, origin: Origin { file: Some(&self.path), line: 1 }, params: self.bound(always) }
+        Query { sql: &self.sql, origin: Origin::of(&self.path), params: self.bound(always) }
     }
 
     /// The values the query binds.
@@ -213,18 +218,18 @@ impl SqlFile {
 
     /// Where the file begins, for a diagnosis without a nearer place.
     pub(crate) fn place(&self) -> Place<'_> {
-        let code = code_only(&self.sql);
-        let line = code.lines().position(|line| !line.trim().is_empty()).map_or(1, |position| position + 1);
-        Place { file: Some(&self.path), line }
+        Place { file: Some(&self.path), line: first_line(&self.sql) }
     }
 
     /// A diagnosis on the first place a word stands in the SQL, comments left out.
     pub(crate) fn at_word(&self, diagnosis: Diagnosis, word: &str) -> Diagnosis {
-        let diagnosis = diagnosis.in_file(&self.path);
-        match word_place(&code_only(&self.sql), word) {
-            Some((line, column)) => diagnosis.at(line, column),
-            None => diagnosis.at(self.place().line, 1),
-        }
+        let (line, column) = word_place(&code_only(&self.sql), word).unwrap_or_else(|| (self.place().line, 1));
+        diagnosis.in_file(&self.path).at(line, column)
+    }
+
+    /// A diagnosis that has no place, where the file begins.
+    pub(crate) fn somewhere(&self, diagnosis: Diagnosis) -> Diagnosis {
+        if diagnosis.line.is_some() { diagnosis } else { self.place().put(diagnosis, self.place().line) }
     }
 
     /// Adds a problem that only the whole library shows.
@@ -278,23 +283,28 @@ impl SqlFile {
         }
         let of_query = self.parsed.iter().flat_map(|parsed| &parsed.params).map(|name| (name, None));
         let of_audits = self.selects.iter().flat_map(|(line, select)| select.params.iter().map(|name| (name, Some(*line))));
-        for (name, line) in of_query.chain(of_audits) {
-            if !params::ALWAYS.contains(&name.as_str()) && !self.front.params.contains_key(name) {
-                let known = params::ALWAYS.iter().copied().chain(self.front.params.keys().map(String::as_str));
-                let hint = match nearest(name, known) {
-                    Some(near) => format!("did you mean `${near}`?"),
-                    None => format!("give it a default in the front matter: params = {{ {name} = … }}"),
-                };
-                let unknown = Diagnosis::new("unknown_parameter", format!("the parameter `${name}` has no value"));
-                let unknown = match line {
-                    Some(line) => unknown.in_file(&self.path).at(line, 1),
-                    None => self.at_word(unknown, &format!("${name}")),
-                };
-                found.push(unknown.hint(hint));
-            }
+        let unknown = |(name, _): &(&String, _)| !params::ALWAYS.contains(&name.as_str()) && !self.front.params.contains_key(*name);
+        let unknown: Vec<(&String, Option<usize>)> = of_query.chain(of_audits).filter(unknown).collect();
+        let code = if unknown.is_empty() { String::new() } else { code_only(&self.sql) };
+        let places = word_places(&code);
+        for (name, line) in unknown {
+            let known = params::ALWAYS.iter().copied().chain(self.front.params.keys().map(String::as_str));
+            let hint = match nearest(name, known) {
+                Some(near) => format!("did you mean `${near}`?"),
+                None => format!("give it a default in the front matter: params = {{ {name} = … }}"),
+            };
+            let unknown = Diagnosis::new("unknown_parameter", format!("the parameter `${name}` has no value")).in_file(&self.path);
+            let place = line.map(|line| (line, 1)).or_else(|| places.get(format!("${name}").as_str()).copied());
+            let (line, column) = place.unwrap_or_else(|| (self.place().line, 1));
+            found.push(unknown.at(line, column).hint(hint));
         }
         self.problems.extend(found);
     }
+}
+
+/// The line the SQL begins on.
+fn first_line(sql: &str) -> usize {
+    code_only(sql).lines().position(|line| !line.trim().is_empty()).map_or(1, |position| position + 1)
 }
 
 /// The text with comments and quoted texts blanked out, every line and column kept.
@@ -346,11 +356,28 @@ pub(crate) fn code_only(sql: &str) -> String {
     out
 }
 
+/// Whether a letter is one of a word.
+fn in_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$'
+}
+
+/// Line and column at which each word first stands.
+fn word_places(code: &str) -> BTreeMap<&str, (usize, usize)> {
+    let mut places = BTreeMap::new();
+    for (line, text) in code.split('\n').enumerate() {
+        let mut column = 1;
+        for part in text.split_inclusive(|c| !in_word(c)) {
+            places.entry(part.trim_end_matches(|c| !in_word(c))).or_insert((line + 1, column));
+            column += part.chars().count();
+        }
+    }
+    places
+}
+
 /// Line and column of a word that stands by itself.
 fn word_place(code: &str, word: &str) -> Option<(usize, usize)> {
-    let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
     code.match_indices(word).find_map(|(start, _)| {
-        let alone = !code[..start].ends_with(inside) && !code[start + word.len()..].starts_with(inside);
+        let alone = !code[..start].ends_with(in_word) && !code[start + word.len()..].starts_with(in_word);
         let line_start = code[..start].rfind('\n').map_or(0, |end| end + 1);
         alone.then(|| (code[..start].matches('\n').count() + 1, code[line_start..start].chars().count() + 1))
     })
@@ -408,6 +435,7 @@ mod tests {
         assert_eq!(code_only("a -- b\n'c''d' /* e\nf */ g"), "a     \n           \n     g");
         assert_eq!(code_only("a -- b\nc").lines().count(), 2);
         assert_eq!(word_place("select orders_x,\n  orders from", "orders"), Some((2, 3)));
+        assert_eq!(word_places("select $a_x,\n  $a,$b, $a").get("$b"), Some(&(2, 6)));
     }
 
     #[test]

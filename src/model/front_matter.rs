@@ -10,6 +10,7 @@ use super::{audits::Audit, params};
 use crate::{
     config::{self, FileKind, Period},
     diagnosis::Diagnosis,
+    engine::Origin,
 };
 
 /// What an SQL file says about itself.
@@ -38,6 +39,20 @@ pub(crate) struct PlacedAudit {
     pub(crate) text: String,
     /// Its line in the SQL file.
     pub(crate) line: usize,
+    /// The column its query begins at in that line; none where it does not stand there as it is, but with escapes.
+    pub(crate) column: Option<usize>,
+}
+
+impl PlacedAudit {
+    /// Where the text of its query stands.
+    pub(crate) fn origin<'a>(&self, file: &'a Path) -> Origin<'a> {
+        Origin { file: Some(file), line: self.line, column: self.column.unwrap_or(1) }
+    }
+
+    /// What was said of its query, where the file has it.
+    pub(crate) fn put(&self, told: Diagnosis) -> Diagnosis {
+        if self.column.is_some() && told.line.is_some() { told } else { told.at(self.line, 1) }
+    }
 }
 
 /// The TOML in the leading comment of SQL files.
@@ -101,8 +116,9 @@ pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Box<Diagnosis
     let Some(body) = body(text, file)? else {
         return Ok(FrontMatter { description: line_comment(text), ..FrontMatter::default() });
     };
-    // The TOML is read with everything before it replaced by empty lines, so that its line numbers are those of the SQL file.
-    let padded = format!("{}{}", "\n".repeat(text[..body.start].matches('\n').count()), &text[body.clone()]);
+    // The TOML is read with everything before it replaced by empty lines and spaces, so that its places are those of the SQL file.
+    let (line, column) = config::place(text, body.start);
+    let padded = format!("{}{}{}", "\n".repeat(line - 1), " ".repeat(column - 1), &text[body.clone()]);
     let written: Written = config::parse(&padded, file).map_err(|error| error.0)?;
     let place = |keys: &[&str], diagnosis: Diagnosis| match config::locate(&padded, keys) {
         Some((line, column)) => diagnosis.in_file(file).at(line, column),
@@ -119,10 +135,10 @@ pub(crate) fn read(text: &str, file: &Path) -> Result<FrontMatter, Box<Diagnosis
     }
     let mut audits = Vec::new();
     for audit in &written.audits {
-        let line = line_of(text, body.clone(), audit);
+        let (line, column) = place_of(text, body.clone(), audit.trim());
         let parsed = Audit::parse(audit)
             .map_err(|why| Diagnosis::new("audit", why).in_file(file).at(line, 1).hint(format!("known audits are: {}", Audit::KNOWN)))?;
-        audits.push(PlacedAudit { audit: parsed, text: audit.clone(), line });
+        audits.push(PlacedAudit { audit: parsed, text: audit.clone(), line, column });
     }
     Ok(FrontMatter {
         key: match written.key {
@@ -211,11 +227,14 @@ fn line_comment(text: &str) -> Option<String> {
     (!joined.is_empty()).then_some(joined)
 }
 
-/// The line an audit's text begins on; the front matter's first line where it is written with escapes.
-fn line_of(text: &str, body: std::ops::Range<usize>, audit: &str) -> usize {
-    let first = audit.trim().lines().next().unwrap_or_default();
-    let offset = text[body.clone()].find(first).unwrap_or(0);
-    text[..body.start + offset].matches('\n').count() + 1
+/// The line an audit's text begins on, and the column where all of it stands there as it is; the front matter's first line where not even
+/// its own first line does.
+fn place_of(text: &str, body: std::ops::Range<usize>, audit: &str) -> (usize, Option<usize>) {
+    let written = &text[body.clone()];
+    let whole = written.find(audit);
+    let first = || written.find(audit.lines().next().unwrap_or_default());
+    let (line, column) = config::place(text, body.start + whole.or_else(first).unwrap_or(0));
+    (line, whole.is_some().then_some(column))
 }
 
 #[cfg(test)]
@@ -265,6 +284,23 @@ mod tests {
     fn an_unknown_audit_is_an_error_on_its_line() {
         let diagnosis = error("/* ---\naudits = [\n \"unique(a)\",\n \"uniqe(a)\"]\n--- */\nselect 1");
         assert_eq!((diagnosis.code.as_str(), diagnosis.line), ("audit", Some(4)));
+    }
+
+    #[test]
+    fn a_place_beside_the_dashes_is_that_of_the_file() {
+        let diagnosis = error("-- é\n  /* --- kez = 'a' --- */\nselect 1");
+        assert_eq!((diagnosis.line, diagnosis.column), (Some(2), Some(10)));
+    }
+
+    #[test]
+    fn a_query_among_the_audits_has_its_place_where_it_stands_as_it_is() {
+        let text = "/* ---\naudits = ['select 1',\n  'select\t2', \"select\\t3\\n\", '''\nselect 4\nfrom a''']\n--- */\nselect 1";
+        let front = read(text, Path::new("a.sql")).unwrap();
+        let places: Vec<_> = front.audits.iter().map(|audit| (audit.line, audit.column)).collect();
+        assert_eq!(places, [(2, Some(12)), (3, Some(4)), (1, None), (4, Some(1))]);
+        let told = Diagnosis::new("code", "words").at(9, 9);
+        assert_eq!(front.audits[1].put(told.clone()), told);
+        assert_eq!(front.audits[2].put(told).line, Some(1), "its own lines are none of the file");
     }
 
     #[test]

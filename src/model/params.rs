@@ -72,6 +72,10 @@ fn decimal(written: &str) -> Result<ScalarValue, String> {
         return Err(refused());
     }
     let digits: i128 = format!("{whole}{fraction}").parse().map_err(|_| refused())?;
+    // An `i128` holds some numbers of 39 digits, a decimal none.
+    if digits.unsigned_abs() >= 10_u128.pow(38) {
+        return Err(refused());
+    }
     Ok(ScalarValue::Decimal128(Some(digits), 38, scale))
 }
 
@@ -103,6 +107,7 @@ mod tests {
         assert_eq!(default("v = 1970-01-11"), ScalarValue::Date32(Some(10)));
         assert_eq!(default("v = 1970-01-01T01:00:00+01:00"), ScalarValue::TimestampMicrosecond(Some(0), Some("UTC".into())));
         assert!(from_toml(&toml::Value::Array(Vec::new())).is_err());
+        assert!(from_toml(&toml::Value::Float(1.2e38)).is_err());
     }
 
     #[test]

@@ -125,7 +125,7 @@ async fn for_each(
     resolver: &mut Resolver,
     take: impl Fn(&RecordBatch, &mut Resolver) -> usize,
 ) -> Result<usize, Diagnosis> {
-    let query = Query { sql, origin: Origin { file: None, line: 1 }, params: BTreeMap::new() };
+    let query = Query { sql, origin: Origin::NOWHERE, params: BTreeMap::new() };
     let mark = resolver.mark();
     let place = file.place();
     let told = |error: EngineError| place.put(error.diagnosis(), place.line);

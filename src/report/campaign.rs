@@ -80,7 +80,7 @@ pub async fn campaign(
         ("goal".to_owned(), ScalarValue::new_interval_dt(i32::try_from(goal_days).unwrap_or(i32::MAX), 0)),
         ("as_of".to_owned(), ScalarValue::TimestampMicrosecond(Some(as_of.timestamp_micros()), Some("UTC".into()))),
     ]);
-    let batches = session.collect(&Query { sql: ARMS, origin: Origin { file: None, line: 1 }, params }).await?;
+    let batches = session.collect(&Query { sql: ARMS, origin: Origin::NOWHERE, params }).await?;
     let arms: Vec<ArmResult> = batches.iter().flat_map(arms_of).collect();
     let sum = |holdout: bool| {
         let side = arms.iter().filter(|arm| (arm.arm == "holdout") == holdout);

@@ -128,7 +128,7 @@ async fn read(house: &House, sql: &str, source: &str) -> Result<Vec<RecordBatch>
     let params = BTreeMap::from([("source".to_owned(), ScalarValue::from(source))]);
     let params = if sql.contains("$source") { params } else { BTreeMap::new() };
     let session = house.session(sql).await?;
-    Ok(session.collect(&Query { sql, origin: Origin { file: None, line: 1 }, params }).await?)
+    Ok(session.collect(&Query { sql, origin: Origin::NOWHERE, params }).await?)
 }
 
 /// The rows of two columns of text in which neither is null.

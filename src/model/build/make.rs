@@ -32,7 +32,7 @@ const RESULT: &str = "result";
 
 /// A query the program wrote itself.
 pub(super) fn own_query(sql: &str, params: BTreeMap<String, ScalarValue>) -> Query<'_> {
-    Query { sql, origin: Origin { file: None, line: 1 }, params }
+    Query { sql, origin: Origin::NOWHERE, params }
 }
 
 /// Sorted by these columns, if there are any.

@@ -197,7 +197,7 @@ fn not_built(file: &SqlFile, table: &str) -> ModelError {
 }
 
 fn own(sql: &str) -> Query<'_> {
-    Query { sql, origin: Origin { file: None, line: 1 }, params: BTreeMap::new() }
+    Query { sql, origin: Origin::NOWHERE, params: BTreeMap::new() }
 }
 
 async fn collect(session: &Session, sql: &str) -> Result<Vec<RecordBatch>, ModelError> {

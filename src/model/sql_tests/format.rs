@@ -139,8 +139,7 @@ pub(super) fn read(text: &str, path: &Path) -> Result<File, Box<Diagnosis>> {
             .hint("begin with a line `test = \"lapsed\"`")
             .into());
     };
-    let lines: Vec<usize> =
-        text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("[[case]]")).map(|(line, _)| line + 1).collect();
+    let lines = config::lines(text, "case");
     let brand = written.brand.unwrap_or(WrittenBrand { timezone: None, currency: None, locale: None });
     let brand = BrandDefaults {
         timezone: brand.timezone.unwrap_or_else(|| "UTC".to_owned()),
@@ -210,6 +209,8 @@ mod tests {
         let unknown = error("test = 'a'\nas_of = 'x'\n[[case]]\nname = 'n'\nexpekt = []\n");
         assert_eq!((unknown.line, unknown.hint.as_deref()), (Some(5), Some("did you mean `expect`?")));
         assert_eq!(error("test = 'a'\n[[case]]\nname = 'n'\nexpect = []\n").line, Some(2));
+        let twice = error("test = 'a'\nas_of = '''\n[[case]]\n'''\ncase = [\n{ name = 'n', expect = [] },\n{ name = 'n', expect = [] }]\n");
+        assert_eq!(twice.line, Some(7), "however a case is written");
         let nothing = error("test = 'a'\nas_of = 'x'\n\n[[case]]\nname = 'n'\n");
         assert_eq!((nothing.line, nothing.message.as_str()), (Some(4), "the case `n` expects nothing"));
     }
