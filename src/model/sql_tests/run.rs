@@ -192,7 +192,7 @@ async fn result(
     let view = session.view(&query).await.map_err(told)?;
     let inner = engine.session(BTreeMap::from([(file.name.clone(), view)])).map_err(told)?;
     let sql = format!("select {} from {}", shape.select, quoted(&file.name));
-    let shaped = Query { sql: &sql, origin: Origin { file: None, line: 1 }, params: BTreeMap::new() };
+    let shaped = Query { sql: &sql, origin: Origin::NOWHERE, params: BTreeMap::new() };
     // Computed once, however often others read it.
     let rows = inner.collect(&shaped).await.map_err(|error| {
         let told = error.diagnosis();

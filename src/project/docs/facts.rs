@@ -238,7 +238,7 @@ fn table(library: &Library, told: TableColumns) -> TableFacts {
         Kind::Metric => users.push(User::Report),
         Kind::Canonical | Kind::Ledger => {
             let name = told.entry.table.as_str();
-            let of_report = parse_select(report::ARMS, Origin { file: None, line: 1 }).is_ok_and(|report| report.tables.contains(name));
+            let of_report = parse_select(report::ARMS, Origin::NOWHERE).is_ok_and(|report| report.tables.contains(name));
             users.extend(of_report.then_some(User::CampaignReport));
             users.extend(CONTACT_TABLES.contains(&name).then_some(User::Sending));
         }
