@@ -32,7 +32,9 @@ use super::{places, query::Place};
 /// How deep brackets and subqueries may nest.
 const DEPTH: usize = 60;
 /// How many operators a text may have.
-pub(super) const OPERATORS: usize = 4_000;
+const OPERATORS: usize = 4_000;
+/// How many times `union` and its kin may stand in it: a level of queries takes twenty times the stack of one of operators.
+const UNIONS: usize = 300;
 /// Steps of the parser for each byte of a text; the shipped files take no more than a tenth of it.
 const STEPS: usize = 500;
 /// Steps for any text, however short.
@@ -45,8 +47,8 @@ pub(super) enum Unread {
     Wrong(DataFusionError),
     /// It nests too deep, or in so many ways that the parser was stopped; with the last place it came to.
     Endless(Option<Place>),
-    /// It has more than [`OPERATORS`].
-    Long(Option<Place>),
+    /// It has more of something than it may: so many, of what, and the first that is too much.
+    Long(usize, &'static str, Option<Place>),
 }
 
 /// The statements of a text.
@@ -55,8 +57,9 @@ pub(super) fn parse(sql: &str) -> Result<VecDeque<Statement>, Unread> {
     if let Some(token) = too_deep(&tokens) {
         return Err(Unread::Endless(places::start(token.span)));
     }
-    if let Some(token) = tokens.iter().filter(|token| adds_a_level(&token.token)).nth(OPERATORS) {
-        return Err(Unread::Long(places::start(token.span)));
+    let mut pairs = tokens.windows(2).filter(|pair| adds_a_level(&pair[0].token, &pair[1].token));
+    if let Some(pair) = pairs.nth(UNIONS) {
+        return Err(Unread::Long(UNIONS, "unions or dimensions", places::start(pair[1].span)));
     }
     let dialect = Bounded::over(sql);
     match catch_unwind(AssertUnwindSafe(|| statements(sql, &dialect))) {
@@ -64,7 +67,9 @@ pub(super) fn parse(sql: &str) -> Result<VecDeque<Statement>, Unread> {
         // It names no place of its own for this one.
         Ok(Err(error)) if is_too_deep(&error) => Err(Unread::Endless(dialect.furthest())),
         Ok(Err(error)) => Err(Unread::Wrong(error)),
-        Err(stopped) if stopped.is::<Stopped>() && dialect.operators.get() > OPERATORS => Err(Unread::Long(dialect.furthest())),
+        Err(stopped) if stopped.is::<Stopped>() && dialect.operators.get() > OPERATORS => {
+            Err(Unread::Long(OPERATORS, "operators", dialect.furthest()))
+        }
         Err(stopped) if stopped.is::<Stopped>() => Err(Unread::Endless(dialect.furthest())),
         Err(panic) => resume_unwind(panic),
     }
@@ -88,10 +93,10 @@ fn too_deep(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
     })
 }
 
-/// Whether a token that is no operator of an expression puts what stands before it one level down.
-fn adds_a_level(token: &Token) -> bool {
+/// Whether a token that is no operator of an expression puts all before it one level down: `union`, or the next dimension of `int[][]`.
+fn adds_a_level(before: &Token, token: &Token) -> bool {
     let words = [Keyword::UNION, Keyword::EXCEPT, Keyword::INTERSECT, Keyword::MINUS, Keyword::PIVOT, Keyword::UNPIVOT];
-    *token == Token::LBracket || is_word(token, &words)
+    (before, token) == (&Token::RBracket, &Token::LBracket) || is_word(token, &words)
 }
 
 fn is_word(token: &Token, words: &[Keyword]) -> bool {
@@ -266,13 +271,14 @@ mod tests {
 
     #[test]
     fn what_becomes_a_tree_as_deep_as_it_is_long_is_refused() {
-        let long = |part: &str| match parse(&format!("select 1{}", part.repeat(OPERATORS + 1))) {
-            Err(Unread::Long(place)) => place,
+        let long = |part: &str, most: usize| match parse(&format!("select 1{}", part.repeat(most + 1))) {
+            Err(Unread::Long(told, _, place)) => (told, place),
             other => panic!("{other:?}"),
         };
-        assert_eq!(long("+1"), Some((1, 8 + 2 * OPERATORS)));
-        assert_eq!(long(" union select 1"), Some((1, 10 + 15 * OPERATORS)));
-        assert!(long("::int").is_some() && long("[1]").is_some());
+        assert_eq!(long("+1", OPERATORS), (OPERATORS, Some((1, 8 + 2 * OPERATORS))));
+        assert_eq!(long(" union select 1", UNIONS), (UNIONS, Some((1, 10 + 15 * UNIONS))));
+        assert_eq!(long("::int", OPERATORS).0, OPERATORS);
+        assert_eq!(long("[1]", UNIONS + 1).0, UNIONS);
     }
 
     #[test]

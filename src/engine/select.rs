@@ -157,8 +157,8 @@ pub(super) fn read(sql: &str, origin: Origin<'_>) -> Result<(SqlStatement, Parse
             let hint = "put parts of it into `with` clauses; or a mistake inside the brackets, here or before, keeps them from being read";
             wrong("sql_syntax", "the query nests too deep".to_owned(), place, hint)
         }
-        Unread::Long(place) => {
-            let message = format!("the query has more than {} operators", parser::OPERATORS);
+        Unread::Long(most, what, place) => {
+            let message = format!("the query has more than {most} {what}");
             wrong("sql_too_large", message, place, "put long lists of values into a table of their own, and join it")
         }
     })?;
