@@ -8,6 +8,7 @@ mod command_line;
 mod docs;
 mod far_lake;
 mod first_night;
+mod fuzzed;
 mod kill;
 mod own_data;
 mod presets;

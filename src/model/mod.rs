@@ -49,7 +49,7 @@ pub use front_matter::{FRONT_MATTER, FrontMatter};
 pub use library::Library;
 pub(crate) use params::{always as bound_params, parse_like as param_like};
 pub use segment::{Bench, ChangedRow, ColumnStatistics, Difference, Preview, difference};
-pub use sql_tests::{CaseEntry, CaseOutcome, CaseReport, TEST_FILE, TestReport, run_tests, test_cases};
+pub use sql_tests::{CaseEntry, CaseOutcome, CaseReport, TEST_FILE, TestReport, run_tests, test_cases, test_file_problems};
 pub use standing_audits::AuditReport;
 
 use crate::{

@@ -126,6 +126,16 @@ pub fn test_cases(root: &Path) -> (Vec<CaseEntry>, Vec<Diagnosis>) {
     (cases.collect(), broken.into_iter().map(|(_, diagnosis)| diagnosis).collect())
 }
 
+/// What is wrong with the text of a test file, as far as it shows without the tested one, and with the rows it gives of canonical tables.
+#[doc(hidden)] // For the fuzzer: what `run_tests` does before it runs a query.
+#[must_use]
+pub fn test_file_problems(text: &str, path: &Path) -> Vec<Diagnosis> {
+    match format::read(text, path) {
+        Ok(file) => file.cases().iter().flat_map(run::problems).collect(),
+        Err(diagnosis) => vec![*diagnosis],
+    }
+}
+
 /// The cases of all test files, and the files that cannot be used.
 fn read_all(root: &Path) -> (Vec<format::Case>, Vec<(PathBuf, Diagnosis)>) {
     let (mut cases, mut broken) = (Vec::new(), Vec::new());

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use chrono::{DateTime, Utc};
 use datafusion::{catalog::TableProvider, scalar::ScalarValue};
 
 use super::{
@@ -16,7 +17,7 @@ use crate::{
     diagnosis::{Diagnose, Diagnosis},
     engine::{Engine, EngineError, Origin, Query, part_of},
     model::{
-        Kind, Library, SqlFile,
+        Kind, Library, SqlFile, canonical,
         check::{Planner, table_of},
         params, shape,
         shape::quoted,
@@ -48,15 +49,29 @@ pub(super) async fn columns(library: &Library, engine: &Engine, raw: &BTreeMap<S
     columns
 }
 
+/// What of a case cannot be read: its time, its rows of canonical tables.
+pub(super) fn problems(case: &Case) -> Vec<Diagnosis> {
+    let rows = case.given.iter().filter_map(|(name, rows)| {
+        let table = canonical::canonical(name)?;
+        typed(name, rows, case.default.get(name), &table.schema).err()
+    });
+    let time = as_of(case).err();
+    time.into_iter().chain(rows.map(|why| problem(case, why))).collect()
+}
+
+/// The logical time of a case.
+fn as_of(case: &Case) -> Result<DateTime<Utc>, Diagnosis> {
+    let written = case.as_of.as_str().map_or_else(|| case.as_of.to_string(), str::to_owned);
+    instant(&written).ok_or_else(|| problem(case, format!("`{written}` is not an instant such as 2026-11-22T01:00:00Z")))
+}
+
 /// Runs a case.
 ///
 /// # Errors
 /// Where the test or the SQL cannot be used.
 pub(super) async fn run(library: &Library, engine: &Engine, columns: &Columns, case: &Case) -> Result<CaseOutcome, Diagnosis> {
     let file = tested(library, case).map_err(|told| *told)?;
-    let as_of = case.as_of.as_str().map_or_else(|| case.as_of.to_string(), str::to_owned);
-    let as_of = instant(&as_of).ok_or_else(|| problem(case, format!("`{as_of}` is not an instant such as 2026-11-22T01:00:00Z")))?;
-    let always = params::always(as_of, &case.brand);
+    let always = params::always(as_of(case)?, &case.brand);
     let read = needed(library, file, &BTreeMap::new());
     if let Some(table) = case.given.keys().find(|table| !read.contains(table)) {
         let diagnosis = problem(case, format!("`{}` does not read `{table}`", file.name));
