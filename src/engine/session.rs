@@ -124,7 +124,7 @@ impl Session {
         loop {
             let parts = attempts.begin_in_parts().await?;
             let Some(schema) = parts.first().map(|rows| rows.schema()) else { return Err(self.explain(query, &no_parts()).into()) };
-            let written = lake.replace_with(table, schema, parts, commit.clone()).await;
+            let written = lake.replace_in_parts(table, schema, parts, commit.clone()).await;
             if written.is_ok() || !attempts.another() {
                 return written.map_err(|error| self.failure(query, &error));
             }

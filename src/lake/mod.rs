@@ -373,7 +373,7 @@ impl Lake {
         rows: SendableRecordBatchStream,
         commit: Commit,
     ) -> Result<Written, LakeError> {
-        self.replace_with(table, schema, vec![rows], commit).await
+        self.replace_in_parts(table, schema, vec![rows], commit).await
     }
 
     /// As [`Lake::replace`], with rows that come in several parts at once; where they are sorted, every part begins with greater values of
@@ -381,7 +381,7 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Lake::replace`].
-    pub async fn replace_with(
+    pub async fn replace_in_parts(
         &self,
         table: &str,
         schema: SchemaRef,

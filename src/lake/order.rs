@@ -134,15 +134,20 @@ impl Order {
         Ok(Some(Self { by, first, files: read.into_iter().map(|(file, _)| file).collect(), groups, blocks }))
     }
 
-    /// The table in so many parts, each of the rows between two values; none where it has too few rows or values for that.
+    /// The table in so many parts, each of the rows between two values; none where one part is wanted, or it has too few rows or values for
+    /// more.
     pub(super) fn parts(&self, wanted: usize, shared: &Cuts) -> Option<Parts> {
+        if wanted < 2 {
+            return None;
+        }
         let key = (self.first.name().to_owned(), wanted);
         let mut known = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
         let cuts = match known.get(&key).filter(|cuts| self.suited(cuts)) {
             Some(cuts) => cuts.clone(),
             None => {
                 let cuts = self.cuts(wanted)?;
-                known.entry(key).or_insert_with(|| cuts.clone());
+                // A process that lives for months sees its tables outgrow the first cuts.
+                known.insert(key, cuts.clone());
                 cuts
             }
         };

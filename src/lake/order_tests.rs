@@ -39,7 +39,7 @@ impl People {
             Box::pin(RecordBatchStreamAdapter::new(rows.schema(), futures::stream::iter(batches))) as SendableRecordBatchStream
         });
         let commit = Commit { sorted: vec!["id".to_owned(), "number".to_owned()], ..Commit::default() };
-        lake.replace_with(table, self.batch(0..0, 0).schema(), parts.collect(), commit).await.unwrap();
+        lake.replace_in_parts(table, self.batch(0..0, 0).schema(), parts.collect(), commit).await.unwrap();
     }
 }
 

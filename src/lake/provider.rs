@@ -126,7 +126,7 @@ impl TableProvider for PinnedTable {
             return Ok(DataSourceExec::from_data_source(config.with_file_groups(files).with_limit(limit).build()));
         };
         let config = config.with_output_ordering(vec![order.by.clone()]);
-        match order.parts(partitions, &self.cuts).filter(|_| partitions > 1) {
+        match order.parts(partitions, &self.cuts) {
             // The limit is left to others: some of the rows that a part reads first may be those of its neighbour.
             Some(Parts { files, cuts }) => {
                 let config = config.with_file_groups(files).with_output_partitioning(Some(order.partitioning(&cuts)?)).build();
