@@ -3,12 +3,14 @@
 //!
 //! The deployment (`config/perennial.toml`) is overlaid by `config/<env>.toml`, then by variables `PERENNIAL__SECTION__KEY`.
 
+mod comment;
 mod folder;
 mod limits;
 mod parse;
 mod period;
 pub(crate) mod schema;
 
+pub use comment::comment;
 pub use folder::{Folder, parse_filled};
 pub use limits::{Cap, QuietHours};
 pub(crate) use parse::{lines, place};

@@ -216,15 +216,13 @@ fn block_comments(text: &str) -> Vec<(usize, bool)> {
     found
 }
 
-/// The `--` comment a text begins with, its lines joined; one block comment may stand before it.
+/// The `--` comment a text begins with; one block comment may stand before it.
 fn line_comment(text: &str) -> Option<String> {
     let mut rest = text.trim_start();
     if rest.starts_with("/*") {
         rest = rest.split_once("*/").map_or("", |(_, after)| after).trim_start();
     }
-    let lines: Vec<&str> = rest.lines().map_while(|line| line.trim_start().strip_prefix("--")).map(str::trim).collect();
-    let joined = lines.join(" ").trim().to_owned();
-    (!joined.is_empty()).then_some(joined)
+    config::comment(rest.lines().map_while(|line| line.trim_start().strip_prefix("--")))
 }
 
 /// The line an audit's text begins on, and the column where all of it stands there as it is; the front matter's first line where not even

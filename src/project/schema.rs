@@ -319,7 +319,7 @@ pub fn first_sentence(text: &str) -> &str {
     let end = text.match_indices(['.', '?', '!']).map(|(at, mark)| at + mark.len());
     let end = end.into_iter().find(|end| text[*end..].starts_with(char::is_whitespace));
     // A blank line ends it, too.
-    let blank = text.find("  ");
+    let blank = text.find("\n\n");
     text[..end.into_iter().chain(blank).min().unwrap_or(text.len())].trim()
 }
 
@@ -398,9 +398,9 @@ mod tests {
     fn a_sentence_ends_where_a_reader_would_end_it() {
         for (text, sentence) in [
             ("One. Two.", "One."),
-            ("Month by month: do they come back?  Repeat rate: of …", "Month by month: do they come back?"),
+            ("Month by month: do they come back?\n\nRepeat rate: of …", "Month by month: do they come back?"),
             ("At 9.30 a day begins", "At 9.30 a day begins"),
-            ("A title  and more. Words.", "A title"),
+            ("A title\n\nand more. Words.", "A title"),
             ("", ""),
         ] {
             assert_eq!(first_sentence(text), sentence);

@@ -12,7 +12,7 @@ use datafusion::scalar::ScalarValue;
 use super::super::{TableColumns, Tables, schema::words};
 use crate::{
     campaign::Campaign,
-    config::Folder,
+    config::{self, Folder},
     diagnosis::{Diagnosis, Failure, Finding, Severity},
     engine::{self, FunctionDoc, Origin, parse_select},
     ledger::{LastBuild, Ledger, LedgerError, PullRecord},
@@ -395,11 +395,9 @@ async fn standing(root: &Path, tables: &Tables) -> BTreeMap<String, Standing> {
     })
 }
 
-/// The comment a TOML file begins with, its lines joined.
+/// The comment a TOML file begins with.
 fn first_comment(text: &str) -> Option<String> {
-    let lines: Vec<&str> = text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
-    let joined = lines.join(" ").trim().to_owned();
-    (!joined.is_empty()).then_some(joined)
+    config::comment(text.lines().map_while(|line| line.strip_prefix('#')))
 }
 
 /// Where a finding stands, in words.

@@ -516,9 +516,9 @@ fn listing(sql: &str) -> Vec<Vec<Value>> {
     listing::lines(sql).into_iter().map(|line| line.into_iter().map(piece).collect()).collect()
 }
 
-/// A text in paragraphs, which a blank line in a comment divides.
-fn prose(text: &str) -> Vec<Vec<Value>> {
-    text.split("  ").map(str::trim).filter(|paragraph| !paragraph.is_empty()).map(words).collect()
+/// A text in its paragraphs; those whose lines are set in stand as they are.
+fn prose(text: &str) -> Vec<Value> {
+    text.split("\n\n").map(|paragraph| context! { set => paragraph.starts_with("  "), words => words(paragraph) }).collect()
 }
 
 /// A text in pieces of words and of `code`; one whose marks do not pair is words.
@@ -601,7 +601,10 @@ mod tests {
         assert_eq!(told("as `as_of` says"), [(false, "as ".into()), (true, "as_of".into()), (false, " says".into())]);
         assert_eq!(told("it`s"), [(false, "it`s".into())]);
         assert!(told("").is_empty());
-        assert_eq!(prose("One.  Two. Three.").len(), 2);
+        assert_eq!(
+            prose("One.\n\n  a = b\n  c\n\nThree.").iter().map(|one| one.get_attr("set").unwrap().is_true()).collect::<Vec<_>>(),
+            [false, true, false]
+        );
     }
 
     #[test]
