@@ -94,7 +94,7 @@ fn answers(group: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let check = |texts: &Texts| {
         let library = Library::of(root.path(), texts.clone());
-        runtime.block_on(library.check(&engine, &raw))
+        runtime.block_on(library.plan(&engine, &raw)).findings
     };
     let cases = cases(&folder);
     // Segments that only add themselves are looked at together: nobody reads them.

@@ -68,7 +68,7 @@ impl Project {
             one_select(&file.sql, &parsed)?;
         }
         if text.len() <= PLANNED {
-            let findings = self.runtime.block_on(library.check(&self.engine, &self.raw));
+            let findings = self.runtime.block_on(library.plan(&self.engine, &self.raw)).findings;
             findings.iter().try_for_each(|finding| placed(&finding.diagnosis, &path, &file.sql))?;
         }
         Ok(())

@@ -22,6 +22,7 @@ mod error;
 mod foreign;
 mod functions;
 mod holding;
+mod inexact;
 mod memory;
 mod merging;
 mod parser;

@@ -25,7 +25,7 @@ use super::{
     cost::{Cost, Counting, Meter},
     diagnosis::{Known, TookTooLong, explain},
     error::EngineError,
-    planner,
+    inexact, planner,
     query::Query,
     rungs::Rung,
     select,
@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     config::Period,
-    diagnosis::Failure,
+    diagnosis::{Failure, Finding},
     lake::{Commit, Lake, LakeError, Written},
 };
 
@@ -65,16 +65,17 @@ impl Session {
         Ok(plain_schema(plan.schema().as_arrow()))
     }
 
-    /// As [`Session::schema`], and the query is planned as far as it can be without data: what no step can carry out shows only there.
+    /// As [`Session::schema`], and the query is planned as far as it can be without data: what no step can carry out shows only there. With
+    /// the columns comes what is worth a look and only shows with their types.
     ///
     /// # Errors
     /// Where the query cannot be read or planned, with its place.
-    pub async fn prove(&self, query: &Query<'_>) -> Result<SchemaRef, EngineError> {
+    pub async fn prove(&self, query: &Query<'_>) -> Result<(SchemaRef, Vec<Finding>), EngineError> {
         let plan = self.plan(query)?;
         let explain = |error: DataFusionError| self.explain(query, &error);
         let optimized = self.state.optimize(&plan).map_err(explain)?;
         self.physical(&plan, Rung::first(self.memory, self.state.config().target_partitions())).await.map_err(explain)?;
-        Ok(plain_schema(optimized.schema().as_arrow()))
+        Ok((plain_schema(optimized.schema().as_arrow()), inexact::findings(&plan, query.origin)))
     }
 
     /// The query as a table that another session can name; it runs where that session reads it.

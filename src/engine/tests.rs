@@ -5,7 +5,7 @@ use arrow::{
         Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray, StringViewArray,
         TimestampMicrosecondArray,
     },
-    datatypes::{DataType, Decimal128Type, Int64Type},
+    datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema},
     util::pretty::pretty_format_batches,
 };
 use chrono::{DateTime, NaiveDate};
@@ -192,6 +192,29 @@ async fn a_part_of_a_query_is_its_with_clause() {
     let error = part_of(sql, "aa", NOWHERE).unwrap_err().diagnosis();
     assert_eq!((error.code.as_str(), error.hint.as_deref()), ("unknown_part", Some("did you mean `a`?")));
     assert_eq!(part_of("select 1", "c", NOWHERE).unwrap_err().diagnosis().hint.as_deref(), Some("it has no `with` clauses at all"));
+}
+
+#[tokio::test]
+async fn sums_of_doubles_are_found_with_their_place_and_exact_ones_are_not() {
+    let columns = [("a", DataType::Int64), ("d", DataType::Decimal128(18, 4)), ("x", DataType::Float64), ("k", DataType::Utf8)];
+    let columns = Schema::new(columns.map(|(name, kind)| Field::new(name, kind, true)).to_vec());
+    let (_root, engine) = engine(EngineSettings::default());
+    let session = engine.session(BTreeMap::from([("t".to_owned(), table(RecordBatch::new_empty(Arc::new(columns)), 1))])).unwrap();
+    for (sql, expected) in [
+        ("select k,\n sum(x) as s from t group by k", &[(2, 6)][..]),
+        ("select sum(d * 0.5) from t", &[(1, 12)]),
+        ("select avg(distinct x) from t", &[(1, 21)]),
+        ("select sum(x) over (partition by k) from t", &[(1, 12)]),
+        ("select (select max(s) from (select sum(x) as s from t group by k) q) from t", &[(1, 40)]),
+        ("with c as (select k, sum(x) as s from t group by k) select * from c join c o on c.k = o.k", &[(1, 26)]),
+        ("select sum(x) over (partition by k order by a) from t", &[]),
+        ("select sum(a), avg(a), sum(d), avg(d), max(x), sum(cast(x as decimal(18, 4))), count(x) from t", &[]),
+    ] {
+        let (_, findings) = session.prove(&query(sql, &[])).await.unwrap();
+        assert!(findings.iter().all(|found| found.severity == Severity::Warning && found.diagnosis.code == "sql_inexact_sum"));
+        let places: Vec<_> = findings.iter().filter_map(|found| found.diagnosis.line.zip(found.diagnosis.column)).collect();
+        assert_eq!(places, expected, "{sql}");
+    }
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Planner<'a> {
     always: BTreeMap<String, ScalarValue>,
     /// The columns of every built table that could be planned.
     known: BTreeMap<String, SchemaRef>,
+    /// What is worth a look in the files planned so far.
+    findings: Vec<Finding>,
 }
 
 impl<'a> Planner<'a> {
@@ -62,6 +64,7 @@ impl<'a> Planner<'a> {
             raw,
             always: params::always(DateTime::UNIX_EPOCH, &brand),
             known: known.map(|table| (table.name.to_owned(), table.schema)).collect(),
+            findings: Vec::new(),
         }
     }
 
@@ -97,7 +100,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Plans a staging file against the declared raw columns.
-    async fn plan_staging(&self, file: &SqlFile) -> Result<Option<SchemaRef>, Diagnosis> {
+    async fn plan_staging(&mut self, file: &SqlFile) -> Result<Option<SchemaRef>, Diagnosis> {
         let mut tables: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
         let (read, audited) = (file.tables(), file.audited_tables());
         for name in read.union(&audited) {
@@ -123,9 +126,11 @@ impl<'a> Planner<'a> {
         Ok(Some(found))
     }
 
-    async fn result(&self, file: &SqlFile, tables: BTreeMap<String, Arc<dyn TableProvider>>) -> Result<SchemaRef, Diagnosis> {
+    async fn result(&mut self, file: &SqlFile, tables: BTreeMap<String, Arc<dyn TableProvider>>) -> Result<SchemaRef, Diagnosis> {
         let told = |error: EngineError| error.diagnosis();
-        self.engine.session(tables).map_err(told)?.prove(&file.query(&self.always)).await.map_err(told)
+        let (columns, findings) = self.engine.session(tables).map_err(told)?.prove(&file.query(&self.always)).await.map_err(told)?;
+        self.findings.extend(findings);
+        Ok(columns)
     }
 
     /// Plans a file's audits over the tables they may name.
@@ -153,7 +158,7 @@ impl<'a> Planner<'a> {
     pub(crate) async fn plan_upto(&mut self, name: &str) -> Result<Option<SchemaRef>, Diagnosis> {
         let library = self.library;
         let graph = library.graph();
-        let order = graph.order().unwrap_or_default();
+        let order = graph.order().tables;
         let needed = graph.closure(&[name.to_owned()]);
         for step in order.iter().filter(|step| needed.contains(*step)) {
             if let Some(file) = library.get(step).filter(|_| !self.known.contains_key(step)) {
@@ -178,11 +183,6 @@ pub struct Planned {
 }
 
 impl Library {
-    /// What is wrong with the SQL files; see [`Library::plan`].
-    pub async fn check(&self, engine: &Engine, raw: &BTreeMap<String, SchemaRef>) -> Vec<Finding> {
-        self.plan(engine, raw).await.findings
-    }
-
     /// Plans each SQL file against the columns its inputs will have: the declared columns of the raw tables, those of the canonical tables,
     /// and those other files return. A file whose input is broken is not told twice.
     pub async fn plan(&self, engine: &Engine, raw: &BTreeMap<String, SchemaRef>) -> Planned {
@@ -190,10 +190,9 @@ impl Library {
         let mut columns = BTreeMap::new();
         let mut planner = Planner::new(self, engine, raw);
         let staging = self.files().filter(|file| file.kind == Kind::Staging);
-        let order = self.graph().settled();
+        let order = self.graph().order().tables;
         let built = order.iter().filter_map(|name| self.get(name));
-        let in_circles = self.files().filter(|file| file.kind != Kind::Staging && !order.contains(&file.name));
-        for file in staging.chain(built).chain(in_circles) {
+        for file in staging.chain(built) {
             findings.extend(file.problems().iter().cloned().map(Finding::error));
             findings.extend(file.parsed().map(|parsed| parsed.findings.clone()).unwrap_or_default());
             findings.extend(self.input_ages(file, raw));
@@ -204,6 +203,7 @@ impl Library {
                     Kind::Staging => planner.plan_staging(file).await,
                     _ => planner.plan(file).await,
                 };
+                findings.append(&mut planner.findings);
                 match planned {
                     Ok(Some(schema)) => drop(columns.insert(file.name.clone(), schema)),
                     Ok(None) => {}

@@ -142,6 +142,11 @@ impl SqlFile {
         file
     }
 
+    /// A file that has no text.
+    pub(crate) fn unreadable(kind: Kind, path: PathBuf, problem: Diagnosis) -> Self {
+        Self { problems: vec![problem], ..Self::read(kind, path, String::new()) }
+    }
+
     /// What makes the file unusable, as far as its own text tells.
     #[must_use]
     pub fn problems(&self) -> &[Diagnosis] {

@@ -107,7 +107,7 @@ impl Project {
         project
     }
 
-    pub(super) fn write(&self, name: &str, sql: &str) {
+    pub(super) fn write(&self, name: &str, sql: impl AsRef<[u8]>) {
         let path = self.folder.path().join(format!("sql/{name}.sql"));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, sql).unwrap();

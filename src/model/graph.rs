@@ -8,6 +8,15 @@ pub(crate) struct Graph {
     reads: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Built tables in the order of building.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Order {
+    /// All of them.
+    pub(crate) tables: Vec<String>,
+    /// The circles among them: tables that read each other, each with its first name repeated at the end.
+    pub(crate) circles: Vec<Vec<String>>,
+}
+
 impl Graph {
     /// A graph of built tables and what each of them reads.
     pub(crate) fn new(reads: BTreeMap<String, BTreeSet<String>>) -> Self {
@@ -19,28 +28,24 @@ impl Graph {
         self.reads.get(name).into_iter().flatten().map(String::as_str)
     }
 
-    /// Every built table after the tables it reads; among equals, by name.
-    ///
-    /// # Errors
-    /// With a circle of tables that read each other, its first name repeated at the end.
-    pub(crate) fn order(&self) -> Result<Vec<String>, Vec<String>> {
-        let settled = self.settled();
-        if settled.len() == self.reads.len() {
-            return Ok(settled);
-        }
-        Err(self.circle(&settled.iter().map(String::as_str).collect()))
-    }
-
-    /// The same as far as it goes: without the tables of a circle and those that rest on one.
-    pub(crate) fn settled(&self) -> Vec<String> {
-        let mut order = Vec::with_capacity(self.reads.len());
+    /// Every built table after the tables it reads; among equals, by name. The tables of a circle stand where it could begin, before what
+    /// rests on it.
+    pub(crate) fn order(&self) -> Order {
+        let mut order = Order::default();
         let mut done: BTreeSet<&str> = BTreeSet::new();
-        let ready = |done: &BTreeSet<&str>, name: &str| {
-            !done.contains(name) && self.inputs(name).all(|input| done.contains(input) || !self.reads.contains_key(input))
-        };
-        while let Some(name) = self.reads.keys().find(|name| ready(&done, name)) {
-            done.insert(name);
-            order.push(name.clone());
+        let built = |name: &&str| self.reads.contains_key(*name);
+        while done.len() < self.reads.len() {
+            let ready = |name: &&str| !done.contains(name) && self.inputs(name).filter(built).all(|input| done.contains(input));
+            let next = match self.reads.keys().map(String::as_str).find(ready) {
+                Some(name) => vec![name],
+                None => {
+                    let circle = self.circle(&done);
+                    order.circles.push(circle.iter().chain(circle.first()).map(|name| (*name).to_owned()).collect());
+                    circle
+                }
+            };
+            order.tables.extend(next.iter().map(|name| (*name).to_owned()));
+            done.extend(next);
         }
         order
     }
@@ -57,18 +62,21 @@ impl Graph {
         found
     }
 
-    /// Follows inputs that are not done until a name comes round again.
-    fn circle(&self, done: &BTreeSet<&str>) -> Vec<String> {
-        let mut path: Vec<String> = Vec::new();
-        let mut here = self.reads.keys().find(|name| !done.contains(name.as_str())).cloned();
+    /// Follows inputs that are not done until a name comes round again: the tables of that circle, each reading the next, the first by name
+    /// first.
+    fn circle(&self, done: &BTreeSet<&str>) -> Vec<&str> {
+        let mut path: Vec<&str> = Vec::new();
+        let open = |name: &&str| self.reads.contains_key(*name) && !done.contains(name);
+        let mut here = self.reads.keys().map(String::as_str).find(open);
         while let Some(name) = here {
             if let Some(start) = path.iter().position(|seen| *seen == name) {
-                path.drain(..start);
-                path.push(name);
-                return path;
+                let mut circle = path.split_off(start);
+                let first = (0..circle.len()).min_by_key(|place| circle[*place]).unwrap_or_default();
+                circle.rotate_left(first);
+                return circle;
             }
-            here = self.inputs(&name).find(|input| self.reads.contains_key(*input) && !done.contains(input)).map(str::to_owned);
             path.push(name);
+            here = self.inputs(name).find(open);
         }
         path
     }
@@ -86,15 +94,15 @@ mod tests {
     fn a_table_comes_after_what_it_reads() {
         let graph =
             graph(&[("lapsed", &["features", "customers"]), ("features", &["orders"]), ("orders", &["shop__orders"]), ("customers", &[])]);
-        assert_eq!(graph.order().unwrap(), ["customers", "orders", "features", "lapsed"]);
+        assert_eq!(graph.order().tables, ["customers", "orders", "features", "lapsed"]);
     }
 
     #[test]
-    fn a_circle_is_named() {
-        let graph = graph(&[("a", &["b"]), ("b", &["c"]), ("c", &["b"]), ("d", &[])]);
-        assert_eq!(graph.order().unwrap_err(), ["b", "c", "b"]);
-        assert_eq!(graph.settled(), ["d"], "a rests on the circle");
-        assert_eq!(super::Graph::new(BTreeMap::from([("x".into(), BTreeSet::from(["x".into()]))])).order().unwrap_err(), ["x", "x"]);
+    fn every_circle_is_named_and_what_rests_on_it_comes_after() {
+        let graph = graph(&[("a", &["b", "y"]), ("b", &["c"]), ("c", &["b", "raw"]), ("d", &[]), ("x", &["x"]), ("y", &["x", "d"])]);
+        let order = graph.order();
+        assert_eq!(order.circles, [vec!["b", "c", "b"], vec!["x", "x"]]);
+        assert_eq!(order.tables, ["d", "b", "c", "x", "y", "a"]);
     }
 
     #[test]

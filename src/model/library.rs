@@ -25,27 +25,29 @@ pub struct Library {
 }
 
 impl Library {
-    /// Reads every `.sql` file of the project in `root`. What is wrong with one file is told by [`Library::check`] and blocks only what
+    /// Reads every `.sql` file of the project in `root`. What is wrong with one file is told by [`Library::plan`] and blocks only what
     /// rests on it.
     ///
     /// # Errors
-    /// Where a folder or file cannot be read.
+    /// Where a folder cannot be read.
     pub fn load(root: &Path) -> Result<Self, ModelError> {
-        let mut texts = Vec::new();
+        let mut library = Self::empty(root);
         for kind in Kind::WRITTEN {
             for path in sql_files(root, &Path::new("sql").join(kind.folder()))? {
-                let text = std::fs::read_to_string(root.join(&path))
-                    .map_err(|error| ModelError::Unreadable { path: path.clone(), reason: error.to_string() })?;
-                texts.push((path, text));
+                library.add(match sql_text(root, &path) {
+                    Ok(text) => SqlFile::read(kind, path, text),
+                    Err(problem) => SqlFile::unreadable(kind, path, problem),
+                });
             }
         }
-        Ok(Self::of(root, texts))
+        library.examine();
+        Ok(library)
     }
 
     /// The same from texts: each with its path in the project, such as `sql/segments/lapsed.sql`. Those of other folders are passed over.
     #[must_use]
     pub fn of(root: &Path, texts: impl IntoIterator<Item = (PathBuf, String)>) -> Self {
-        let mut library = Self { root: root.to_owned(), files: BTreeMap::new(), strays: Vec::new() };
+        let mut library = Self::empty(root);
         for (path, text) in texts {
             let folder = path.parent().and_then(|folder| folder.strip_prefix("sql").ok()).map(Path::to_owned);
             if let Some(kind) = Kind::WRITTEN.into_iter().find(|kind| folder.as_deref() == Some(Path::new(kind.folder()))) {
@@ -54,6 +56,10 @@ impl Library {
         }
         library.examine();
         library
+    }
+
+    fn empty(root: &Path) -> Self {
+        Self { root: root.to_owned(), files: BTreeMap::new(), strays: Vec::new() }
     }
 
     /// Adds a file, unless its name is taken. Where another file has it, neither can be meant.
@@ -91,7 +97,7 @@ impl Library {
                 }
             }
         }
-        if let Err(circle) = self.graph().order() {
+        for circle in self.graph().order().circles {
             let words = circle.join(" → ");
             for name in circle.iter().collect::<BTreeSet<_>>() {
                 if let Some(file) = self.files.get(name) {
@@ -251,6 +257,20 @@ impl Library {
         let built: BTreeSet<String> = self.tables().into_iter().collect();
         names.iter().filter(|name| !built.contains(*name)).cloned().collect()
     }
+}
+
+/// The text of a file.
+fn sql_text(root: &Path, path: &Path) -> Result<String, Diagnosis> {
+    let refused = |why: String| Diagnosis::new("unreadable", format!("cannot be read: {why}")).in_file(path);
+    let bytes = std::fs::read(root.join(path))
+        .map_err(|error| refused(error.to_string()).at(1, 1).hint("check that the program's user may read it"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let text = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+        let line = text.split('\n').next_back().unwrap_or_default();
+        refused("it holds a letter that is not in UTF-8".to_owned())
+            .at(text.matches('\n').count() + 1, line.chars().count() + 1)
+            .hint("save it as UTF-8; most editors offer that as the encoding, under \"Save as\"")
+    })
 }
 
 /// The `.sql` files of a folder, sorted by name; none where the folder does not exist.

@@ -73,7 +73,7 @@ pub struct BrandDefaults {
 /// What can go wrong between SQL files and tables.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A folder or a file of `sql/` cannot be read.
+    /// A folder of `sql/` cannot be read.
     #[error("{} cannot be read: {reason}", path.display())]
     Unreadable {
         /// The path in the project.

@@ -8,7 +8,7 @@ use crate::{
     campaign::Campaign,
     clock::SharedClock,
     config::{Folder, nearest},
-    diagnosis::{Diagnose, Diagnosis, Failure, Finding, Severity},
+    diagnosis::{Diagnose, Diagnosis, Failure, Finding},
     engine::{Engine, EngineSettings},
     lake::Lake,
     ledger::Ledger,
@@ -76,19 +76,19 @@ async fn check_sql_and_letters(
 ) {
     let settings = deployment.map_or_else(EngineSettings::default, |deployment| deployment.engine.clone());
     let (library, engine) = (kept(Library::load(folder.root()), findings), kept(Engine::new(folder.root(), &settings), findings));
-    let raw = raw_schemas(sources);
-    let sql = library.as_ref().zip(engine.as_ref());
-    if let Some((library, engine)) = sql {
-        findings.extend(library.check(engine, &raw).await);
+    let mut sql = None;
+    if let (Some(library), Some(engine)) = (&library, &engine) {
+        let planned = library.plan(engine, &raw_schemas(sources)).await;
+        findings.extend(planned.findings);
+        sql = Some((library, planned.columns));
     }
-    let broken_sql = findings.iter().any(|finding| finding.severity == Severity::Error);
     for campaign in campaigns {
         let templates = deployment.and_then(|deployment| {
             let folder = folder.root().join(&campaign.folder);
             kept(Templates::load(&folder, campaign.settings.channel, &deployment.brand, false), findings)
         });
         findings.extend(templates.as_ref().and_then(|templates| campaign.check_way_out(templates)));
-        let Some((library, engine)) = sql else { continue };
+        let Some((library, columns)) = &sql else { continue };
         let segment = &campaign.settings.segment;
         if !library.segments().any(|file| file.name == *segment) {
             let diagnosis = Diagnosis::new("unknown_segment", format!("there is no segment `{segment}`"));
@@ -99,14 +99,10 @@ async fn check_sql_and_letters(
             findings.push(Finding::error(campaign.at_key(folder, "segment", diagnosis.hint(hint))));
             continue;
         }
-        match library.schema_of(engine, &raw, segment).await {
-            Ok(columns) => {
-                findings.extend(campaign.check_columns(folder, &columns));
-                findings.extend(templates.iter().flat_map(|templates| templates.check(&columns)));
-            }
-            // What is wrong with the SQL has been said already.
-            Err(_) if broken_sql => {}
-            Err(error) => findings.push(Finding::error(error.diagnosis())),
+        // Where its columns are not known, what is wrong with the SQL has been said already.
+        if let Some(columns) = columns.get(segment) {
+            findings.extend(campaign.check_columns(folder, columns));
+            findings.extend(templates.iter().flat_map(|templates| templates.check(columns)));
         }
     }
 }

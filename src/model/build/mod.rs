@@ -125,17 +125,16 @@ pub struct Built {
 /// Builds what changed.
 ///
 /// # Errors
-/// Where the build cannot go on at all: an unknown name, a circle of files, a lake or ledger that refuses. What goes wrong with single
+/// Where the build cannot go on at all: an unknown name, a lake or ledger that refuses. What goes wrong with single
 /// tables stands in [`Built::failures`].
 pub async fn build(library: &Library, request: BuildRequest<'_>) -> Result<Built, ModelError> {
     let graph = library.graph();
-    let order = order(library, &graph)?;
     let wanted = wanted(library, &graph, request.only)?;
     let mut shop = Workshop::open(library, &request, &library.raw_under(&wanted)).await?;
     let mut tables = Vec::new();
     let mut failures: Vec<Failure> = library.strays().iter().cloned().map(Failure::wrong).collect();
     let mut stale: BTreeMap<String, Failure> = BTreeMap::new();
-    for name in order.into_iter().filter(|name| wanted.contains(name)) {
+    for name in graph.order().tables.into_iter().filter(|name| wanted.contains(name)) {
         let started = Instant::now();
         let _before = request.engine.cost();
         let kind = library.kind(&name).unwrap_or(Kind::Model);
@@ -202,15 +201,6 @@ fn kept_of(table: &BuiltTable, stale: &BTreeMap<String, Failure>) -> TableOutcom
         Outcome::Built | Outcome::Same | Outcome::Reused => None,
     };
     TableOutcome { table: table.name.clone(), outcome: table.outcome.name().to_owned(), because, seconds: table.seconds }
-}
-
-fn order(library: &Library, graph: &super::graph::Graph) -> Result<Vec<String>, ModelError> {
-    graph.order().map_err(|circle| {
-        let file = circle.iter().find_map(|name| library.get(name));
-        let told = file.and_then(|file| file.problems().iter().find(|problem| problem.code == "cycle").cloned());
-        let words = || Diagnosis::new("cycle", format!("these tables read each other in a circle: {}", circle.join(" → ")));
-        ModelError::wrong(told.unwrap_or_else(words))
-    })
 }
 
 /// The tables to look at.

@@ -123,6 +123,28 @@ async fn a_mistake_in_one_file_blocks_only_what_rests_on_it() {
 }
 
 #[tokio::test]
+async fn a_circle_or_a_file_without_a_text_blocks_only_what_rests_on_it() {
+    let project = Project::new().await;
+    project.people().await;
+    project.write("models/round", "/* ---\nkey = 'a'\n--- */\nselect a from trip");
+    project.write("models/trip", "/* ---\nkey = 'a'\n--- */\nselect a from round");
+    project.write("metrics/journeys", "select count(*) as n from trip");
+    project.write("models/latin", b"/* ---\nkey = 'a'\n--- */\nselect 'caf\xe9' as a");
+    project.write("metrics/cafes", "select a from latin");
+    let built = project.build(0).await;
+    let circle = "these tables read each other in a circle: round → trip → round";
+    assert_eq!(*outcome(&built, "round"), Outcome::Kept(circle.into()));
+    assert_eq!(*outcome(&built, "trip"), Outcome::Blocked("round".into()));
+    assert_eq!(*outcome(&built, "journeys"), Outcome::Blocked("trip".into()));
+    assert!(matches!(outcome(&built, "latin"), Outcome::Kept(why) if why.contains("not in UTF-8")));
+    assert_eq!(*outcome(&built, "cafes"), Outcome::Blocked("latin".into()));
+    assert_eq!((outcome(&built, "lapsed"), outcome(&built, "size")), (&Outcome::Built, &Outcome::Built));
+    let told: Vec<_> =
+        built.failures.iter().map(|failure| (failure.diagnosis.code.as_str(), failure.diagnosis.line, failure.exit)).collect();
+    assert_eq!(told, [("unreadable", Some(4), Exit::Wrong), ("cycle", Some(4), Exit::Wrong)]);
+}
+
+#[tokio::test]
 async fn unchanged_inputs_mean_no_work() {
     let project = Project::new().await;
     project.people().await;
@@ -404,7 +426,7 @@ async fn a_failed_audit_of_staging_keeps_yesterdays_table_and_blocks_what_rests_
         ("key = 'status'", Some("the key must be unique")),
     ] {
         let key = if audit.starts_with("key") { "" } else { "key = 'order_id'\n" };
-        project.write("staging/shop__orders", &format!("/* ---\n{key}{audit}\n--- */\n{sql}"));
+        project.write("staging/shop__orders", format!("/* ---\n{key}{audit}\n--- */\n{sql}"));
         let before = project.ledger.published().await.unwrap();
         let built = project.build(0).await;
         let Some(failure) = failure else {
@@ -425,7 +447,7 @@ async fn a_failed_audit_of_a_list_of_customers_leaves_everybody_who_they_were() 
     project.people().await;
     let first = project.build(0).await;
     let sql = "select id as customer_id, email, first_name, created_at, updated_at, deleted_at from shop__customers";
-    project.write("staging/shop__customers", &format!("/* ---\nkey = 'customer_id'\naudits = ['not_null(first_name)']\n--- */\n{sql}"));
+    project.write("staging/shop__customers", format!("/* ---\nkey = 'customer_id'\naudits = ['not_null(first_name)']\n--- */\n{sql}"));
     let second = project.build(0).await;
     assert!(matches!(outcome(&second, "identities"), Outcome::Kept(why) if why.contains("1 row breaks it: 2")), "{:?}", second.failures);
     assert_eq!(*outcome(&second, "customers"), Outcome::Blocked("identities".into()));
@@ -591,7 +613,7 @@ async fn check_finds_what_a_build_would_and_names_columns_without_data() {
     let project = Project::new().await;
     let raw: BTreeMap<String, SchemaRef> = RAW.iter().map(|table| ((*table).to_owned(), raw_schema(table))).collect();
     let library = project.library();
-    assert_eq!(library.check(&project.engine, &raw).await, []);
+    assert_eq!(library.plan(&project.engine, &raw).await.findings, []);
     let columns = library.schema_of(&project.engine, &raw, "lapsed").await.unwrap();
     assert_eq!(columns.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["customer_id", "email", "orders"]);
 
@@ -600,6 +622,8 @@ async fn check_finds_what_a_build_would_and_names_columns_without_data() {
     project.write("models/keyless", "select 1 as one, $qiet as q from raw_orders");
     project.write("models/round", "/* ---\nkey = 'a'\n--- */\nselect a from trip");
     project.write("models/trip", "/* ---\nkey = 'a'\n--- */\nselect a from round");
+    project.write("metrics/latin", b"-- caf\xe9\nselect 1 as a");
+    project.write("metrics/of_latin", "select a from latin");
     project.write("staging/shop__ordres", "select 1 as a");
     project.write("staging/shop__products", "/* ---\naudits = ['select product_id from shop__products where nmae is null']\n--- */\nselect id as product_id from shop__customers");
     project.write("staging/shop__tickets", "/* ---\nkey = 'ticket'\n--- */\nselect id as ticket_id from shop__customers");
@@ -612,7 +636,7 @@ async fn check_finds_what_a_build_would_and_names_columns_without_data() {
         "metrics/whole",
         "/* ---\nkey = ['name', 'part']\n--- */\nselect locale as name, country as part from customers order by 2, locale limit 5",
     );
-    let findings = project.library().check(&project.engine, &raw).await;
+    let findings = project.library().plan(&project.engine, &raw).await.findings;
     let codes: Vec<(String, &str)> = findings
         .iter()
         .map(|finding| {
@@ -629,6 +653,7 @@ async fn check_finds_what_a_build_would_and_names_columns_without_data() {
         ("keyless", "unknown_table"),
         ("round", "cycle"),
         ("trip", "cycle"),
+        ("latin", "unreadable"),
         ("shop__ordres", "file_name"),
         ("shop__products", "sql_unknown_column"),
         ("shop__tickets", "unknown_column"),
@@ -637,7 +662,7 @@ async fn check_finds_what_a_build_would_and_names_columns_without_data() {
     ] {
         assert!(codes.iter().any(|(file, code)| (file.as_str(), *code) == expected), "{expected:?} in {codes:#?}");
     }
-    assert!(codes.iter().all(|(file, _)| file != "whole"), "{codes:#?}");
+    assert!(codes.iter().all(|(file, _)| file != "whole" && file != "of_latin"), "{codes:#?}");
 }
 
 #[test]

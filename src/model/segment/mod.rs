@@ -127,7 +127,7 @@ impl Bench<'_> {
         for library in [self.library, earlier] {
             let graph = library.graph();
             let under = graph.closure(&[name.to_owned()]);
-            for step in graph.order().unwrap_or_default().iter().filter(|step| under.contains(*step)) {
+            for step in graph.order().tables.iter().filter(|step| under.contains(*step)) {
                 let Some(file) = library.get(step).filter(|file| file.kind != Kind::Staging) else { continue };
                 let same = [self.library, earlier]
                     .iter()

@@ -79,7 +79,7 @@ async fn audits_are_run_on_what_was_built_unless_the_file_is_another_by_now() {
     let features = |audits: &str, columns: &str| {
         let front = format!("/* ---\nkey = 'customer_id'\naudits = [{audits}]\n--- */\n");
         project
-            .write("models/features", &format!("{front}select customer_id, count(*) as orders{columns} from orders group by customer_id"));
+            .write("models/features", format!("{front}select customer_id, count(*) as orders{columns} from orders group by customer_id"));
     };
     features("'rows(0, 1)'", "");
     assert_eq!(report("features").await, (false, Some(("audit".to_owned(), Some(3)))));

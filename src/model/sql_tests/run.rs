@@ -161,7 +161,7 @@ fn needed(library: &Library, file: &SqlFile, given: &BTreeMap<String, Rows>) -> 
             found.push(name);
         }
     }
-    let order = library.graph().order().unwrap_or_default();
+    let order = library.graph().order().tables;
     found.sort_by_key(|name| order.iter().position(|ordered| ordered == name));
     found
 }

@@ -340,7 +340,7 @@ fn hand_on(library: &Library, facts: &mut [TableFacts], reads: &Edges) {
         let own = entry.description.clone().map(|about| (place, about));
         own.or_else(|| facts[place].handed_on.get(column).cloned())
     };
-    for name in library.graph().settled() {
+    for name in library.graph().order().tables {
         let Some(file) = library.get(&name) else { continue };
         let Some(place) = facts.iter().position(|table| table.kind() == file.kind && table.name() == name) else { continue };
         let silent = facts[place].told.columns.iter().filter(|column| column.description.is_none() && !file.renames(&column.name));
