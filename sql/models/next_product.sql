@@ -29,8 +29,8 @@ unhappy as (
 liked as (
   select b.customer_id, b.product_id, b.recency
   from customer_products b
-  left join unhappy u on u.customer_id = b.customer_id and u.product_id = b.product_id
-  where b.kept > 0 and b.returned = 0 and b.recency <= $sources and u.customer_id is null
+  where b.kept > 0 and b.returned = 0 and b.recency <= $sources
+    and not exists (select 1 from unhappy u where u.customer_id = b.customer_id and u.product_id = b.product_id)
 ),
 
 candidates as (
@@ -46,9 +46,8 @@ candidates as (
   join products p on p.product_id = n.partner_id
   join products b on b.product_id = l.product_id
   left join customer_products own on own.customer_id = l.customer_id and own.product_id = n.partner_id
-  left join unhappy u on u.customer_id = l.customer_id and u.product_id = n.partner_id
   where p.in_stock
-    and u.customer_id is null
+    and not exists (select 1 from unhappy u where u.customer_id = l.customer_id and u.product_id = n.partner_id)
     and coalesce(own.returned, 0) = 0
     and not (p.durable and coalesce(own.kept, 0) > 0)
     and coalesce(own.recency, 2) > 1                                   -- never the very thing they bought last

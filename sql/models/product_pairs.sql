@@ -20,10 +20,17 @@ shelf as (
   where kept > 0 and recency <= $history
 ),
 
+-- Products have numbers, since pairs of numbers are counted faster than pairs of names.
 buyers as (
-  select product_id, count(*) as buyers
+  select product_id, count(*) as buyers, row_number() over (order by product_id) as number
   from shelf
   group by product_id
+),
+
+numbered as (
+  select s.customer_id, b.number
+  from shelf s
+  join buyers b on b.product_id = s.product_id
 ),
 
 everybody as (
@@ -33,22 +40,22 @@ everybody as (
 
 -- Each unordered pair once; the mirror image is added when there are few rows left to mirror.
 met as (
-  select a.product_id as one, b.product_id as other, count(*) as both
-  from shelf a
-  join shelf b on b.customer_id = a.customer_id and b.product_id > a.product_id
-  group by a.product_id, b.product_id
+  select a.number as one, b.number as other, count(*) as both
+  from numbered a
+  join numbered b on b.customer_id = a.customer_id and b.number > a.number
+  group by a.number, b.number
   having count(*) >= $min_support
 ),
 
 mirrored as (
-  select unnest([one, other]) as product_id, unnest([other, one]) as partner_id, both
+  select unnest([one, other]) as number, unnest([other, one]) as partner, both
   from met
 ),
 
 measured as (
   select
-    m.product_id,
-    m.partner_id,
+    x.product_id,
+    y.product_id                                                            as partner_id,
     m.both,
     x.buyers                                                                as buyers,
     y.buyers                                                                as partner_buyers,
@@ -56,8 +63,8 @@ measured as (
     (m.both * e.people - x.buyers * y.buyers) * 100 / e.people              -- expected by chance taken off, in hundredths of a person
       * 100 / (x.buyers + $steady)                                          as strength
   from mirrored m
-  join buyers x on x.product_id = m.product_id
-  join buyers y on y.product_id = m.partner_id
+  join buyers x on x.number = m.number
+  join buyers y on y.number = m.partner
   cross join everybody e
 ),
 

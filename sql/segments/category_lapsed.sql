@@ -54,10 +54,12 @@ things as (
 
 bought as (
   select t.customer_id, t.category, t.product_id, o.order_id, o.ordered_at, local_date(o.ordered_at, $brand_timezone) as day
-  from things t
-  join orders o on o.customer_id = t.customer_id
-  join order_items i on i.order_id = o.order_id and i.product_id = t.product_id
-  where o.status = 'paid' and coalesce(o.total_base, 0) >= 0 and i.quantity > coalesce(i.returned, 0)
+  from customer_features f
+  join orders o on o.customer_id = f.customer_id
+  join order_items i on i.order_id = o.order_id
+  join things t on t.customer_id = o.customer_id and t.product_id = i.product_id
+  where f.order_days >= $min_days + $days_since and f.quiet_days between $peace_days + 1 and $active_days   -- as above: fewer to look at
+    and o.status = 'paid' and coalesce(o.total_base, 0) >= 0 and i.quantity > coalesce(i.returned, 0)
 ),
 
 habits as (

@@ -30,8 +30,7 @@ complained as (
 chosen as (
   select b.customer_id, b.product_id, b.kept, b.returned, b.last_at
   from customer_products b
-  left join complained c on c.customer_id = b.customer_id and c.product_id = b.product_id
-  where c.customer_id is null
+  where not exists (select 1 from complained c where c.customer_id = b.customer_id and c.product_id = b.product_id)
 ),
 
 -- The letter speaks of the newest purchase that went back: of a thing they mostly keep only where there is no other.

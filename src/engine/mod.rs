@@ -19,6 +19,7 @@ mod determinism;
 mod diagnosis;
 mod distinct;
 mod error;
+mod estimates;
 mod foreign;
 mod functions;
 mod holding;
@@ -117,7 +118,8 @@ impl Engine {
         rules.push(Arc::new(YieldingJoins));
         rules.push(Arc::new(HoldingWindows));
         let mut state = SessionStateBuilder::new()
-            .with_config(first.config(config()))
+            .with_config(first.config(estimates::asked(config())))
+            .with_statistics_registry(estimates::registry())
             .with_runtime_env(runtime)
             .with_default_features()
             .with_physical_optimizer_rules(rules)

@@ -665,6 +665,31 @@ async fn a_query_that_takes_too_long_is_broken_off() {
 }
 
 #[tokio::test]
+async fn the_larger_side_of_a_join_is_not_held_however_the_query_puts_it() {
+    let (root, engine) = engine(EngineSettings::default());
+    let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();
+    let mut tables = BTreeMap::new();
+    for (table, columns, rows) in [
+        ("liked", "n % 1500 as customer_id, n % 20 as product_id, n % 2 as kept, n % 3 as returned, n % 5 as recency", 30_000),
+        ("pairs", "n % 20 as product_id, n % 19 as partner_id", 200),
+        ("bought", "n % 1500 as customer_id, n % 19 as product_id", 28_500),
+    ] {
+        let sql = format!("select {columns} from (select unnest(range(0, {rows})) as n)");
+        let none = engine.session(BTreeMap::new()).unwrap();
+        none.replace(&query(&sql, &[]), &lake, table, Commit::default()).await.unwrap();
+        tables.insert(table.to_owned(), lake.provider(table, None).await.unwrap());
+    }
+    // A quarter of 30,000 rows is left, each of them meets ten: more than what was bought.
+    let sql = "select l.customer_id, n.partner_id, b.product_id from liked l join pairs n on n.product_id = l.product_id \
+               left join bought b on b.customer_id = l.customer_id and b.product_id = n.partner_id \
+               where l.kept > 0 and l.returned = 0 and l.recency < 3";
+    let plan = engine.session(tables).unwrap().explanation(&query(sql, &[]), false).await.unwrap();
+    let place = |table: &str| plan.find(&format!("/{table}/")).unwrap();
+    // The held side stands before the other.
+    assert!(place("bought") < place("pairs") && place("pairs") < place("liked"), "{plan}");
+}
+
+#[tokio::test]
 async fn a_lake_table_is_read_with_its_filters_and_written_from_a_query() {
     let (root, engine) = engine(EngineSettings::default());
     let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();

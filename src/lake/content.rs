@@ -1,6 +1,9 @@
-//! What a table holds, as one number: the same rows in the same columns give the same number, in whatever order they are written.
+//! What a table holds, as one number: the same rows in the same columns give the same number, in whatever order they are written. And how
+//! many different values each column has.
 //!
 //! Two tables that differ have the same number by a chance of one in 2⁶⁴. It is compared with numbers this program made, and never leaves it.
+
+use std::collections::BTreeMap;
 
 use arrow::{
     array::RecordBatch,
@@ -9,10 +12,13 @@ use arrow::{
 };
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 
-use super::LakeError;
+use super::{LakeError, distinct::Sketch};
 
 /// Odd, so that no bit of what was there before is lost.
 const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// About how many different values columns have.
+pub(super) type Distinct = BTreeMap<String, u64>;
 
 /// The sum of the digests of rows.
 pub(super) struct Content {
@@ -23,13 +29,22 @@ pub(super) struct Content {
     digests: Vec<u64>,
     /// Of the values of a column.
     values: Vec<u64>,
+    /// One for each column.
+    sketches: Vec<Sketch>,
 }
 
 impl Content {
     /// None where a column holds lists or structs, in which nulls leave no trace in a hash.
     pub(super) fn of(schema: &SchemaRef) -> Option<Self> {
         let flat = schema.fields().iter().all(|field| !field.data_type().is_nested());
-        flat.then(|| Self { schema: schema.clone(), rows: 0, sum: 0, digests: Vec::new(), values: Vec::new() })
+        flat.then(|| Self {
+            schema: schema.clone(),
+            rows: 0,
+            sum: 0,
+            digests: Vec::new(),
+            values: Vec::new(),
+            sketches: vec![Sketch::new(); schema.fields().len()],
+        })
     }
 
     /// Adds rows.
@@ -44,6 +59,7 @@ impl Content {
             let seed = RandomState::with_seed(position as u64 + 1);
             create_hashes([column], &seed, &mut self.values)
                 .map_err(|error| LakeError::rows(table)(ArrowError::ExternalError(Box::new(error))))?;
+            self.sketches[position].take_in(&self.values);
             for (digest, value) in self.digests.iter_mut().zip(&self.values) {
                 *digest = (digest.rotate_left(23) ^ value).wrapping_mul(FACTOR);
             }
@@ -54,8 +70,17 @@ impl Content {
     }
 
     /// These rows and those of another part of the same table.
-    pub(super) fn and(self, other: &Self) -> Self {
+    pub(super) fn and(mut self, other: &Self) -> Self {
+        for (sketch, other) in self.sketches.iter_mut().zip(&other.sketches) {
+            sketch.join(other);
+        }
         Self { rows: self.rows + other.rows, sum: self.sum.wrapping_add(other.sum), ..self }
+    }
+
+    /// About how many different values each column has, null among them.
+    pub(super) fn distinct(&self) -> Distinct {
+        let names = self.schema.fields().iter().map(|field| field.name().clone());
+        names.zip(self.sketches.iter().map(|sketch| sketch.count().min(self.rows))).collect()
     }
 
     /// The number.

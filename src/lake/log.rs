@@ -9,7 +9,8 @@
 //!
 //! The pull cursor stands in the table's own properties, which Delta carries from version to version and through checkpoints: it changes
 //! in the commit that holds its rows, each version knows its own, and no removed log file can take it away. The commit's `commitInfo`
-//! repeats it for people who read the history.
+//! repeats it for people who read the history. Of a table that is written as a whole, about how many different values each column holds stands
+//! there, too.
 
 use std::collections::HashMap;
 
@@ -30,6 +31,7 @@ use super::{
     Commit, LakeError,
     bucket::AT_ONCE,
     columns::storable,
+    content::Distinct,
     files::{DataFile, is_time},
     folder::{Folder, wait},
 };
@@ -37,6 +39,7 @@ use super::{
 /// How many versions lie between two checkpoints.
 const CHECKPOINT_EVERY: i64 = 50;
 const CURSOR: &str = "perennial.cursor";
+const DISTINCT: &str = "perennial.distinct";
 
 /// One file of a version.
 #[derive(Debug, Clone)]
@@ -66,6 +69,11 @@ impl Snapshot {
     pub(super) fn cursor(&self) -> Option<serde_json::Value> {
         self.metadata.configuration().get(CURSOR).and_then(|text| serde_json::from_str(text).ok())
     }
+
+    /// About how many different values columns have, as far as that is known.
+    pub(super) fn distinct(&self) -> Distinct {
+        self.metadata.configuration().get(DISTINCT).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
 }
 
 /// What the next version adds, takes away and changes.
@@ -76,6 +84,8 @@ pub(super) struct Change {
     /// Where the columns change, or the table is new.
     pub(super) schema: Option<SchemaRef>,
     pub(super) overwrite: bool,
+    /// Of the table as it is then, where that is known.
+    pub(super) distinct: Option<Distinct>,
 }
 
 /// The newest version in the log of `folder`; `None` where there is no table.
@@ -137,9 +147,11 @@ pub(super) fn publish(folder: &Folder, table: &str, base: Option<&Snapshot>, cha
     if let Some(schema) = &change.schema {
         metadata = Some(described(table, metadata, schema)?);
     }
-    if let Some(cursor) = &note.cursor {
+    let cursor = note.cursor.as_ref().map(|cursor| (CURSOR, cursor.to_string()));
+    let distinct = change.distinct.as_ref().map(|distinct| (DISTINCT, json!(distinct).to_string()));
+    for (key, value) in cursor.into_iter().chain(distinct) {
         metadata = metadata
-            .map(|metadata| metadata.add_config_key(CURSOR.to_owned(), cursor.to_string()))
+            .map(|metadata| metadata.add_config_key(key.to_owned(), value))
             .transpose()
             .map_err(|error| LakeError::log(table)(error.into()))?;
     }
@@ -149,7 +161,7 @@ pub(super) fn publish(folder: &Folder, table: &str, base: Option<&Snapshot>, cha
         actions.push(Action::Protocol(protocol));
     }
     if let Some(metadata) = metadata
-        && (change.schema.is_some() || note.cursor.is_some())
+        && (change.schema.is_some() || note.cursor.is_some() || change.distinct.is_some())
     {
         actions.push(Action::Metadata(metadata));
     }

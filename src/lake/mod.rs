@@ -23,6 +23,7 @@
 mod bucket;
 mod columns;
 mod content;
+mod distinct;
 mod error;
 mod expire;
 mod files;
@@ -425,7 +426,8 @@ impl Lake {
             Some(base) => (base.files.clone(), base.schema != schema),
             None => (Vec::new(), true),
         };
-        let change = Change { add, remove, schema: changed.then_some(schema), overwrite: true };
+        let distinct = content.as_ref().map(Content::distinct);
+        let change = Change { add, remove, schema: changed.then_some(schema), overwrite: true, distinct };
         let version = self.publish(turn, table, base, change, commit, Some(staging)).await?;
         Ok(Written { version, rows: count, inserted: count, updated: 0, content: content.map(|content| content.number()) })
     }

@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     LakeError,
+    content::Distinct,
     folder::Folder,
     log::Snapshot,
     order::{Cuts, Order, Parts},
@@ -38,6 +39,7 @@ pub(super) struct PinnedTable {
     folder: Folder,
     rows: usize,
     bytes: usize,
+    distinct: Distinct,
     /// Read with the first query.
     order: OnceCell<Option<Order>>,
     cuts: Cuts,
@@ -66,17 +68,19 @@ impl PinnedTable {
             folder,
             rows: usize::try_from(snapshot.rows()).unwrap_or(usize::MAX),
             bytes: usize::try_from(snapshot.files.iter().map(|file| file.size).sum::<u64>()).unwrap_or(usize::MAX),
+            distinct: snapshot.distinct(),
             order: OnceCell::new(),
             cuts,
         })
     }
 
     fn whole(&self) -> Statistics {
-        Statistics {
-            num_rows: Precision::Exact(self.rows),
-            total_byte_size: Precision::Inexact(self.bytes),
-            column_statistics: Statistics::unknown_column(&self.schema),
+        let mut columns = Statistics::unknown_column(&self.schema);
+        for (column, field) in columns.iter_mut().zip(self.schema.fields()) {
+            let distinct = self.distinct.get(field.name()).and_then(|distinct| usize::try_from(*distinct).ok());
+            column.distinct_count = distinct.map_or(Precision::Absent, Precision::Inexact);
         }
+        Statistics { num_rows: Precision::Exact(self.rows), total_byte_size: Precision::Inexact(self.bytes), column_statistics: columns }
     }
 }
 

@@ -126,6 +126,25 @@ proptest! {
 }
 
 #[tokio::test]
+async fn different_values_are_counted_of_a_table_that_is_written_as_a_whole() {
+    let (_folder, lake) = lake();
+    let rows = |range: std::ops::Range<i64>| -> RecordBatch {
+        let each: ArrayRef = Arc::new(Int64Array::from_iter_values(range.clone()));
+        let few: ArrayRef = Arc::new(range.map(|n| format!("k{}", n % 7)).map(Some).collect::<StringArray>());
+        RecordBatch::try_from_iter([("each", each), ("few", few)]).unwrap()
+    };
+    let schema = rows(0..1).schema();
+    let parts = vec![stream(vec![rows(0..3000), rows(3000..4000)]), stream(vec![rows(4000..5000)])];
+    lake.replace_in_parts("things", Arc::clone(&schema), parts, Commit::default()).await.unwrap();
+    lake.replace("things", schema, stream(vec![rows(0..50)]), Commit::default()).await.unwrap();
+    for (version, expected) in [(0, 5000), (1, 50)] {
+        let told = lake.provider("things", Some(version)).await.unwrap().statistics().unwrap();
+        let counts: Vec<usize> = told.column_statistics.iter().map(|column| *column.distinct_count.get_value().unwrap()).collect();
+        assert!(counts[0].abs_diff(expected) * 10 <= expected && counts[1] == 7, "{counts:?} of {expected}");
+    }
+}
+
+#[tokio::test]
 async fn rows_and_their_cursor_stand_in_one_commit() {
     let (_folder, lake) = lake();
     lake.ensure("orders", people(&[("x", 1)]).schema()).await.unwrap();
