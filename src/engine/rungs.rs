@@ -1,9 +1,16 @@
 //! The ways of running a query, in the order they are tried: each later one needs less memory and more time.
 //!
 //! What cannot give memory back is what a merge of spilled runs holds, a few batches of each run in every partition. So a way bounds the
-//! partitions, the rows of a batch, the runs merged at once, and what every sort sets aside for that merge.
+//! partitions, the rows of a batch, the runs merged at once, and what all sorts together set aside for merging. What that takes is not told
+//! from the rows: beside each of them stands its key, written so that bytes compare as values do, which is longer than a narrow row.
 
-use datafusion::prelude::SessionConfig;
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    physical_plan::{ExecutionPlan, ExecutionPlanProperties, sorts::sort::SortExec},
+    prelude::SessionConfig,
+};
 
 /// Rows of a batch, where memory is no concern: DataFusion's own number.
 const BATCH: usize = 8192;
@@ -11,8 +18,6 @@ const BATCH: usize = 8192;
 const BATCH_BYTES: u64 = 1 << 20;
 /// Sorts that are merging at the same time in one partition of an ordinary query.
 const SORTS: u64 = 4;
-/// What a sort sets aside for its merge where memory is no concern: DataFusion's own number.
-const SORT_RESERVATION: u64 = 10 << 20;
 
 /// One way of running a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +29,8 @@ pub(super) struct Rung {
     /// Spilled runs that a sort may merge at once. A merge takes all it can get: without a bound the first sorts of a sort-merge join leave
     /// nothing to the others.
     pub(super) merge_fan_in: usize,
-    /// Bytes that every sort sets aside for merging what it spilled.
-    pub(super) sort_reservation: usize,
+    /// Bytes that all sorts of a query set aside for merging.
+    pub(super) for_merging: usize,
 }
 
 impl Rung {
@@ -37,15 +42,17 @@ impl Rung {
             partitions,
             batch_size: BATCH,
             merge_fan_in: size((limit / (BATCH_BYTES * SORTS * parts)).clamp(2, 64)),
-            sort_reservation: size((limit / (32 * parts)).min(SORT_RESERVATION)),
+            for_merging: size(limit / 8),
         }
     }
 
     /// The other ways: sort-merge joins, fewer partitions, at last small batches and two runs at a time.
     pub(super) fn thriftier(limit: u64, configured: usize) -> Vec<Self> {
         let halves = std::iter::successors(Some(configured.max(1)), |partitions| (*partitions > 1).then_some(partitions / 2));
-        let mut rungs: Vec<Self> = halves.map(|partitions| Self { hash_join: false, ..Self::first(limit, partitions) }).collect();
-        let last = |batch_size| Self { hash_join: false, partitions: 1, batch_size, merge_fan_in: 2, sort_reservation: size(limit / 64) };
+        let for_merging = size(limit / 2);
+        let mut rungs: Vec<Self> =
+            halves.map(|partitions| Self { hash_join: false, for_merging, ..Self::first(limit, partitions) }).collect();
+        let last = |batch_size| Self { hash_join: false, partitions: 1, batch_size, merge_fan_in: 2, for_merging };
         rungs.extend([last(1024), last(256)]);
         rungs
     }
@@ -57,9 +64,26 @@ impl Rung {
         options.optimizer.prefer_hash_join = self.hash_join;
         // Rows that lie together by customer lie together by customer and product, too.
         options.optimizer.subset_repartition_threshold = 1;
-        options.execution.sort_spill_reservation_bytes = self.sort_reservation;
         config
     }
+
+    /// Settings that carry out a plan this way.
+    pub(super) fn carrying_out(self, mut config: SessionConfig, plan: &Arc<dyn ExecutionPlan>) -> SessionConfig {
+        config.options_mut().execution.sort_spill_reservation_bytes = self.for_merging / sorts(plan).max(1);
+        config
+    }
+}
+
+/// How many sorts a plan has, in all partitions.
+fn sorts(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let mut count = 0;
+    let _ = plan.apply(|step| {
+        if let Some(sort) = step.downcast_ref::<SortExec>() {
+            count += sort.input().output_partitioning().partition_count();
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    count
 }
 
 fn size(bytes: u64) -> usize {
@@ -74,10 +98,10 @@ mod tests {
     fn the_ways_end_with_one_partition_and_small_batches() {
         for configured in [1, 2, 3, 8] {
             let rungs = Rung::thriftier(64 << 20, configured);
-            assert!(rungs.iter().all(|rung| !rung.hash_join && rung.merge_fan_in >= 2 && rung.sort_reservation > 0));
+            assert!(rungs.iter().all(|rung| !rung.hash_join && rung.merge_fan_in >= 2 && rung.for_merging > 0));
             assert!(rungs.is_sorted_by(|a, b| a.partitions >= b.partitions && a.batch_size >= b.batch_size), "{rungs:?}");
             let last = rungs.last().unwrap();
-            assert_eq!((last.partitions, last.batch_size, last.merge_fan_in, last.sort_reservation), (1, 256, 2, 1 << 20));
+            assert_eq!((last.partitions, last.batch_size, last.merge_fan_in, last.for_merging), (1, 256, 2, 32 << 20));
         }
     }
 }

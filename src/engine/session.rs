@@ -213,11 +213,12 @@ impl Session {
             runtime = RuntimeEnvBuilder::from_runtime_env(&runtime).with_disk_manager_builder(disk).build_arc()?;
         }
         let builder = SessionStateBuilder::new_from_existing(self.state.clone());
-        let state = builder.with_config(way.config(self.state.config().clone())).with_runtime_env(runtime).build();
+        let mut state = builder.with_config(way.config(self.state.config().clone())).with_runtime_env(runtime).build();
         let physical = match state.create_physical_plan(plan).await {
             Err(error) if is_overcautious(&error) => unchecked(state.clone()).create_physical_plan(plan).await?,
             physical => physical?,
         };
+        *state.config_mut() = way.carrying_out(state.config().clone(), &physical);
         Ok((physical, state))
     }
 }

@@ -583,6 +583,19 @@ async fn a_join_that_does_not_fit_is_run_another_way() {
 }
 
 #[tokio::test]
+async fn narrow_rows_are_sorted_by_all_of_their_columns_beyond_memory() {
+    let (_root, engine) = engine(EngineSettings { memory_limit: "16MiB".to_owned(), partitions: 2, ..EngineSettings::default() });
+    let texts = StringArray::from_iter_values((0_i64..600_000).map(|n| format!("{:x}", (n * 7919) % 600_000)));
+    let rows = batch(vec![("k", Arc::new(texts) as ArrayRef), ("v", Arc::new(Int64Array::from_iter_values(0..600_000)))]);
+    let session = engine.session(BTreeMap::from([("t".to_owned(), table(rows, 2))])).unwrap();
+    let sql = "select count(*), sum(case when p < k then 1 else 0 end) from (select k, lag(k) over (order by k, v) as p from t)";
+    let counts = session.collect(&query(sql, &[])).await.unwrap();
+    let counts: Vec<i64> = counts[0].columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0)).collect();
+    assert_eq!(counts, [600_000, 599_999]);
+    assert!(engine.cost().spilled > 0);
+}
+
+#[tokio::test]
 async fn the_last_way_holds_no_side_of_a_join() {
     let (_root, session) = crowded(1);
     let plan = session.plan(&query(CROWD, &[])).unwrap();
