@@ -16,6 +16,8 @@ use datafusion::{
 const BATCH: usize = 8192;
 /// Bytes of such a batch, if its rows are wide.
 const BATCH_BYTES: u64 = 1 << 20;
+/// What all sorts set aside for merging where memory is no concern: it counts as used, though mostly nobody needs it.
+const FOR_MERGING: u64 = 64 << 20;
 /// Sorts that are merging at the same time in one partition of an ordinary query.
 const SORTS: u64 = 4;
 
@@ -42,14 +44,14 @@ impl Rung {
             partitions,
             batch_size: BATCH,
             merge_fan_in: size((limit / (BATCH_BYTES * SORTS * parts)).clamp(2, 64)),
-            for_merging: size(limit / 8),
+            for_merging: size((limit / 8).min(FOR_MERGING)),
         }
     }
 
     /// The other ways: sort-merge joins, fewer partitions, at last small batches and two runs at a time.
     pub(super) fn thriftier(limit: u64, configured: usize) -> Vec<Self> {
         let halves = std::iter::successors(Some(configured.max(1)), |partitions| (*partitions > 1).then_some(partitions / 2));
-        let for_merging = size(limit / 2);
+        let for_merging = size(limit / 3);
         let mut rungs: Vec<Self> =
             halves.map(|partitions| Self { hash_join: false, for_merging, ..Self::first(limit, partitions) }).collect();
         let last = |batch_size| Self { hash_join: false, partitions: 1, batch_size, merge_fan_in: 2, for_merging };
@@ -101,7 +103,7 @@ mod tests {
             assert!(rungs.iter().all(|rung| !rung.hash_join && rung.merge_fan_in >= 2 && rung.for_merging > 0));
             assert!(rungs.is_sorted_by(|a, b| a.partitions >= b.partitions && a.batch_size >= b.batch_size), "{rungs:?}");
             let last = rungs.last().unwrap();
-            assert_eq!((last.partitions, last.batch_size, last.merge_fan_in, last.for_merging), (1, 256, 2, 32 << 20));
+            assert_eq!((last.partitions, last.batch_size, last.merge_fan_in, last.for_merging), (1, 256, 2, (64 << 20) / 3));
         }
     }
 }

@@ -3,8 +3,6 @@
 //!
 //! Two tables that differ have the same number by a chance of one in 2⁶⁴. It is compared with numbers this program made, and never leaves it.
 
-use std::collections::BTreeMap;
-
 use arrow::{
     array::RecordBatch,
     datatypes::{Schema, SchemaRef},
@@ -12,13 +10,13 @@ use arrow::{
 };
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 
-use super::{LakeError, distinct::Sketch};
+use super::{
+    LakeError,
+    distinct::{Distinct, Sketch},
+};
 
 /// Odd, so that no bit of what was there before is lost.
 const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// About how many different values columns have.
-pub(super) type Distinct = BTreeMap<String, u64>;
 
 /// The sum of the digests of rows.
 pub(super) struct Content {

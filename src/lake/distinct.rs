@@ -1,8 +1,14 @@
 //! How many different values a column holds, about: HyperLogLog (Flajolet, Fusy, Gandouet and Meunier, 2007) over hashes that are made anyway.
 
+use std::collections::BTreeMap;
+
+/// About how many different values columns have, by their names.
+pub(super) type Distinct = BTreeMap<String, u64>;
+
 /// Binary digits of a hash that choose a register: 1,024 of them are wrong by some three percent.
 const CHOOSING: u32 = 10;
 const REGISTERS: usize = 1 << CHOOSING;
+
 /// What was seen of a column's values.
 #[derive(Debug, Clone)]
 pub(super) struct Sketch {

@@ -31,7 +31,7 @@ use super::{
     Commit, LakeError,
     bucket::AT_ONCE,
     columns::storable,
-    content::Distinct,
+    distinct::Distinct,
     files::{DataFile, is_time},
     folder::{Folder, wait},
 };
@@ -84,7 +84,7 @@ pub(super) struct Change {
     /// Where the columns change, or the table is new.
     pub(super) schema: Option<SchemaRef>,
     pub(super) overwrite: bool,
-    /// Of the table as it is then, where that is known.
+    /// Of all its rows as they are then, where that is known.
     pub(super) distinct: Option<Distinct>,
 }
 
@@ -155,13 +155,22 @@ pub(super) fn publish(folder: &Folder, table: &str, base: Option<&Snapshot>, cha
             .transpose()
             .map_err(|error| LakeError::log(table)(error.into()))?;
     }
+    // What was counted of other rows says nothing of these.
+    let other_rows = !(change.add.is_empty() && change.remove.is_empty());
+    let outdated = other_rows && change.distinct.is_none() && base.is_some_and(|base| !base.distinct().is_empty());
+    if outdated {
+        metadata = metadata
+            .map(|metadata| metadata.remove_config_key(DISTINCT))
+            .transpose()
+            .map_err(|error| LakeError::log(table)(error.into()))?;
+    }
     if base.is_none() {
         let protocol: Protocol = serde_json::from_value(json!({ "minReaderVersion": 1, "minWriterVersion": 2 }))
             .map_err(|error| LakeError::log(table)(deltalake::DeltaTableError::generic(error.to_string())))?;
         actions.push(Action::Protocol(protocol));
     }
     if let Some(metadata) = metadata
-        && (change.schema.is_some() || note.cursor.is_some() || change.distinct.is_some())
+        && (change.schema.is_some() || note.cursor.is_some() || change.distinct.is_some() || outdated)
     {
         actions.push(Action::Metadata(metadata));
     }

@@ -24,7 +24,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     LakeError,
-    content::Distinct,
+    distinct::Distinct,
     folder::Folder,
     log::Snapshot,
     order::{Cuts, Order, Parts},

@@ -142,6 +142,10 @@ async fn different_values_are_counted_of_a_table_that_is_written_as_a_whole() {
         let counts: Vec<usize> = told.column_statistics.iter().map(|column| *column.distinct_count.get_value().unwrap()).collect();
         assert!(counts[0].abs_diff(expected) * 10 <= expected && counts[1] == 7, "{counts:?} of {expected}");
     }
+    // Nothing is said of rows that came since.
+    lake.merge("things", &["each".to_owned()], vec![rows(40..90)], Commit::default()).await.unwrap();
+    let told = lake.provider("things", None).await.unwrap().statistics().unwrap();
+    assert!(told.column_statistics.iter().all(|column| column.distinct_count.get_value().is_none()));
 }
 
 #[tokio::test]
