@@ -105,13 +105,20 @@ today as (
     local_date($as_of, $brand_timezone) as day
 ),
 
+oldest as (
+  select min(day) as day
+  from sales
+  where is_order
+),
+
 edges as (
   select
-    min(t.month_number)                                                                 as oldest_month,
-    max(cast(date_part('year', d.day) * 12 + date_part('month', d.day) - 1 as bigint))  as this_month,
-    max(d.day)                                                                          as today
-  from traffic t
+    cast(date_part('year', o.day) * 12 + date_part('month', o.day) - 1 as bigint)     as oldest_month,
+    cast(date_part('year', d.day) * 12 + date_part('month', d.day) - 1 as bigint)     as this_month,
+    d.day                                                                             as today
+  from oldest o
   cross join today d
+  where o.day is not null
 ),
 
 shown as (

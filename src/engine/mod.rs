@@ -8,7 +8,7 @@
 //! | `planner` | what a query can name |
 //! | `session`, `rungs` | running queries, and trying again where memory runs out |
 //! | `merging`, `yielding` | joins that hold nothing, joins that let others have a turn |
-//! | `holding` | windows that hold all their rows, counted |
+//! | `holding`, `running` | windows that hold all their rows, counted; windows that tell of a row by the one before |
 //! | `distinct` | counting different days as fast as different numbers |
 //! | `diagnosis`, `foreign`, `places`, `error` | what is wrong, where, and what to do |
 //! | `text` | results as everybody expects them |
@@ -31,6 +31,7 @@ mod places;
 mod planner;
 mod query;
 mod rungs;
+mod running;
 mod select;
 mod session;
 mod settings;
@@ -66,8 +67,8 @@ pub use self::{
     settings::EngineSettings,
 };
 use self::{
-    cost::Meter, distinct::CountingNumbers, holding::HoldingWindows, merging::MergingJoins, rungs::Rung, spill::SpillFolder,
-    yielding::YieldingJoins,
+    cost::Meter, distinct::CountingNumbers, holding::HoldingWindows, merging::MergingJoins, rungs::Rung, running::RunningWindows,
+    spill::SpillFolder, yielding::YieldingJoins,
 };
 use crate::{config::Period, diagnosis::Diagnosis};
 
@@ -118,6 +119,7 @@ impl Engine {
         rules.extend(PhysicalOptimizer::new().rules);
         rules.push(Arc::new(YieldingJoins));
         rules.push(Arc::new(HoldingWindows));
+        rules.push(Arc::new(RunningWindows));
         let mut state = SessionStateBuilder::new()
             .with_config(first.config(estimates::asked(config())))
             .with_statistics_registry(estimates::registry())
