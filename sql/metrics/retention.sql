@@ -25,6 +25,7 @@ with
 paid as (
   select
     customer_id,
+    ordered_at,
     local_date(ordered_at, $brand_timezone)                                                       as day,
     coalesce(total_base, 0) >= 0                                                                  as is_order,
     case when total_base < 0 then total_base
@@ -38,6 +39,7 @@ paid as (
 sales as (
   select
     customer_id,
+    ordered_at,
     day,
     cast(date_part('year', day) * 12 + date_part('month', day) - 1 as bigint) as month_number,
     is_order,
@@ -45,11 +47,10 @@ sales as (
   from paid
 ),
 
--- One row a customer and month with an order in it.
+-- One row a customer and month with an order in it, or money that went back.
 activity as (
-  select customer_id, month_number, count(*) as orders
+  select customer_id, month_number, count(*) filter (where is_order) as orders, sum(worth) as worth
   from sales
-  where is_order
   group by customer_id, month_number
 ),
 
@@ -59,6 +60,7 @@ spells as (
     month_number,
     lead(month_number) over (partition by customer_id order by month_number) - month_number as gap
   from activity
+  where orders > 0
 ),
 
 -- From here on there are a few thousand rows at most, however large the shop.
@@ -85,23 +87,24 @@ churn as (
   group by s.month_number + l.months
 ),
 
-firsts as (
-  select customer_id, min(day) as first_day
+-- The first day so far is their first: orders are taken in their order.
+visits as (
+  select
+    customer_id,
+    day,
+    min(day) over (partition by customer_id order by ordered_at rows between unbounded preceding and current row) as first_day
   from sales
   where is_order
-  group by customer_id
 ),
 
 -- New customers by the month of their first order, and how many of them came back in time (on a later day).
 newcomers as (
   select
-    f.customer_id,
-    f.first_day,
-    max(case when days_between(f.first_day, s.day) between 1 and $repeat_days then 1 else 0 end) as came_back
-  from firsts f
-  join sales s on s.customer_id = f.customer_id
-  where s.is_order
-  group by f.customer_id, f.first_day
+    customer_id,
+    first_day,
+    max(case when days_between(first_day, day) between 1 and $repeat_days then 1 else 0 end) as came_back
+  from visits
+  group by customer_id, first_day
 ),
 
 cohorts as (
@@ -116,15 +119,10 @@ cohorts as (
 traffic as (
   select
     month_number,
-    count(*)      as active_customers,
-    sum(orders)   as orders
+    count(*) filter (where orders > 0)     as active_customers,
+    sum(orders)                            as orders,
+    sum(worth)                             as revenue
   from activity
-  group by month_number
-),
-
-takings as (
-  select month_number, sum(worth) as revenue
-  from sales
   group by month_number
 ),
 
@@ -185,13 +183,12 @@ joined as (
     coalesce(t.active_customers, 0)                                                as active_customers,
     coalesce(n.new_customers, 0)                                                   as new_customers,
     coalesce(t.orders, 0)                                                          as orders,
-    coalesce(m.revenue, 0)                                                         as revenue,
+    coalesce(t.revenue, 0)                                                         as revenue,
     coalesce(n.came_back, 0)                                                       as came_back,
     coalesce(x.buyers, 0)                                                          as buyers,
     coalesce(x.churned, 0)                                                         as churned
   from calendar c
   left join traffic t on t.month_number = c.month_number
-  left join takings m on m.month_number = c.month_number
   left join cohorts n on n.month_number = c.month_number
   left join churn x on x.month_number = c.month_number
 )

@@ -146,54 +146,22 @@ impl Linter<'_> {
 }
 
 impl Linter<'_> {
-    /// Whether a window has no `order by`, of its own or from the window it names.
+    /// Whether a window has no `order by`. Names that are not there are left to the planner.
     fn without_order(&self, window: &WindowType) -> bool {
-        let name = match window {
-            WindowType::WindowSpec(own) if !own.order_by.is_empty() => return false,
-            WindowType::WindowSpec(own) => own.window_name.as_ref(),
-            WindowType::NamedWindow(name) => Some(name),
-        };
-        let Some(name) = name else { return true };
-        self.windows.last().and_then(|known| known.get(&plain(name))).copied().unwrap_or(false)
+        match window {
+            WindowType::WindowSpec(own) => own.order_by.is_empty(),
+            WindowType::NamedWindow(name) => self.windows.last().and_then(|known| known.get(&plain(name))).copied().unwrap_or(false),
+        }
     }
 }
 
-/// Of each name in a `window` clause, whether its window has no `order by`, of its own or from the windows it is made of. Names that are
-/// not there, and circles, are no query; they are left to the planner.
+/// Of each name in a `window` clause, whether its window has no `order by`. Of two windows of one name, the first counts.
 fn unordered_windows(definitions: &[NamedWindowDefinition]) -> HashMap<String, bool> {
-    let mut others: HashMap<String, Option<String>> = HashMap::new();
-    let mut known: HashMap<String, bool> = HashMap::new();
+    let mut known = HashMap::new();
     for NamedWindowDefinition(name, definition) in definitions {
-        let name = plain(name);
-        // Of two windows of one name, the first counts.
-        if others.contains_key(&name) || known.contains_key(&name) {
-            continue;
+        if let NamedWindowExpr::WindowSpec(window) = definition {
+            known.entry(plain(name)).or_insert(window.order_by.is_empty());
         }
-        let other = match definition {
-            NamedWindowExpr::NamedWindow(other) => Some(other),
-            NamedWindowExpr::WindowSpec(own) if own.order_by.is_empty() => own.window_name.as_ref(),
-            NamedWindowExpr::WindowSpec(_) => {
-                known.insert(name, false);
-                continue;
-            }
-        };
-        others.insert(name, other.map(plain));
-    }
-    let names: Vec<String> = others.keys().cloned().collect();
-    for name in names {
-        let mut chain = Vec::new();
-        let mut next = Some(name);
-        let unordered = loop {
-            let Some(name) = next else { break true };
-            if let Some(unordered) = known.get(&name) {
-                break *unordered;
-            }
-            // Taken out, so that a circle ends where it began.
-            let Some(other) = others.remove(&name) else { break false };
-            chain.push(name);
-            next = other;
-        };
-        known.extend(chain.into_iter().map(|name| (name, unordered)));
     }
     known
 }

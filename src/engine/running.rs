@@ -1,13 +1,13 @@
 //! Windows that number and add up rows as they pass.
 //!
 //! DataFusion carries out every window by gathering each person's rows into batches of their own, which costs microseconds a person. What
-//! `row_number()`, and sums and counts from the first row to the present one, say of a row can be told from the row before it: here they
+//! `row_number()`, and sums, counts and extremes from the first row to the present one, say of a row can be told from the row before it: here they
 //! are, in one pass over rows that are sorted anyway.
 
 use std::{fmt, ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, RecordBatch, UInt64Array, make_comparator},
+    array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, RecordBatch, UInt64Array, downcast_primitive, make_comparator},
     compute::{SortOptions, partition},
     datatypes::{ArrowNativeTypeOp, ArrowPrimitiveType, DataType, Decimal128Type, Int64Type, SchemaRef},
 };
@@ -57,14 +57,31 @@ impl PhysicalOptimizerRule for RunningWindows {
     }
 }
 
+/// A fold over whatever primitive type this is.
+macro_rules! fold_any {
+    ($of:expr, $returns:expr, $with:expr) => {{
+        macro_rules! of_type {
+            ($type:ty) => {
+                fold::<$type>($of, $returns, $with)
+            };
+        }
+        downcast_primitive! {
+            $returns => (of_type),
+            other => return internal_err!("no window tells the least or greatest {other} row by row"),
+        }
+    }};
+}
+
 /// What one window tells of a row.
 #[derive(Debug, Clone)]
 enum Running {
     RowNumber,
     /// Of the rows in which this is not null.
     Count(Arc<dyn PhysicalExpr>),
-    /// As DataFusion's `sum`: null until there is a value, and beyond the bounds of its type it wraps around.
+    /// Of this, of that type.
     Sum(Arc<dyn PhysicalExpr>, DataType),
+    Min(Arc<dyn PhysicalExpr>, DataType),
+    Max(Arc<dyn PhysicalExpr>, DataType),
 }
 
 impl Running {
@@ -82,94 +99,114 @@ impl Running {
         }
         let [argument] = <[_; 1]>::try_from(function.expressions()).ok()?;
         let returns = function.field().data_type().clone();
+        let adds_up = matches!(returns, DataType::Int64 | DataType::Decimal128(..));
+        // Of floating-point numbers, which one is the smaller is a matter of convention.
+        let has_order = returns.is_integer() || returns.is_decimal() || (returns.is_temporal() && returns.is_primitive());
         match function.fun().name() {
             "count" => Some(Self::Count(argument)),
-            "sum" if matches!(returns, DataType::Int64 | DataType::Decimal128(..)) => Some(Self::Sum(argument, returns)),
+            "sum" if adds_up => Some(Self::Sum(argument, returns)),
+            "min" if has_order => Some(Self::Min(argument, returns)),
+            "max" if has_order => Some(Self::Max(argument, returns)),
             _ => None,
         }
     }
 
-    /// Its value in every row of a batch. `groups` are the rows of one partition each; the first goes on with what was `before` if it
-    /// `continues` the last of the batch before.
-    fn next(&self, batch: &RecordBatch, groups: &[Range<usize>], continues: bool, before: &mut Before) -> Result<ArrayRef> {
-        let rows = batch.num_rows();
-        let values = |of: &Arc<dyn PhysicalExpr>| of.evaluate(batch)?.into_array(rows);
-        Ok(match (self, before) {
-            (Self::RowNumber, Before::Count(before)) => {
-                let mut numbers = Vec::with_capacity(rows);
-                for (group, of_group) in groups.iter().enumerate() {
-                    let from = if group == 0 && continues { *before } else { 0 };
-                    *before = from + of_group.len() as u64;
-                    numbers.extend(from + 1..=*before);
-                }
-                Arc::new(UInt64Array::from(numbers))
-            }
-            (Self::Count(of), Before::Count(before)) => {
-                let values = values(of)?;
-                let nulls = values.logical_nulls();
-                let mut counts = Vec::with_capacity(rows);
-                for (group, of_group) in groups.iter().enumerate() {
-                    let mut count = if group == 0 && continues { *before } else { 0 };
-                    for row in of_group.clone() {
-                        count += u64::from(nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)));
-                        counts.push(count.cast_signed());
-                    }
-                    *before = count;
-                }
-                Arc::new(Int64Array::from(counts))
-            }
-            (Self::Sum(of, _), Before::Integer(before)) => {
-                Arc::new(sums::<Int64Type>(values(of)?.as_primitive(), groups, continues, before))
-            }
-            (Self::Sum(of, returns), Before::Decimal(before)) => {
-                let sums = sums::<Decimal128Type>(values(of)?.as_primitive(), groups, continues, before);
-                Arc::new(sums.with_data_type(returns.clone()))
-            }
-            (running, before) => return internal_err!("{running:?} goes on from {before:?}"),
+    /// Before the first row.
+    fn start(&self) -> Result<Box<dyn Told>> {
+        Ok(match self {
+            Self::RowNumber => Box::new(Numbers(0)),
+            Self::Count(of) => Box::new(Counts { of: Arc::clone(of), before: 0 }),
+            Self::Sum(of, DataType::Int64) => fold::<Int64Type>(of, &DataType::Int64, ArrowNativeTypeOp::add_wrapping),
+            Self::Sum(of, returns) => fold::<Decimal128Type>(of, returns, ArrowNativeTypeOp::add_wrapping),
+            Self::Min(of, returns) => fold_any!(of, returns, |a, b| if b.is_lt(a) { b } else { a }),
+            Self::Max(of, returns) => fold_any!(of, returns, |a, b| if b.is_gt(a) { b } else { a }),
         })
-    }
-
-    fn start(&self) -> Before {
-        match self {
-            Self::RowNumber | Self::Count(_) => Before::Count(0),
-            Self::Sum(_, DataType::Int64) => Before::Integer(None),
-            Self::Sum(..) => Before::Decimal(None),
-        }
     }
 }
 
-/// What a window told of the row before.
-#[derive(Debug)]
-enum Before {
-    Count(u64),
-    Integer(Option<i64>),
-    Decimal(Option<i128>),
+/// A window on its way through the rows.
+trait Told: Send {
+    /// Its value in every row of a batch. `groups` are the rows of one partition each; the first goes on with what was told of the row
+    /// before if it `continues` the last partition of the batch before.
+    fn next(&mut self, batch: &RecordBatch, groups: &[Range<usize>], continues: bool) -> Result<ArrayRef>;
+}
+
+struct Numbers(u64);
+
+impl Told for Numbers {
+    fn next(&mut self, batch: &RecordBatch, groups: &[Range<usize>], continues: bool) -> Result<ArrayRef> {
+        let mut numbers = Vec::with_capacity(batch.num_rows());
+        for (group, rows) in groups.iter().enumerate() {
+            let from = if group == 0 && continues { self.0 } else { 0 };
+            self.0 = from + rows.len() as u64;
+            numbers.extend(from + 1..=self.0);
+        }
+        Ok(Arc::new(UInt64Array::from(numbers)))
+    }
+}
+
+struct Counts {
+    of: Arc<dyn PhysicalExpr>,
+    before: i64,
+}
+
+impl Told for Counts {
+    fn next(&mut self, batch: &RecordBatch, groups: &[Range<usize>], continues: bool) -> Result<ArrayRef> {
+        let nulls = self.of.evaluate(batch)?.into_array(batch.num_rows())?.logical_nulls();
+        let mut counts = Vec::with_capacity(batch.num_rows());
+        for (group, rows) in groups.iter().enumerate() {
+            if group > 0 || !continues {
+                self.before = 0;
+            }
+            counts.extend(rows.clone().map(|row| {
+                self.before += i64::from(nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)));
+                self.before
+            }));
+        }
+        Ok(Arc::new(Int64Array::from(counts)))
+    }
+}
+
+/// What comes of taking one value after the other; null until there is one.
+struct Fold<T: ArrowPrimitiveType> {
+    of: Arc<dyn PhysicalExpr>,
+    returns: DataType,
+    with: fn(T::Native, T::Native) -> T::Native,
+    before: Option<T::Native>,
+}
+
+impl<T: ArrowPrimitiveType> Told for Fold<T> {
+    fn next(&mut self, batch: &RecordBatch, groups: &[Range<usize>], continues: bool) -> Result<ArrayRef> {
+        let values = self.of.evaluate(batch)?.into_array(batch.num_rows())?;
+        let values = values.as_primitive::<T>();
+        let mut folded = PrimitiveArray::<T>::builder(values.len());
+        for (group, rows) in groups.iter().enumerate() {
+            if group > 0 || !continues {
+                self.before = None;
+            }
+            for row in rows.clone() {
+                if values.is_valid(row) {
+                    let value = values.value(row);
+                    self.before = Some(self.before.map_or(value, |before| (self.with)(before, value)));
+                }
+                folded.append_option(self.before);
+            }
+        }
+        Ok(Arc::new(folded.finish().with_data_type(self.returns.clone())))
+    }
+}
+
+fn fold<T: ArrowPrimitiveType>(
+    of: &Arc<dyn PhysicalExpr>,
+    returns: &DataType,
+    with: fn(T::Native, T::Native) -> T::Native,
+) -> Box<dyn Told> {
+    Box::new(Fold::<T> { of: Arc::clone(of), returns: returns.clone(), with, before: None })
 }
 
 /// `rows between unbounded preceding and current row`
 fn up_to_the_row(frame: &WindowFrame) -> bool {
     frame.units == WindowFrameUnits::Rows && frame.start_bound.is_unbounded() && frame.end_bound == WindowFrameBound::CurrentRow
-}
-
-fn sums<T: ArrowPrimitiveType>(
-    values: &PrimitiveArray<T>,
-    groups: &[Range<usize>],
-    continues: bool,
-    before: &mut Option<T::Native>,
-) -> PrimitiveArray<T> {
-    let mut sums = PrimitiveArray::<T>::builder(values.len());
-    for (group, of_group) in groups.iter().enumerate() {
-        let mut sum = before.filter(|_| group == 0 && continues);
-        for row in of_group.clone() {
-            if values.is_valid(row) {
-                let value = values.value(row);
-                sum = Some(sum.map_or(value, |sum| sum.add_wrapping(value)));
-            }
-            sums.append_option(sum);
-        }
-        *before = sum;
-    }
-    sums.finish()
 }
 
 /// A window that is carried out row by row; in everything else it is the window of DataFusion whose place it takes.
@@ -253,8 +290,7 @@ impl ExecutionPlan for RunningWindowExec {
         let (schema, metrics) = (self.schema(), BaselineMetrics::new(&self.metrics, partition));
         let mut passing = Passing {
             schema: Arc::clone(&schema),
-            before: self.running.iter().map(Running::start).collect(),
-            running: self.running.clone(),
+            told: self.running.iter().map(Running::start).collect::<Result<_>>()?,
             partition_by: self.partition_by.clone(),
             last: None,
         };
@@ -281,11 +317,9 @@ impl ExecutionPlan for RunningWindowExec {
 /// One partition's rows on their way.
 struct Passing {
     schema: SchemaRef,
-    running: Vec<Running>,
+    told: Vec<Box<dyn Told>>,
     partition_by: Vec<Arc<dyn PhysicalExpr>>,
-    /// What was told of the last row of the batch before, by window.
-    before: Vec<Before>,
-    /// That row's values of `partition by`.
+    /// The values of `partition by` in the last row of the batch before.
     last: Option<Vec<ArrayRef>>,
 }
 
@@ -303,8 +337,8 @@ impl Passing {
             None => false,
         };
         let mut columns = batch.columns().to_vec();
-        for (running, before) in self.running.iter().zip(&mut self.before) {
-            columns.push(running.next(batch, &groups, continues, before)?);
+        for told in &mut self.told {
+            columns.push(told.next(batch, &groups, continues)?);
         }
         self.last = Some(keys.iter().map(|key| key.slice(rows - 1, 1)).collect());
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
@@ -324,7 +358,7 @@ fn same(values: &[ArrayRef], columns: &[ArrayRef]) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use arrow::{
-        array::{BooleanArray, Decimal128Array, StringArray},
+        array::{BooleanArray, Date32Array, Decimal128Array, StringArray},
         util::pretty::pretty_format_batches,
     };
     use datafusion::{
@@ -349,6 +383,7 @@ mod tests {
             ("thing", Arc::new(rows.iter().map(|row| Some(row.1.to_string())).collect::<StringArray>()), true),
             ("v", Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()), true),
             ("price", Arc::new(rows.iter().map(|row| row.2.map(i128::from)).collect::<Decimal128Array>()), true),
+            ("day", Arc::new(rows.iter().map(|row| row.2.map(|day| (day % 1000) as i32)).collect::<Date32Array>()), true),
             ("counts", Arc::new(rows.iter().map(|row| Some(row.3)).collect::<BooleanArray>()), true),
             ("at", Arc::new(Int64Array::from_iter_values((0_i64..).take(rows.len()).map(|n| n * 37 % 101))), true),
         ]);
@@ -387,6 +422,9 @@ mod tests {
                 (format!("sum(price) over (partition by person, thing order by at desc {TO_HERE})"), true),
                 (format!("count(v) over (partition by thing, person order by at {TO_HERE})"), true),
                 (format!("count(*) over (order by at {TO_HERE})"), true),
+                (format!("min(price) over (partition by person order by at {TO_HERE})"), true),
+                (format!("max(day) over (partition by thing order by at {TO_HERE})"), true),
+                (format!("max(person) over (partition by thing order by at {TO_HERE})"), false),
                 (format!("sum(v) filter (where counts) over (partition by person order by at {TO_HERE})"), false),
                 ("sum(v) over (partition by person order by at rows between 1 preceding and current row)".to_owned(), false),
                 ("sum(price) over (partition by person order by v)".to_owned(), false),
@@ -401,8 +439,8 @@ mod tests {
                 prop_assert_eq!(ours, theirs, "{}", window);
             }
             let sql = format!(
-                "select at, row_number() over mine as n, sum(v) over (mine {TO_HERE}) as s, count(v) over (mine {TO_HERE}) as c \
-                 from t window mine as (partition by person order by at) order by at"
+                "select at, row_number() over mine as n, sum(v) over mine as s, count(v) over mine as c \
+                 from t window mine as (partition by person order by at {TO_HERE}) order by at"
             );
             let ours = runtime.block_on(rows(&sql, table(&given, at_once), at_once, true)).0;
             prop_assert_eq!(ours, runtime.block_on(rows(&sql, table(&given, at_once), at_once, false)).0);

@@ -9,9 +9,9 @@ use datafusion::{
         resolve::resolve_table_references,
         sqlparser::{
             ast::{
-                BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinConstraint, JoinOperator,
-                Query, Select, SetExpr, Spanned, Statement as SqlStatement, TableFactor, Value, ValueWithSpan, Visit, Visitor,
-                visit_expressions,
+                BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinConstraint,
+                JoinOperator, NamedWindowDefinition, NamedWindowExpr, Query, Select, SetExpr, Spanned, Statement as SqlStatement,
+                TableFactor, Value, ValueWithSpan, Visit, Visitor, WindowType, visit_expressions,
             },
             tokenizer::{Span, Token},
         },
@@ -288,7 +288,17 @@ impl Reader<'_> {
         ControlFlow::Break(Box::new(EngineError::wrong(self.origin.place(diagnosis, place))))
     }
 
+    /// DataFusion 55 forgets what a window is built upon.
+    fn window(&self, other: Option<&Ident>) -> ControlFlow<Box<EngineError>> {
+        let Some(name) = other else { return ControlFlow::Continue(()) };
+        let hint = "write its `partition by` and `order by` out here; `over NAME`, without brackets, takes a named window as it is";
+        self.refuse("sql_unsupported", format!("a window cannot be built upon another: `{name}`"), name.span, hint)
+    }
+
     fn function(&self, function: &Function) -> ControlFlow<Box<EngineError>> {
+        if let Some(WindowType::WindowSpec(window)) = &function.over {
+            self.window(window.window_name.as_ref())?;
+        }
         let name = determinism::name_of(function);
         if MAKERS.contains(&name.as_str()) && numbers(function).any(|number| number > LARGEST) {
             let hint = "a list or text of that size belongs in a table; `generate_series` behind `from` gives rows one after the other";
@@ -332,6 +342,12 @@ impl Visitor for Reader<'_> {
             let hint = "add `on …`, or write `cross join` where every row is to meet every other";
             let message = format!("`{}` is joined without a condition", join.relation);
             return self.refuse("sql_join", message, join.relation.span(), hint);
+        }
+        for NamedWindowDefinition(_, window) in &select.named_window {
+            self.window(match window {
+                NamedWindowExpr::NamedWindow(other) => Some(other),
+                NamedWindowExpr::WindowSpec(window) => window.window_name.as_ref(),
+            })?;
         }
         let elsewhere = "it belongs to another database; plain `where`, `group by` and `order by` say the same";
         let counted = matches!(&select.group_by, GroupByExpr::All(with) | GroupByExpr::Expressions(_, with) if !with.is_empty());

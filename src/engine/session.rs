@@ -96,10 +96,7 @@ impl Session {
     /// Where the query cannot be read or planned, with its place.
     pub fn attempts<'a>(&'a self, query: &'a Query<'a>) -> Result<Attempts<'a>, EngineError> {
         let plan = self.plan(query)?;
-        let partitions = self.state.config().target_partitions();
-        let mut ways = Rung::thriftier(self.memory, partitions);
-        ways.insert(0, Rung::first(self.memory, partitions));
-        Ok(Attempts { session: self, query, plan, ways: ways.into_iter().peekable(), exhausted: Arc::default() })
+        Ok(Attempts { session: self, query, plan, ways: self.ways().into_iter().peekable(), exhausted: Arc::default() })
     }
 
     /// All of the query's rows; what does not fit in memory is tried again as [`Attempts`] do.
@@ -166,21 +163,48 @@ impl Session {
     }
 
     /// How the query would be carried out, step by step, the first step last. Where it is to be `run`, what each step took stands beside it;
-    /// its rows are thrown away.
+    /// its rows are thrown away. What does not fit in memory is tried again as [`Attempts`] do: told is the way that led to the end.
     ///
     /// # Errors
     /// Where the query cannot be read, planned or run.
     pub async fn explanation(&self, query: &Query<'_>, run: bool) -> Result<String, EngineError> {
         let explain = |error: DataFusionError| self.explain(query, &error);
         let plan = self.plan(query)?;
-        let (physical, state) =
-            self.physical(&plan, Rung::first(self.memory, self.state.config().target_partitions())).await.map_err(explain)?;
-        if !run {
-            return Ok(displayable(physical.as_ref()).indent(false).to_string());
+        let ways = self.ways();
+        for (number, way) in ways.iter().enumerate() {
+            let (physical, state) = self.physical(&plan, *way).await.map_err(explain)?;
+            if !run {
+                return Ok(displayable(physical.as_ref()).indent(false).to_string());
+            }
+            match self.carry_out(&physical, &state).await {
+                Err(error) if is_exhausted(&error) && number + 1 < ways.len() => {}
+                Err(error) => return Err(explain(error)),
+                Ok(()) => {
+                    let steps = DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string();
+                    return Ok(if number == 0 {
+                        steps
+                    } else {
+                        format!("Memory ran out {number}x before this way of running it:\n{steps}")
+                    });
+                }
+            }
         }
-        let mut rows = within(self.timeout, execute_stream(Arc::clone(&physical), state.task_ctx()).map_err(explain)?);
-        while rows.try_next().await.map_err(explain)?.is_some() {}
-        Ok(DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string())
+        Err(explain(no_parts()))
+    }
+
+    /// Reads all rows of a plan and throws them away.
+    async fn carry_out(&self, physical: &Arc<dyn ExecutionPlan>, state: &SessionState) -> Result<(), DataFusionError> {
+        let mut rows = within(self.timeout, execute_stream(Arc::clone(physical), state.task_ctx())?);
+        while rows.try_next().await?.is_some() {}
+        Ok(())
+    }
+
+    /// All ways of running a query, the quickest first.
+    fn ways(&self) -> Vec<Rung> {
+        let partitions = self.state.config().target_partitions();
+        let mut ways = Rung::thriftier(self.memory, partitions);
+        ways.insert(0, Rung::first(self.memory, partitions));
+        ways
     }
 
     /// The rows of a query: in several parts where `apart` allows it and each part holds the rows between two values of the column they are
