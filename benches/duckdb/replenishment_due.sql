@@ -31,7 +31,7 @@ usual as (
 ),
 
 candidates as (
-  select s.customer_id, s.product_id, s.times, s.returned, s.last_at, u.people, u.per_piece
+  select s.customer_id, s.product_id, s.times, s.returned, s.first_at, s.last_at, u.people, u.per_piece
   from shelf s
   join customer_features f on f.customer_id = s.customer_id
   left join usual u on u.product_id = s.product_id
@@ -52,6 +52,8 @@ days as (
   join orders o on o.customer_id = c.customer_id
   join order_items i on i.order_id = o.order_id and i.product_id = c.product_id
   where o.ordered_at <= $as_of
+    and o.ordered_at > c.first_at - interval '2 days'
+    and (o.ordered_at <= c.last_at or c.returned > 0)
     and ((o.status = 'paid' and coalesce(o.total_base, 0) >= 0 and i.quantity > coalesce(i.returned, 0))
       or (i.quantity < 0 and o.status <> 'cancelled'))
   group by
