@@ -58,7 +58,7 @@ activity as (
 spells as (
   select
     month_number,
-    lead(month_number) over (partition by customer_id order by month_number) - month_number as gap
+    lag(month_number) over (partition by customer_id order by month_number desc) - month_number as gap
   from activity
   where orders > 0
 ),

@@ -1,14 +1,16 @@
 //! Windows that number and add up rows as they pass.
 //!
 //! DataFusion carries out every window by gathering each person's rows into batches of their own, which costs microseconds a person. What
-//! `row_number()`, and sums, counts and extremes from the first row to the present one, say of a row can be told from the row before it: here they
+//! `row_number()` and `lag(x)`, and sums, counts and extremes from the first row to the present one, say of a row can be told from the row before it: here they
 //! are, in one pass over rows that are sorted anyway.
 
 use std::{fmt, ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, RecordBatch, UInt64Array, downcast_primitive, make_comparator},
-    compute::{SortOptions, partition},
+    array::{
+        Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, RecordBatch, UInt64Array, downcast_primitive, make_comparator, new_null_array,
+    },
+    compute::{SortOptions, interleave, partition},
     datatypes::{ArrowNativeTypeOp, ArrowPrimitiveType, DataType, Decimal128Type, Int64Type, SchemaRef},
 };
 use datafusion::{
@@ -76,6 +78,7 @@ macro_rules! fold_any {
 #[derive(Debug, Clone)]
 enum Running {
     RowNumber,
+    Lag(Arc<dyn PhysicalExpr>),
     /// Of the rows in which this is not null.
     Count(Arc<dyn PhysicalExpr>),
     /// Of this, of that type.
@@ -88,7 +91,13 @@ impl Running {
     fn of(window: &Arc<dyn WindowExpr>) -> Option<Self> {
         if let Some(standard) = window.as_any().downcast_ref::<StandardWindowExpr>() {
             let function = standard.get_standard_func_expr().as_any().downcast_ref::<WindowUDFExpr>()?;
-            return (function.fun().name() == "row_number").then_some(Self::RowNumber);
+            // As with filters below.
+            let minds_nulls = format!("{function:?}").ends_with("ignore_nulls: false }");
+            return match (function.fun().name(), function.args()) {
+                ("row_number", _) => Some(Self::RowNumber),
+                ("lag", [of]) if minds_nulls => Some(Self::Lag(Arc::clone(of))),
+                _ => None,
+            };
         }
         let window = window.as_any().downcast_ref::<PlainAggregateWindowExpr>()?;
         let function = window.get_aggregate_expr();
@@ -115,6 +124,7 @@ impl Running {
     fn start(&self) -> Result<Box<dyn Told>> {
         Ok(match self {
             Self::RowNumber => Box::new(Numbers(0)),
+            Self::Lag(of) => Box::new(Lagging { of: Arc::clone(of), before: None }),
             Self::Count(of) => Box::new(Counts { of: Arc::clone(of), before: 0 }),
             Self::Sum(of, DataType::Int64) => fold::<Int64Type>(of, &DataType::Int64, ArrowNativeTypeOp::add_wrapping),
             Self::Sum(of, returns) => fold::<Decimal128Type>(of, returns, ArrowNativeTypeOp::add_wrapping),
@@ -142,6 +152,25 @@ impl Told for Numbers {
             numbers.extend(from + 1..=self.0);
         }
         Ok(Arc::new(UInt64Array::from(numbers)))
+    }
+}
+
+struct Lagging {
+    of: Arc<dyn PhysicalExpr>,
+    /// Its value in the row before, alone.
+    before: Option<ArrayRef>,
+}
+
+impl Told for Lagging {
+    fn next(&mut self, batch: &RecordBatch, groups: &[Range<usize>], continues: bool) -> Result<ArrayRef> {
+        let values = self.of.evaluate(batch)?.into_array(batch.num_rows())?;
+        let null = new_null_array(values.data_type(), 1);
+        let before = self.before.replace(values.slice(values.len() - 1, 1)).filter(|_| continues).unwrap_or_else(|| Arc::clone(&null));
+        let mut places: Vec<(usize, usize)> = (0..values.len()).map(|row| (0, row.saturating_sub(1))).collect();
+        for group in groups {
+            places[group.start] = if group.start == 0 { (1, 0) } else { (2, 0) };
+        }
+        Ok(interleave(&[&values, &before, &null], &places)?)
     }
 }
 
@@ -418,6 +447,11 @@ mod tests {
             let windows = [
                 ("row_number() over (partition by person order by v desc nulls last, at)".to_owned(), true),
                 ("row_number() over (order by at)".to_owned(), true),
+                ("lag(v) over (partition by person order by at)".to_owned(), true),
+                ("lag(person) over (order by at desc)".to_owned(), true),
+                ("lag(v) ignore nulls over (partition by person order by at)".to_owned(), false),
+                ("lag(v, 2) over (partition by person order by at)".to_owned(), false),
+                ("lead(v) over (partition by person order by at)".to_owned(), false),
                 (format!("sum(v) over (partition by person order by at {TO_HERE})"), true),
                 (format!("sum(price) over (partition by person, thing order by at desc {TO_HERE})"), true),
                 (format!("count(v) over (partition by thing, person order by at {TO_HERE})"), true),
