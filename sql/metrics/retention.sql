@@ -54,7 +54,8 @@ activity as (
   group by customer_id, month_number
 ),
 
--- How long until the same customer's next active month; null where there has been none since.
+-- How long until the same customer's next active month; null where there has been none since. Seen from the latest
+-- month back, the next month is the one just before.
 spells as (
   select
     month_number,

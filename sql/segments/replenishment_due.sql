@@ -67,7 +67,8 @@ candidates as (
 ),
 
 -- Pieces kept by day; those that came back as a row of their own are below zero. Nothing before the day of the first
--- purchase matters, and where nothing came back, nothing after the last: that spares us most orders.
+-- purchase matters, and where nothing came back, nothing after the last: that spares us most orders. Two days
+-- leave room for the whole of that first day.
 days as (
   select
     c.customer_id, c.product_id, c.times, c.returned, c.last_at, c.people, c.per_piece,

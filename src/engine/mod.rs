@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `settings`, `memory`, `spill` | `[engine]`: how much memory and disk queries may use, and where |
 //! | `cost` | what queries took |
-//! | `query`, `select`, `parser`, `weight`, `determinism` | an SQL text: one `SELECT` and nothing else, and what may make two runs differ |
+//! | `query`, `select`, `parser`, `weight`, `determinism`, `inexact` | an SQL text: one `SELECT` and nothing else, and what may make two runs differ |
 //! | `planner` | what a query can name |
 //! | `session`, `rungs` | running queries, and trying again where memory runs out |
 //! | `merging`, `yielding` | joins that hold nothing, joins that let others have a turn |
 //! | `holding`, `running` | windows that hold all their rows, counted; windows that tell of a row by the one before |
+//! | `estimates` | which side of a join is the smaller |
 //! | `distinct` | counting different days as fast as different numbers |
 //! | `diagnosis`, `foreign`, `places`, `error` | what is wrong, where, and what to do |
 //! | `text` | results as everybody expects them |

@@ -1,8 +1,8 @@
 //! Windows that number and add up rows as they pass.
 //!
 //! DataFusion carries out every window by gathering each person's rows into batches of their own, which costs microseconds a person. What
-//! `row_number()` and `lag(x)`, and sums, counts and extremes from the first row to the present one, say of a row can be told from the row before it: here they
-//! are, in one pass over rows that are sorted anyway.
+//! `row_number()` and `lag(x)`, and sums, counts and extremes from the first row to the present one, say of a row can be told from the row
+//! before it: here they are, in one pass over rows that are sorted anyway.
 
 use std::{fmt, ops::Range, sync::Arc};
 
