@@ -8,7 +8,7 @@
 //! | `planner` | what a query can name |
 //! | `session`, `rungs` | running queries, and trying again where memory runs out |
 //! | `merging`, `yielding` | joins that hold nothing, joins that let others have a turn |
-//! | `holding`, `running` | windows that hold all their rows, counted; windows that tell of a row by the one before |
+//! | `holding`, `running` | windows and joins that hold all their rows, counted; windows that tell of a row by the one before |
 //! | `estimates` | which side of a join is the smaller |
 //! | `distinct` | counting different days as fast as different numbers |
 //! | `diagnosis`, `foreign`, `places`, `error` | what is wrong, where, and what to do |
@@ -49,7 +49,7 @@ use datafusion::{
     execution::{
         SessionState, SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::{FairSpillPool, TrackConsumersPool},
+        memory_pool::{FairSpillPool, MemoryConsumer, MemoryReservation, TrackConsumersPool},
         runtime_env::RuntimeEnvBuilder,
     },
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
@@ -68,7 +68,7 @@ pub use self::{
     settings::EngineSettings,
 };
 use self::{
-    cost::Meter, distinct::CountingNumbers, holding::HoldingWindows, merging::MergingJoins, rungs::Rung, running::RunningWindows,
+    cost::Meter, distinct::CountingNumbers, holding::HoldingSteps, merging::MergingJoins, rungs::Rung, running::RunningWindows,
     spill::SpillFolder, yielding::YieldingJoins,
 };
 use crate::{config::Period, diagnosis::Diagnosis};
@@ -119,7 +119,7 @@ impl Engine {
         let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(MergingJoins)];
         rules.extend(PhysicalOptimizer::new().rules);
         rules.push(Arc::new(YieldingJoins));
-        rules.push(Arc::new(HoldingWindows));
+        rules.push(Arc::new(HoldingSteps));
         rules.push(Arc::new(RunningWindows));
         let mut state = SessionStateBuilder::new()
             .with_config(first.config(estimates::asked(config())))
@@ -153,10 +153,46 @@ impl Engine {
         })
     }
 
+    /// Memory that something beside the queries holds, counted within the same limit.
+    #[must_use]
+    pub fn held(&self, by: &str) -> Held {
+        let reservation = MemoryConsumer::new(by).register(&self.state.runtime_env().memory_pool);
+        Held { reservation, limit: self.memory }
+    }
+
     /// What all queries took since this was last asked; those whose rows are still being read do not count yet.
     #[must_use]
     pub fn cost(&self) -> Cost {
         self.meter.take(self.state.runtime_env().memory_pool.reserved())
+    }
+}
+
+/// Memory that something beside the queries holds: they have so much less. Dropped, it is theirs again.
+#[derive(Debug)]
+pub struct Held {
+    reservation: MemoryReservation,
+    limit: u64,
+}
+
+impl Held {
+    /// It now comes to so many bytes. What it is for goes before queries: one that runs at the time may be left with too little, and be run
+    /// in a thriftier way.
+    ///
+    /// # Errors
+    /// Where it is more than `[engine] memory_limit` alone.
+    pub fn resize(&self, bytes: usize) -> Result<(), EngineError> {
+        let held = self.reservation.size();
+        if bytes <= held {
+            self.reservation.shrink(held - bytes);
+            return Ok(());
+        }
+        if bytes as u64 > self.limit {
+            let message = format!("takes {} of memory, more than the {} there are", readable(bytes as u64), readable(self.limit));
+            let diagnosis = Diagnosis::new("memory", format!("{} {message}", self.reservation.consumer().name()));
+            return Err(EngineError::failed(diagnosis.hint("raise `[engine] memory_limit` in config/perennial.toml")));
+        }
+        self.reservation.grow(bytes - held);
+        Ok(())
     }
 }
 

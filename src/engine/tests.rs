@@ -628,6 +628,19 @@ async fn what_fits_in_no_way_says_which_setting_helps() {
 }
 
 #[tokio::test]
+async fn what_a_hash_join_looks_up_is_gathered_once_and_counted_meanwhile() {
+    let (_root, session) = crowded(2);
+    let join = |rows: u32| format!("select count(*), max(a.v || b.v) from (select * from a where k < {rows}) a join b on a.k = b.k");
+    let small = session.explanation(&query(&join(50_000), &[]), true).await.unwrap();
+    assert!(small.contains("build_input_batches=1, build_input_rows=50.00 K"), "{small}");
+    // With the join's table they would fit into the 32 MiB, and did when nobody counted that the text stands there twice for a moment.
+    let large = session.explanation(&query(&join(260_000), &[]), true).await.unwrap();
+    assert!(large.starts_with("Memory ran out 1x"), "{large}");
+    let none = session.collect(&query(&join(0), &[])).await.unwrap();
+    assert_eq!(none[0].column(0).as_primitive::<Int64Type>().value(0), 0);
+}
+
+#[tokio::test]
 async fn a_window_that_holds_all_its_rows_is_counted() {
     let (_root, session) = crowded(2);
     let sql =

@@ -94,15 +94,6 @@ pub struct ContactState {
     pub segments: Vec<String>,
 }
 
-/// A column of a ledger table, for SQL to read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SnapshotColumn {
-    /// Text.
-    Text(Vec<Option<String>>),
-    /// Whole numbers and instants.
-    Integer(Vec<Option<i64>>),
-}
-
 /// Everyone's new state, collected beside the old until a build is published; dropped, it leaves no trace.
 #[derive(Debug)]
 pub struct FreshContactState {
@@ -431,46 +422,6 @@ impl Ledger {
         .await?;
         at.map(instant).transpose()
     }
-
-    /// The rows of a ledger table that SQL may see, up to and including `as_of`: its columns in the order they are named, each text or
-    /// (`false`) a number. What happened later is not shown; what is known about a row is today's.
-    ///
-    /// # Errors
-    /// Where the ledger refuses.
-    pub async fn snapshot(
-        &self,
-        table: &str,
-        columns: &[(String, bool)],
-        as_of: DateTime<Utc>,
-    ) -> Result<Vec<SnapshotColumn>, LedgerError> {
-        let (stored, order) = match table {
-            "sends" => ("messages", "message_id"),
-            "suppressions" => ("suppressions", "id"),
-            "assignments" => ("assignments", "campaign, customer_id, occasion"),
-            _ => ("events", "event_id"),
-        };
-        let names: Vec<String> = columns
-            .iter()
-            .map(|(name, _)| match name.as_str() {
-                "lifted_at" => "case when lifted_at <= ?1 then lifted_at end".to_owned(),
-                name => format!("\"{name}\""),
-            })
-            .collect();
-        let sql = format!("select {} from {stored} where at <= ?1 order by {order}", names.join(", "));
-        let mut read: Vec<SnapshotColumn> = columns
-            .iter()
-            .map(|(_, text)| if *text { SnapshotColumn::Text(Vec::new()) } else { SnapshotColumn::Integer(Vec::new()) })
-            .collect();
-        for row in sqlx::query(sqlx::AssertSqlSafe(sql)).bind(micros(as_of)).fetch_all(self.pool()).await? {
-            for (position, column) in read.iter_mut().enumerate() {
-                match column {
-                    SnapshotColumn::Text(values) => values.push(row.try_get(position)?),
-                    SnapshotColumn::Integer(values) => values.push(row.try_get(position)?),
-                }
-            }
-        }
-        Ok(read)
-    }
 }
 
 /// Takes in who is who now. A name nobody has any more stays with the person it belonged to, wherever that person's own name went.
@@ -677,22 +628,5 @@ mod tests {
         assert_eq!(ledger.forget_builds(at(9)).await.unwrap(), 3);
         assert_eq!(fixture::number(&ledger, "select count(*) from builds").await, 2);
         assert_eq!(ledger.published_tables().await.unwrap()["a"].fingerprint, "f4");
-    }
-
-    #[tokio::test]
-    async fn sql_sees_the_ledger_as_of_the_runs_time() {
-        let (_folder, ledger) = ledger().await;
-        let insert =
-            "insert into suppressions (customer_id, channel, scope, reason, at, lifted_at) values (?, 'email', 'all', 'manual', ?, ?)";
-        for (id, hour, lifted) in [("a", 1, Some(5)), ("b", 4, None)] {
-            sqlx::query(insert).bind(id).bind(micros(at(hour))).bind(lifted.map(|h| micros(at(h)))).execute(ledger.pool()).await.unwrap();
-        }
-        let columns = [("customer_id".to_owned(), true), ("lifted_at".to_owned(), false)];
-        let then = ledger.snapshot("suppressions", &columns, at(2)).await.unwrap();
-        assert_eq!(then, [SnapshotColumn::Text(vec![Some("a".into())]), SnapshotColumn::Integer(vec![None])]);
-        assert_eq!(
-            ledger.snapshot("suppressions", &columns, at(6)).await.unwrap()[1],
-            SnapshotColumn::Integer(vec![Some(micros(at(5))), None])
-        );
     }
 }

@@ -5,6 +5,7 @@
 //! | `ids.rs` | the names things go by |
 //! | `runs.rs` | which jobs ran, what they pulled, which slots are taken |
 //! | `builds.rs` | which version of each table readers see, what builds did; each person's present state |
+//! | `snapshot.rs` | the tables that SQL may see |
 //! | `plans.rs` | plans, decisions about them, assignments |
 //! | `recipients.rs` | the account of every message of a plan |
 //! | `turn.rs` | one step of a running delivery: record, commit, reserve |
@@ -30,18 +31,20 @@ mod messages;
 mod plans;
 mod recipients;
 mod runs;
+mod snapshot;
 mod suppressions;
 mod tokens;
 mod turn;
 mod write_backs;
 
-pub use builds::{ContactState, FreshContactState, LastBuild, Publication, PublishedTable, SnapshotColumn, TableOutcome};
+pub use builds::{ContactState, FreshContactState, LastBuild, Publication, PublishedTable, TableOutcome};
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{Heard, Told};
 pub use plans::{Act, ActError, Assignment, Drafted, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
 pub(crate) use recipients::{Enlisted, Stranded};
 pub use recipients::{Standing, State, Tally, Unknown, Verdict};
 pub use runs::{PullRecord, RunRecord, RunStatus, SlotStatus};
+pub use snapshot::SnapshotColumn;
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, REASONS, Scope, Suppression, address_hash};
 pub use turn::Consent;
 pub(crate) use turn::{Candidate, Decision, Errand, Named, Present, Settled, Turn, Turned};

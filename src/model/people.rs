@@ -9,7 +9,7 @@ use arrow::{
 use datafusion::{
     catalog::TableProvider, common::DataFusionError, execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter,
 };
-use futures::{StreamExt, TryStreamExt, future::ready};
+use futures::{StreamExt, TryStreamExt};
 
 use super::{
     canonical::instant,
@@ -18,8 +18,8 @@ use super::{
     shape::{cast, quoted},
 };
 use crate::{
-    diagnosis::{Diagnose, Diagnosis},
-    engine::{Engine, EngineError, Origin, Query, Session},
+    diagnosis::{Diagnose, Diagnosis, Failure},
+    engine::{Engine, EngineError, Held, Origin, Query, Session},
 };
 
 /// Rows in a batch of `identities`.
@@ -40,32 +40,42 @@ pub(crate) struct View<'a> {
     pub(crate) columns: SchemaRef,
 }
 
-/// Resolves everyone whom any staging view names.
+/// Collects everyone, and counts the memory that takes.
+struct Crowd {
+    resolver: Resolver,
+    held: Held,
+}
+
+/// Resolves everyone whom any staging view names. With them comes the memory they take, counted until it is dropped.
 ///
 /// # Errors
-/// Where a view cannot be read, or a record of a person has no id.
-pub(crate) async fn resolve(engine: &Engine, views: &[View<'_>]) -> Result<Resolved, Diagnosis> {
-    let mut resolver = Resolver::default();
+/// Where a view cannot be read, a record of a person has no id, or people take more memory than there is.
+pub(crate) async fn resolve(engine: &Engine, views: &[View<'_>]) -> Result<(Resolved, Held), Failure> {
+    let mut crowd = Crowd { resolver: Resolver::default(), held: engine.held("finding out who is who") };
     for view in views.iter().filter(|view| view.table == "customers") {
-        records(engine, view, &mut resolver).await?;
+        records(engine, view, &mut crowd).await?;
     }
     for view in views.iter().filter(|view| view.table != "customers" && view.columns.column_with_name("customer_id").is_some()) {
         let listed = views.iter().filter(|other| other.table == "customers" && other.source == view.source);
-        strangers(engine, view, &listed.collect::<Vec<_>>(), &mut resolver).await?;
+        strangers(engine, view, &listed.collect::<Vec<_>>(), &mut crowd).await?;
     }
-    Ok(resolver.resolve())
+    let Crowd { resolver, held } = crowd;
+    held.resize(resolver.size() + resolver.size_of_groups())?;
+    let resolved = resolver.resolve();
+    held.resize(resolved.size())?;
+    Ok((resolved, held))
 }
 
 /// The records of a list of customers.
-async fn records(engine: &Engine, view: &View<'_>, resolver: &mut Resolver) -> Result<(), Diagnosis> {
+async fn records(engine: &Engine, view: &View<'_>, crowd: &mut Crowd) -> Result<(), Failure> {
     let column = |name: &str, kind: &DataType| match view.columns.column_with_name(name) {
         Some(_) => format!("{} as {name}", cast(&quoted(name), kind)),
         None => format!("{} as {name}", cast("null", kind)),
     };
     let texts = ["customer_id", "email", "link_source", "link_id"].map(|name| column(name, &DataType::Utf8));
     let sql = format!("select {}, {} from {}", texts.join(", "), column("created_at", &instant()), quoted(&view.file.name));
-    let session = session(engine, [view]).map_err(|told| *told)?;
-    let nameless = for_each(&session, &sql, view.file, resolver, |batch, resolver| {
+    let session = session(engine, [view])?;
+    let nameless = for_each(&session, &sql, view.file, crowd, |batch, resolver| {
         let mut nameless = 0;
         let [id, email, link_source, link_id] = [0, 1, 2, 3].map(|column| batch.column(column).as_string::<i32>());
         let created = batch.column(4).as_primitive::<TimestampMicrosecondType>();
@@ -85,23 +95,22 @@ async fn records(engine: &Engine, view: &View<'_>, resolver: &mut Resolver) -> R
     if nameless > 0 {
         let message = format!("{nameless} rows have no customer_id, so that nobody can say whose they are");
         let place = view.file.place();
-        return Err(place
-            .put(Diagnosis::new("missing_id", message), place.line)
-            .hint("leave such rows out with `where … is not null`, on purpose"));
+        let diagnosis = place.put(Diagnosis::new("missing_id", message), place.line);
+        return Err(Failure::wrong(diagnosis.hint("leave such rows out with `where … is not null`, on purpose")));
     }
     Ok(())
 }
 
 /// Ids that orders and tickets mention and no list of customers of their source has.
-async fn strangers(engine: &Engine, view: &View<'_>, listed: &[&View<'_>], resolver: &mut Resolver) -> Result<(), Diagnosis> {
+async fn strangers(engine: &Engine, view: &View<'_>, listed: &[&View<'_>], crowd: &mut Crowd) -> Result<(), Failure> {
     let id = cast("customer_id", &DataType::Utf8);
     let mut sql = format!("select distinct {id} as id from {} where customer_id is not null", quoted(&view.file.name));
     for list in listed {
         sql = format!("select a.id from ({sql}) a left anti join (select {id} as id from {}) b on a.id = b.id", quoted(&list.file.name));
     }
     let views = listed.iter().copied().chain([view]);
-    let session = session(engine, views).map_err(|told| *told)?;
-    let all = for_each(&session, &sql, view.file, resolver, |batch, resolver| {
+    let session = session(engine, views)?;
+    let all = for_each(&session, &sql, view.file, crowd, |batch, resolver| {
         let ids = batch.column(0).as_string::<i32>();
         for id in ids.iter().flatten() {
             resolver.add(view.source, id, None, None, None);
@@ -111,36 +120,44 @@ async fn strangers(engine: &Engine, view: &View<'_>, listed: &[&View<'_>], resol
     all.await.map(|_| ())
 }
 
-fn session<'v>(engine: &Engine, views: impl IntoIterator<Item = &'v View<'v>>) -> Result<Session, Box<Diagnosis>> {
+fn session<'v>(engine: &Engine, views: impl IntoIterator<Item = &'v View<'v>>) -> Result<Session, Failure> {
     let tables: BTreeMap<_, _> = views.into_iter().map(|view| (view.file.name.clone(), Arc::clone(&view.provider))).collect();
-    engine.session(tables).map_err(|error| Box::new(error.diagnosis()))
+    Ok(engine.session(tables)?)
 }
 
-/// Puts a query's rows into the resolver, and says how many `take` could not use. Rows that stop coming because memory ran out are begun
-/// anew, and what came of them before is forgotten.
+/// Puts a query's rows into the crowd, and says how many `take` could not use. Rows that stop coming because memory ran out are begun anew,
+/// and what came of them before is forgotten.
 async fn for_each(
     session: &Session,
     sql: &str,
     file: &SqlFile,
-    resolver: &mut Resolver,
+    crowd: &mut Crowd,
     take: impl Fn(&RecordBatch, &mut Resolver) -> usize,
-) -> Result<usize, Diagnosis> {
+) -> Result<usize, Failure> {
+    let Crowd { resolver, held } = crowd;
     let query = Query { sql, origin: Origin::NOWHERE, params: BTreeMap::new() };
     let mark = resolver.mark();
     let place = file.place();
-    let told = |error: EngineError| place.put(error.diagnosis(), place.line);
+    let told = |error: EngineError| Failure { exit: error.exit(), diagnosis: Box::new(place.put(error.diagnosis(), place.line)) };
     let mut attempts = session.attempts(&query).map_err(told)?;
     loop {
         resolver.forget_since(mark);
         let mut unusable = 0;
-        let taken = attempts.begin().await.map_err(told)?.try_for_each(|batch| {
-            unusable += take(&batch, resolver);
-            ready(Ok(()))
-        });
-        match taken.await {
-            Ok(()) => return Ok(unusable),
-            Err(error) if !attempts.another() => return Err(told(session.explain(&query, &error))),
-            Err(_) => {}
+        let mut rows = attempts.begin().await.map_err(told)?;
+        let broken_off = loop {
+            match rows.try_next().await {
+                Ok(Some(batch)) => {
+                    unusable += take(&batch, resolver);
+                    held.resize(resolver.size())?;
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        match broken_off {
+            None => return Ok(unusable),
+            Some(error) if !attempts.another() => return Err(told(session.explain(&query, &error))),
+            Some(_) => {}
         }
     }
 }

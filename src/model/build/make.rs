@@ -49,10 +49,10 @@ const NOWHERE: Place<'_> = Place { file: None, line: 1 };
 
 impl<'a> Workshop<'a> {
     /// A part of the ledger.
-    pub(super) async fn write_snapshot(&self, name: &str, taken: Snapshot) -> Result<Written, Trouble> {
+    pub(super) async fn write_snapshot(&self, name: &str, snapshot: &Snapshot, empty: bool) -> Result<Written, Trouble> {
         let Some(table) = canonical::ledger(name) else { return Err(no_such(name)) };
-        let sql = snapshot::query(&table, taken.rows.num_rows() == 0);
-        let mut tables = BTreeMap::from([(LEDGER_ROWS.to_owned(), in_memory(taken.rows)?)]);
+        let sql = snapshot::query(&table, empty);
+        let mut tables = BTreeMap::from([(LEDGER_ROWS.to_owned(), snapshot.provider().map_err(not_laid_out)?)]);
         tables.insert("identities".to_owned(), self.provider("identities").await?);
         let session = self.request.engine.session(tables)?;
         self.replace(name, &session, &own_query(&sql, BTreeMap::new()), &[], NOWHERE).await
@@ -75,8 +75,8 @@ impl<'a> Workshop<'a> {
                 Err(trouble) => return Err(trouble),
             }
         }
-        let resolved = Arc::new(people::resolve(self.request.engine, &views).await?);
-        let rows = people::identity_rows(resolved, Arc::clone(&table.schema));
+        let (resolved, _held) = people::resolve(self.request.engine, &views).await?;
+        let rows = people::identity_rows(Arc::new(resolved), Arc::clone(&table.schema));
         Ok(self.lake().replace(table.name, Arc::clone(&table.schema), rows, self.commit()).await?)
     }
 
@@ -269,10 +269,11 @@ pub(super) fn staged<'v>(views: &'v [View<'_>]) -> Vec<Staged<'v>> {
 
 /// A few rows as a table.
 pub(super) fn in_memory(rows: RecordBatch) -> Result<Arc<dyn TableProvider>, Trouble> {
-    let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).map_err(|error: DataFusionError| {
-        Trouble::failed(Diagnosis::new("internal", format!("rows could not be put in memory: {error}")))
-    })?;
-    Ok(Arc::new(table))
+    Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]]).map_err(not_laid_out)?))
+}
+
+fn not_laid_out(error: DataFusionError) -> Trouble {
+    Trouble::failed(Diagnosis::new("internal", format!("rows could not be laid out as a table: {error}")))
 }
 
 fn unexpected(error: ArrowError) -> Trouble {

@@ -24,7 +24,7 @@ use crate::{
         graph::Graph,
         params,
         people::View,
-        snapshot::{self, Snapshot},
+        snapshot::{Contents, Snapshot},
         staging,
     },
 };
@@ -55,6 +55,12 @@ impl From<Diagnosis> for Trouble {
 impl From<EngineError> for Trouble {
     fn from(error: EngineError) -> Self {
         Self::Table(Box::new(error.into()))
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Table(Box::new(failure))
     }
 }
 
@@ -177,17 +183,17 @@ impl<'a> Workshop<'a> {
     pub(super) async fn make(&mut self, name: &str) -> Result<Outcome, Trouble> {
         self.usable(name)?;
         self.fresh_inputs(name).await?;
-        let taken = match canonical::ledger(name) {
-            Some(table) => Some(snapshot::take(self.request.ledger, &table, self.request.as_of).await?),
-            None => None,
+        let held = match self.snapshot(name) {
+            Some(snapshot) => snapshot.contents().await?,
+            None => Contents::default(),
         };
-        let fingerprint = self.fingerprint(name, taken.as_ref().map_or("", |taken| &taken.digest));
+        let fingerprint = self.fingerprint(name, &held.digest);
         if let Some(before) = self.before.get(name).filter(|before| before.fingerprint == fingerprint) {
             let standing = Standing::of(before, fingerprint);
             self.standing.insert(name.to_owned(), standing);
             return Ok(Outcome::Reused);
         }
-        let written = self.write(name, taken).await?;
+        let written = self.write(name, held.rows).await?;
         let content = written.content.map(|content| format!("{content:032x}")).unwrap_or_default();
         // Readers keep the version they have, so that what rests on it is seen to rest on the same.
         let same = self.before.get(name).filter(|before| !content.is_empty() && before.content == content);
@@ -199,9 +205,15 @@ impl<'a> Workshop<'a> {
         Ok(outcome)
     }
 
-    async fn write(&self, name: &str, taken: Option<Snapshot>) -> Result<Written, Trouble> {
-        match (taken, name, self.library.get(name)) {
-            (Some(taken), ..) => self.write_snapshot(name, taken).await,
+    /// A part of the ledger, if the table is one.
+    fn snapshot(&self, name: &str) -> Option<Snapshot> {
+        canonical::ledger(name).map(|table| Snapshot::new(self.request.ledger, &table, self.request.as_of))
+    }
+
+    /// `held` tells how many rows a part of the ledger had when it was last read.
+    async fn write(&self, name: &str, held: u64) -> Result<Written, Trouble> {
+        match (self.snapshot(name), name, self.library.get(name)) {
+            (Some(snapshot), ..) => self.write_snapshot(name, &snapshot, held == 0).await,
             (None, "identities", _) => self.write_identities().await,
             (None, _, Some(file)) => self.write_file(file).await,
             (None, ..) => self.write_canonical(name).await,

@@ -1,0 +1,161 @@
+//! The ledger's tables as SQL may see them, read some thousand rows at a time: what was sent in years does not fit in memory.
+
+use chrono::{DateTime, Utc};
+use futures::{Stream, TryStreamExt, stream};
+use sqlx::{Row, sqlite::SqlitePool};
+use tokio::sync::mpsc;
+
+use super::{Ledger, LedgerError, micros};
+
+/// Rows in a batch.
+const BATCH: usize = 8192;
+/// Batches that are read before somebody wants them.
+const AHEAD: usize = 2;
+
+/// A column of a ledger table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotColumn {
+    /// Text.
+    Text(Vec<Option<String>>),
+    /// Whole numbers and instants.
+    Integer(Vec<Option<i64>>),
+}
+
+impl SnapshotColumn {
+    /// How many rows it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(values) => values.len(),
+            Self::Integer(values) => values.len(),
+        }
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Ledger {
+    /// The rows of a ledger table that SQL may see, up to and including `as_of`, in batches: its columns in the order they are named, each
+    /// text or (`false`) a number. What happened later is not shown; what is known about a row is today's.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn snapshot(
+        &self,
+        table: &str,
+        columns: &[(String, bool)],
+        as_of: DateTime<Utc>,
+    ) -> impl Stream<Item = Result<Vec<SnapshotColumn>, LedgerError>> + Send + use<> {
+        let (stored, order) = match table {
+            "sends" => ("messages", "message_id"),
+            "suppressions" => ("suppressions", "id"),
+            "assignments" => ("assignments", "campaign, customer_id, occasion"),
+            _ => ("events", "event_id"),
+        };
+        let names: Vec<String> = columns
+            .iter()
+            .map(|(name, _)| match name.as_str() {
+                "lifted_at" => "case when lifted_at <= ?1 then lifted_at end".to_owned(),
+                name => format!("\"{name}\""),
+            })
+            .collect();
+        let sql = format!("select {} from {stored} where at <= ?1 order by {order}", names.join(", "));
+        let texts: Vec<bool> = columns.iter().map(|(_, text)| *text).collect();
+        let (pool, (to, mut batches)) = (self.pool().clone(), mpsc::channel(AHEAD));
+        // The task ends with the rows, or when nobody wants any more.
+        tokio::spawn(async move {
+            if let Err(error) = read(&pool, sql, &texts, as_of, &to).await {
+                let _ = to.send(Err(error)).await;
+            }
+        });
+        stream::poll_fn(move |context| batches.poll_recv(context))
+    }
+}
+
+async fn read(
+    pool: &SqlitePool,
+    sql: String,
+    texts: &[bool],
+    as_of: DateTime<Utc>,
+    to: &mpsc::Sender<Result<Vec<SnapshotColumn>, LedgerError>>,
+) -> Result<(), LedgerError> {
+    let empty = || -> Vec<SnapshotColumn> {
+        texts.iter().map(|text| if *text { SnapshotColumn::Text(Vec::new()) } else { SnapshotColumn::Integer(Vec::new()) }).collect()
+    };
+    let (mut batch, mut count) = (empty(), 0);
+    let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(micros(as_of)).fetch(pool);
+    while let Some(row) = rows.try_next().await? {
+        for (position, column) in batch.iter_mut().enumerate() {
+            match column {
+                SnapshotColumn::Text(values) => values.push(row.try_get(position)?),
+                SnapshotColumn::Integer(values) => values.push(row.try_get(position)?),
+            }
+        }
+        count += 1;
+        if count == BATCH {
+            count = 0;
+            if to.send(Ok(std::mem::replace(&mut batch, empty()))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    if count > 0 {
+        let _ = to.send(Ok(batch)).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::LedgerSettings;
+
+    async fn read(ledger: &Ledger, columns: &[(&str, bool)], as_of: i64) -> Vec<Vec<SnapshotColumn>> {
+        let columns: Vec<(String, bool)> = columns.iter().map(|(name, text)| ((*name).to_owned(), *text)).collect();
+        let as_of = DateTime::from_timestamp(as_of, 0).unwrap();
+        ledger.snapshot("suppressions", &columns, as_of).try_collect().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn sql_sees_the_ledger_as_of_the_runs_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path(), &LedgerSettings::default()).await.unwrap();
+        let insert =
+            "insert into suppressions (customer_id, channel, scope, reason, at, lifted_at) values (?, 'email', 'all', 'manual', ?, ?)";
+        for (id, at, lifted) in [("a", 100_000_000_i64, Some(500_000_000_i64)), ("b", 400_000_000, None)] {
+            sqlx::query(insert).bind(id).bind(at).bind(lifted).execute(ledger.pool()).await.unwrap();
+        }
+        let columns = [("customer_id", true), ("lifted_at", false)];
+        assert!(read(&ledger, &columns, 50).await.is_empty());
+        let then = [SnapshotColumn::Text(vec![Some("a".into())]), SnapshotColumn::Integer(vec![None])];
+        assert_eq!(read(&ledger, &columns, 200).await, [then]);
+        assert_eq!(read(&ledger, &columns, 600).await[0][1], SnapshotColumn::Integer(vec![Some(500_000_000), None]));
+    }
+
+    #[tokio::test]
+    async fn more_rows_than_a_batch_come_in_order_and_whoever_stops_reading_waits_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path(), &LedgerSettings::default()).await.unwrap();
+        let many = 5 * BATCH as i64 + 1;
+        let insert = "with recursive n(i) as (select 1 union all select i + 1 from n where i < ?) \
+                      insert into suppressions (customer_id, channel, scope, reason, at) select i, 'email', 'all', 'manual', i from n";
+        sqlx::query(insert).bind(many).execute(ledger.pool()).await.unwrap();
+        let batches = read(&ledger, &[("at", false)], 1).await;
+        let values = batches.iter().flat_map(|batch| match &batch[0] {
+            SnapshotColumn::Integer(values) => values.iter().flatten(),
+            SnapshotColumn::Text(_) => unreachable!("numbers were asked for"),
+        });
+        assert!(values.copied().eq(1..=many) && batches.len() == 6);
+
+        for _ in 0..10 {
+            let mut rows = Box::pin(ledger.snapshot("suppressions", &[("at".to_owned(), false)], DateTime::from_timestamp(1, 0).unwrap()));
+            rows.try_next().await.unwrap().unwrap();
+        }
+        let reading = std::time::Duration::from_secs(60);
+        tokio::time::timeout(reading, ledger.pool().begin()).await.expect("no connection is kept").unwrap();
+    }
+}
