@@ -137,7 +137,7 @@ impl Linter<'_> {
             _ => {}
         }
         if function.over.is_some() && HOLDS_ALL.contains(&name.as_str()) {
-            let message = format!("`{name}` holds all its rows in memory, beyond what `[engine] memory_limit` counts");
+            let message = format!("`{name}` holds all its rows in memory and spills none");
             let hint = "score the distinct values (`group by` first) and join back";
             let diagnosis = Diagnosis::new("sql_unbounded_window", message).hint(hint);
             self.findings.push(Finding::warning(self.origin.place(diagnosis, places::start(span))));

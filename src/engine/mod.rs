@@ -187,12 +187,18 @@ impl Held {
             return Ok(());
         }
         if bytes as u64 > self.limit {
-            let message = format!("takes {} of memory, more than the {} there are", readable(bytes as u64), readable(self.limit));
-            let diagnosis = Diagnosis::new("memory", format!("{} {message}", self.reservation.consumer().name()));
-            return Err(EngineError::failed(diagnosis.hint("raise `[engine] memory_limit` in config/perennial.toml")));
+            return Err(self.refusal(bytes as u64));
         }
         self.reservation.grow(bytes - held);
         Ok(())
+    }
+
+    /// The error that so many bytes are too many.
+    #[must_use]
+    pub fn refusal(&self, bytes: u64) -> EngineError {
+        let (by, needed, limit) = (self.reservation.consumer().name(), readable(bytes), readable(self.limit));
+        let diagnosis = Diagnosis::new("memory", format!("{by} needs {needed} of memory, more than the {limit} it may use"));
+        EngineError::failed(diagnosis.hint("raise `[engine] memory_limit` in config/perennial.toml"))
     }
 }
 

@@ -5,10 +5,10 @@
 //! Everyone else is alone. The person goes by the name of the group's earliest created record, `<source>:<id>`, which later records
 //! do not change.
 //!
-//! A record takes its text in one shared buffer and 40 bytes beside it, and grouping sorts positions instead of filling hash tables: ten
-//! million records with their addresses take some 1.2 GB.
+//! A record takes its text in shared buffers and 40 bytes beside it, and grouping sorts positions instead of filling hash tables: ten million
+//! records with their addresses take some 830 MiB. Both are kept in pieces, so that nothing is copied, and held twice, when they grow.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, ops::Index};
 
 /// A record without a time of creation counts as younger than every other.
 const UNKNOWN: i64 = i64::MAX;
@@ -19,7 +19,10 @@ const NONE: u32 = u32::MAX;
 /// Lists of positions, of records by name, by group, by address, by age and by whom they are named after, that grouping fills.
 const POSITIONS: usize = 5;
 
-/// A piece of the shared buffer: 40 bits of where it begins, 24 of how long it is.
+/// Records in a piece of their list.
+const PIECE: usize = 1 << 16;
+
+/// A part of the shared text: 16 bits of the buffer it is in, 24 of where it begins there, 24 of how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span(u64);
 
@@ -28,13 +31,87 @@ impl Span {
     const NONE: Self = Self(u64::MAX);
     const LONGEST: usize = (1 << 24) - 1;
 
-    fn new(start: usize, length: usize) -> Self {
-        Self((start as u64) << 24 | length as u64)
+    fn new(buffer: usize, start: usize, length: usize) -> Self {
+        Self((buffer as u64) << 48 | (start as u64) << 24 | length as u64)
+    }
+}
+
+/// Text that only grows, in buffers of which each holds what it holds whole.
+#[derive(Debug, Default)]
+struct Text {
+    buffers: Vec<String>,
+}
+
+impl Text {
+    fn keep(&mut self, text: &str) -> Span {
+        // Nothing that names a person is 16 MiB long; what is, is known by its beginning.
+        let text = &text[..text.floor_char_boundary(Span::LONGEST)];
+        if self.buffers.last().is_none_or(|last| last.len() + text.len() > Span::LONGEST) {
+            self.buffers.push(String::with_capacity(Span::LONGEST));
+        }
+        let buffer = self.buffers.len() - 1;
+        let start = self.buffers[buffer].len();
+        self.buffers[buffer].push_str(text);
+        Span::new(buffer, start, text.len())
     }
 
-    fn range(self) -> std::ops::Range<usize> {
-        let (start, length) = ((self.0 >> 24) as usize, (self.0 & 0xff_ffff) as usize);
-        start..start + length
+    fn get(&self, Span(span): Span) -> &str {
+        let (buffer, start, length) = ((span >> 48) as usize, (span >> 24 & 0xff_ffff) as usize, (span & 0xff_ffff) as usize);
+        &self.buffers[buffer][start..start + length]
+    }
+
+    fn len(&self) -> usize {
+        self.buffers.iter().map(String::len).sum()
+    }
+
+    /// Where the next text would stand.
+    fn end(&self) -> (usize, usize) {
+        (self.buffers.len(), self.buffers.last().map_or(0, String::len))
+    }
+
+    /// Forgets what came since it ended there.
+    fn truncate(&mut self, (buffers, length): (usize, usize)) {
+        self.buffers.truncate(buffers);
+        if let Some(last) = self.buffers.last_mut() {
+            last.truncate(length);
+        }
+    }
+}
+
+/// A list in pieces.
+#[derive(Debug, Default)]
+struct Records {
+    pieces: Vec<Vec<Record>>,
+    len: usize,
+}
+
+impl Records {
+    fn push(&mut self, record: Record) {
+        if self.len.is_multiple_of(PIECE) {
+            self.pieces.push(Vec::with_capacity(PIECE));
+        }
+        self.pieces[self.len / PIECE].push(record);
+        self.len += 1;
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.pieces.truncate(len.div_ceil(PIECE));
+        if let Some(last) = self.pieces.last_mut().filter(|_| !len.is_multiple_of(PIECE)) {
+            last.truncate(len % PIECE);
+        }
+        self.len = len;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.pieces.iter().flatten()
+    }
+}
+
+impl Index<u32> for Records {
+    type Output = Record;
+
+    fn index(&self, record: u32) -> &Record {
+        &self.pieces[record as usize / PIECE][record as usize % PIECE]
     }
 }
 
@@ -52,15 +129,22 @@ struct Record {
 #[derive(Debug, Default)]
 pub(crate) struct Resolver {
     sources: Vec<String>,
-    text: String,
-    records: Vec<Record>,
+    text: Text,
+    records: Records,
 }
 
 /// How much a resolver held at one time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark {
-    text: usize,
+    text: (usize, usize),
     records: usize,
+}
+
+impl Mark {
+    /// How many records.
+    pub(crate) fn records(self) -> u64 {
+        self.records as u64
+    }
 }
 
 /// Every record's person.
@@ -77,29 +161,32 @@ impl Resolver {
     /// Adds a record. `link` names the source and id of the record it declares to be; `created_at` is in microseconds.
     pub(crate) fn add(&mut self, source: &str, id: &str, email: Option<&str>, link: Option<(&str, &str)>, created_at: Option<i64>) {
         let source = self.source(source);
-        let id = self.keep(id);
-        let (link_source, link) = link.map_or((0, Span::NONE), |(source, id)| (self.source(source), self.keep(id)));
-        let email = email.and_then(normal_email).map_or(Span::NONE, |email| self.keep(&email));
+        let id = self.text.keep(id);
+        let (link_source, link) = link.map_or((0, Span::NONE), |(source, id)| (self.source(source), self.text.keep(id)));
+        let email = email.and_then(normal_email).map_or(Span::NONE, |email| self.text.keep(&email));
         self.records.push(Record { source, link_source, id, email, link, created_at: created_at.unwrap_or(UNKNOWN) });
     }
 
     /// Bytes it holds.
     pub(crate) fn size(&self) -> usize {
-        self.text.capacity() + self.records.capacity() * size_of::<Record>()
+        self.text.len() + self.records.len * size_of::<Record>()
+    }
+
+    /// Bytes that so many records like those it holds take with their groups.
+    pub(crate) fn size_of(&self, records: u64) -> u64 {
+        let text = self.text.len() as u64 * records / (self.records.len.max(1) as u64);
+        text + records * (size_of::<Record>() + POSITIONS * size_of::<u32>()) as u64
     }
 
     /// Bytes that [`Resolver::resolve`] takes beside them.
     pub(crate) fn size_of_groups(&self) -> usize {
         let linked = self.records.iter().filter(|record| record.link != Span::NONE).count();
-        let records = self.records.len() + linked;
-        // Where records that are only linked to do not fit in the list, it is doubled.
-        let grown = if records > self.records.capacity() { records * 2 * size_of::<Record>() } else { 0 };
-        grown + records * POSITIONS * size_of::<u32>()
+        linked * size_of::<Record>() + (self.records.len + linked) * POSITIONS * size_of::<u32>()
     }
 
     /// A place to go back to.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { text: self.text.len(), records: self.records.len() }
+        Mark { text: self.text.end(), records: self.records.len }
     }
 
     /// Forgets the records that were added since.
@@ -116,33 +203,21 @@ impl Resolver {
         }) as u32
     }
 
-    fn keep(&mut self, text: &str) -> Span {
-        // Nothing that names a person is 16 MiB long; what is, is known by its beginning.
-        let text = &text[..text.floor_char_boundary(Span::LONGEST)];
-        let start = self.text.len();
-        self.text.push_str(text);
-        Span::new(start, text.len())
-    }
-
-    fn text(&self, span: Span) -> &str {
-        &self.text[span.range()]
-    }
-
     fn name(&self, record: u32) -> (&str, &str) {
-        let record = &self.records[record as usize];
-        (&self.sources[record.source as usize], self.text(record.id))
+        let record = &self.records[record];
+        (&self.sources[record.source as usize], self.text.get(record.id))
     }
 
     /// Earlier created first, then by source and id.
     fn by_age(&self, a: u32, b: u32) -> Ordering {
-        let created = |record: u32| self.records[record as usize].created_at;
+        let created = |record: u32| self.records[record].created_at;
         created(a).cmp(&created(b)).then_with(|| self.name(a).cmp(&self.name(b)))
     }
 
     /// Groups the records.
     pub(crate) fn resolve(mut self) -> Resolved {
         self.add_linked();
-        let count = self.records.len() as u32;
+        let count = self.records.len as u32;
         let mut groups = Groups::new(count);
         let mut order: Vec<u32> = (0..count).collect();
         order.sort_unstable_by(|a, b| self.name(*a).cmp(&self.name(*b)).then_with(|| self.by_age(*a, *b)));
@@ -153,9 +228,9 @@ impl Resolver {
         }
         order.dedup_by(|later, earlier| self.name(*later) == self.name(*earlier));
         for record in 0..count {
-            let Record { link_source, link, .. } = self.records[record as usize];
+            let Record { link_source, link, .. } = self.records[record];
             if link != Span::NONE {
-                let wanted = (self.sources[link_source as usize].as_str(), self.text(link));
+                let wanted = (self.sources[link_source as usize].as_str(), self.text.get(link));
                 if let Ok(position) = order.binary_search_by(|other| self.name(*other).cmp(&wanted)) {
                     groups.join(record, order[position]);
                 }
@@ -175,7 +250,7 @@ impl Resolver {
 
     /// A link may name a record nobody sent: it is added bare, so that what else refers to it finds the same person.
     fn add_linked(&mut self) {
-        for record in 0..self.records.len() {
+        for record in 0..self.records.len as u32 {
             let Record { link_source, link, .. } = self.records[record];
             if link != Span::NONE {
                 let bare =
@@ -186,16 +261,16 @@ impl Resolver {
     }
 
     fn join_by_email(&self, groups: &mut Groups) {
-        let has_email = |record: &u32| self.records[*record as usize].email != Span::NONE;
-        let email = |record: u32| self.text(self.records[record as usize].email);
+        let has_email = |record: &u32| self.records[*record].email != Span::NONE;
+        let email = |record: u32| self.text.get(self.records[record].email);
         // Here a record without a time of creation counts as the eldest, so that no newcomer takes its place.
-        let dated = |record: u32| self.records[record as usize].created_at != UNKNOWN;
-        let mut by_email: Vec<u32> = (0..self.records.len() as u32).filter(has_email).collect();
+        let dated = |record: u32| self.records[record].created_at != UNKNOWN;
+        let mut by_email: Vec<u32> = (0..self.records.len as u32).filter(has_email).collect();
         by_email
             .sort_unstable_by(|a, b| email(*a).cmp(email(*b)).then_with(|| dated(*a).cmp(&dated(*b))).then_with(|| self.by_age(*a, *b)));
         for same in by_email.chunk_by(|a, b| email(*a) == email(*b)) {
             for record in &same[1..] {
-                if self.records[*record as usize].link == Span::NONE {
+                if self.records[*record].link == Span::NONE {
                     groups.join(*record, same[0]);
                 }
             }
@@ -325,6 +400,28 @@ mod tests {
         let resolved = resolver.resolve();
         let found: Vec<_> = resolved.aliases(0, usize::MAX).collect();
         assert_eq!(found, [("desk", "x", "shop:1".to_owned()), ("shop", "1", "shop:1".to_owned())]);
+    }
+
+    #[test]
+    fn many_records_and_long_texts_are_kept_in_pieces() {
+        let mut resolver = Resolver::default();
+        let address = |number: usize| format!("{number}@example.org");
+        let many = 2 * PIECE + 5;
+        (0..many).for_each(|number| resolver.add("shop", &number.to_string(), Some(&address(number)), None, Some(0)));
+        let (mark, size) = (resolver.mark(), resolver.size());
+        assert_eq!((mark.records(), resolver.size_of(2 * mark.records()) / resolver.size_of(mark.records())), (many as u64, 2));
+        (0..PIECE).for_each(|number| resolver.add("desk", &number.to_string(), Some(&address(number)), None, Some(1)));
+        resolver.forget_since(mark);
+        assert_eq!(resolver.size(), size);
+        let long = "x".repeat(Span::LONGEST + 7);
+        ["a", "b"].iter().for_each(|id| resolver.add("desk", id, Some(&format!("{id}{long}@example.org")), None, Some(2)));
+        resolver.add("desk", &long, Some(&address(many - 1)), None, Some(3));
+        let resolved = resolver.resolve();
+        assert_eq!(resolved.len(), many + 3);
+        let desk: Vec<_> = resolved.aliases(0, 3).map(|(_, id, person)| (id.len(), person.len().min(10))).collect();
+        assert_eq!(desk, [(1, 6), (1, 6), (Span::LONGEST, 10)], "each is alone, or who bought by the same address");
+        assert!(resolved.aliases(2, 1).all(|(_, _, person)| person == format!("shop:{}", many - 1)));
+        assert!(resolved.aliases(3, many).all(|(source, id, person)| person == format!("{source}:{id}")));
     }
 
     #[test]

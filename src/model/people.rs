@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder},
-    datatypes::{DataType, SchemaRef, TimestampMicrosecondType},
+    datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType},
 };
 use datafusion::{
     catalog::TableProvider, common::DataFusionError, execution::SendableRecordBatchStream, physical_plan::stream::RecordBatchStreamAdapter,
@@ -148,7 +148,10 @@ async fn for_each(
             match rows.try_next().await {
                 Ok(Some(batch)) => {
                     unusable += take(&batch, resolver);
-                    held.resize(resolver.size())?;
+                    if held.resize(resolver.size()).is_err() {
+                        let all = count(session, sql).await.map_err(told)?;
+                        return Err(told(held.refusal(resolver.size_of(all.saturating_add(mark.records())))));
+                    }
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
@@ -160,6 +163,13 @@ async fn for_each(
             Some(_) => {}
         }
     }
+}
+
+/// How many rows a query has.
+async fn count(session: &Session, sql: &str) -> Result<u64, EngineError> {
+    let sql = format!("select count(*) from ({sql})");
+    let counts = session.collect(&Query { sql: &sql, origin: Origin::NOWHERE, params: BTreeMap::new() }).await?;
+    Ok(counts.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values()).map(|count| count.unsigned_abs()).sum())
 }
 
 /// `identities`, row by row as it is written.

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    diagnosis::{Diagnose, Exit},
+    diagnosis::{Diagnose, Exit, Failure},
+    engine::{Engine, EngineSettings},
     ledger::{CustomerId, LedgerSettings},
     model::{
         canonical::canonical,
@@ -191,6 +192,31 @@ async fn what_is_made_anew_with_the_same_rows_is_the_end_of_the_work() {
     let fourth = project.build(0).await;
     assert_eq!((outcome(&fourth, "features"), outcome(&fourth, "lapsed")), (&Outcome::Same, &Outcome::Reused));
     assert_eq!(fourth.versions, third.versions);
+}
+
+#[tokio::test]
+async fn more_people_than_memory_holds_are_told_with_what_they_need() {
+    let mut project = Project::new().await;
+    project.people().await;
+    let settings = EngineSettings { memory_limit: "64MiB".into(), ..EngineSettings::default() };
+    project.engine = Engine::new(project.folder.path(), &settings).unwrap();
+    project.write(
+        "staging/shop__customers",
+        "select id || '-' || n as customer_id, repeat('x', 40) || n || email as email, created_at, updated_at\n\
+         from (select c.*, a.n * 500 + b.n as n from shop__customers c, (select unnest(range(0, 500)) as n) a, (select unnest(range(0, 500)) as n) b)",
+    );
+    let built = project.build(0).await;
+    assert!(matches!(outcome(&built, "identities"), Outcome::Kept(_)), "{:?}", built.tables);
+    assert_eq!(*outcome(&built, "customers"), Outcome::Blocked("identities".into()));
+    let Failure { exit, diagnosis } = &built.failures[0];
+    assert_eq!((*exit, diagnosis.code.as_str()), (Exit::Failed, "memory"), "with more memory it works");
+    assert_eq!(diagnosis.file, Some(PathBuf::from("sql/staging/shop__customers.sql")));
+    // 750,002 records of 60 bytes and some 65 of text.
+    let needed =
+        diagnosis.message.strip_prefix("finding out who is who needs ").and_then(|rest| rest.split_once(" MiB of memory, more than "));
+    let (needed, limit) = needed.unwrap_or_else(|| panic!("{}", diagnosis.message));
+    assert!((80..110).contains(&needed.parse::<u32>().unwrap()) && limit == "the 64 MiB it may use", "{}", diagnosis.message);
+    assert!(diagnosis.hint.as_ref().unwrap().contains("`[engine] memory_limit`"));
 }
 
 #[tokio::test]
