@@ -64,7 +64,8 @@ fn size(bytes: u64) -> String {
 
 fn words(outcome: &Outcome, retries: u64) -> String {
     match outcome {
-        Outcome::Built if retries > 0 => format!("built, after memory ran out {retries} times"),
+        Outcome::Built if retries == 1 => "built, after memory ran out once".to_owned(),
+        Outcome::Built if retries > 1 => format!("built, after memory ran out {retries} times"),
         Outcome::Built => "built".to_owned(),
         Outcome::Same => "made anew, the same rows as before".to_owned(),
         Outcome::Reused => "unchanged".to_owned(),
