@@ -1,7 +1,7 @@
 //! The ledger's tables as SQL may see them, read some thousand rows at a time: what was sent in years does not fit in memory.
 
 use chrono::{DateTime, Utc};
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, future::ready, stream};
 use sqlx::{Row, sqlite::SqlitePool};
 use tokio::sync::mpsc;
 
@@ -24,17 +24,11 @@ pub enum SnapshotColumn {
 impl SnapshotColumn {
     /// How many rows it has.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn rows(&self) -> usize {
         match self {
             Self::Text(values) => values.len(),
             Self::Integer(values) => values.len(),
         }
-    }
-
-    /// Whether it has none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -66,13 +60,10 @@ impl Ledger {
         let sql = format!("select {} from {stored} where at <= ?1 order by {order}", names.join(", "));
         let texts: Vec<bool> = columns.iter().map(|(_, text)| *text).collect();
         let (pool, (to, mut batches)) = (self.pool().clone(), mpsc::channel(AHEAD));
-        // The task ends with the rows, or when nobody wants any more.
-        tokio::spawn(async move {
-            if let Err(error) = read(&pool, sql, &texts, as_of, &to).await {
-                let _ = to.send(Err(error)).await;
-            }
-        });
-        stream::poll_fn(move |context| batches.poll_recv(context))
+        // The task ends with the rows, or when nobody wants any more. How it ended is asked: rows before a failure are not all.
+        let task = tokio::spawn(async move { read(&pool, sql, &texts, as_of, &to).await });
+        let failure = stream::once(task).filter_map(|ended| ready(ended.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into())).err()));
+        stream::poll_fn(move |context| batches.poll_recv(context)).map(Ok).chain(failure.map(Err))
     }
 }
 
@@ -81,7 +72,7 @@ async fn read(
     sql: String,
     texts: &[bool],
     as_of: DateTime<Utc>,
-    to: &mpsc::Sender<Result<Vec<SnapshotColumn>, LedgerError>>,
+    to: &mpsc::Sender<Vec<SnapshotColumn>>,
 ) -> Result<(), LedgerError> {
     let empty = || -> Vec<SnapshotColumn> {
         texts.iter().map(|text| if *text { SnapshotColumn::Text(Vec::new()) } else { SnapshotColumn::Integer(Vec::new()) }).collect()
@@ -98,13 +89,13 @@ async fn read(
         count += 1;
         if count == BATCH {
             count = 0;
-            if to.send(Ok(std::mem::replace(&mut batch, empty()))).await.is_err() {
+            if to.send(std::mem::replace(&mut batch, empty())).await.is_err() {
                 return Ok(());
             }
         }
     }
     if count > 0 {
-        let _ = to.send(Ok(batch)).await;
+        let _ = to.send(batch).await;
     }
     Ok(())
 }
@@ -156,6 +147,12 @@ mod tests {
             rows.try_next().await.unwrap().unwrap();
         }
         let reading = std::time::Duration::from_secs(60);
-        tokio::time::timeout(reading, ledger.pool().begin()).await.expect("no connection is kept").unwrap();
+        drop(tokio::time::timeout(reading, ledger.pool().begin()).await.expect("no connection is kept").unwrap());
+
+        let broken = format!("update suppressions set customer_id = x'ff' where id = {}", BATCH + 1);
+        sqlx::query(sqlx::AssertSqlSafe(broken)).execute(ledger.pool()).await.unwrap();
+        let rows = ledger.snapshot("suppressions", &[("customer_id".to_owned(), true)], DateTime::from_timestamp(1, 0).unwrap());
+        let told: Vec<bool> = rows.map(|batch| batch.is_ok()).collect().await;
+        assert_eq!(told, [true, false], "the rows before a failure are not all");
     }
 }

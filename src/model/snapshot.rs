@@ -51,7 +51,7 @@ impl Snapshot {
         Self { ledger: ledger.clone(), name: table.name, schema: Arc::clone(&table.schema), as_of }
     }
 
-    /// Reads it once.
+    /// Reads it once. Rows that change before they are read again make another digest of the next build, which then makes the table anew.
     ///
     /// # Errors
     /// Where the ledger refuses.
@@ -74,7 +74,7 @@ impl Snapshot {
                     }),
                 }
             }
-            rows += columns.first().map_or(0, SnapshotColumn::len) as u64;
+            rows += columns.first().map_or(0, SnapshotColumn::rows) as u64;
         }
         Ok(Contents { rows, digest: hex::encode(digest.finalize()) })
     }
