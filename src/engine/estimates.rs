@@ -35,8 +35,6 @@ const OF_A_FILTER: f64 = 4.0;
 const OF_A_GROUP: f64 = 2.0;
 /// Bytes of a value without a width of its own, such as a text.
 const WIDE: usize = 24;
-/// What the built side of a join may come to, in bytes, for it to be held once for all partitions instead of dealing both sides out.
-const HELD_ONCE: usize = 32 << 20;
 /// So many times its bytes it is worth not to hold a side whose rows are in order: held, they are in none, and what groups or sorts by it has
 /// to begin anew.
 const IN_ORDER: f64 = 8.0;
@@ -48,9 +46,7 @@ pub(super) fn registry() -> StatisticsRegistry {
 
 /// Settings under which they are asked.
 pub(super) fn asked(mut config: SessionConfig) -> SessionConfig {
-    let options = &mut config.options_mut().optimizer;
-    options.use_statistics_registry = true;
-    options.hash_join_single_partition_threshold = HELD_ONCE;
+    config.options_mut().optimizer.use_statistics_registry = true;
     config
 }
 

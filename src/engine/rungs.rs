@@ -21,6 +21,11 @@ const FOR_MERGING: u64 = 64 << 20;
 /// Sorts that are merging at the same time in one partition of an ordinary query.
 const SORTS: u64 = 4;
 
+/// What the built side of a join may come to, in bytes, for it to be held once for all of more partitions than two instead of dealing both
+/// sides out. One core fills the table of what is held once, and the others wait; but the other side keeps its order and its parts, and what
+/// follows need not deal rows out and sort them again. For two partitions that is worth it whatever is held.
+const HELD_ONCE: usize = 32 << 20;
+
 /// One way of running a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rung {
@@ -64,6 +69,7 @@ impl Rung {
         let mut config = config.with_target_partitions(self.partitions).with_batch_size(self.batch_size);
         let options = config.options_mut();
         options.optimizer.prefer_hash_join = self.hash_join;
+        options.optimizer.hash_join_single_partition_threshold = if self.partitions <= 2 { usize::MAX } else { HELD_ONCE };
         // Rows that lie together by customer lie together by customer and product, too.
         options.optimizer.subset_repartition_threshold = 1;
         config
