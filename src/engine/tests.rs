@@ -724,6 +724,36 @@ async fn the_larger_side_of_a_join_is_not_held_however_the_query_puts_it() {
 }
 
 #[tokio::test]
+async fn on_two_cores_a_large_join_leaves_the_other_side_where_it_lies() {
+    let sql = "select o.customer_id, l.product_id, count(*) as lines, max(o.ordered_at) as last_at \
+               from orders o join lines l on l.order_id = o.order_id group by o.customer_id, l.product_id";
+    for partitions in [2, 3] {
+        let (root, engine) = engine(EngineSettings { partitions, ..EngineSettings::default() });
+        let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();
+        let mut tables = BTreeMap::new();
+        for (table, columns, by) in [
+            (
+                "orders",
+                "concat('c', 1000000 + n / 4) as customer_id, concat('o', n) as order_id, n as ordered_at",
+                ["customer_id", "order_id"],
+            ),
+            ("lines", "concat('o', n) as order_id, concat('p', n % 50) as product_id", ["order_id", "product_id"]),
+        ] {
+            let sql = format!("select {columns} from (select value as n from generate_series(1, 300000)) order by {}, {}", by[0], by[1]);
+            let commit = Commit { sorted: by.map(str::to_owned).into(), ..Commit::default() };
+            let none = engine.session(BTreeMap::new()).unwrap();
+            none.replace(&query(&sql, &[]), &lake, table, commit).await.unwrap();
+            tables.insert(table.to_owned(), lake.provider(table, None).await.unwrap());
+        }
+        let plan = engine.session(tables).unwrap().explanation(&query(sql, &[]), false).await.unwrap();
+        // Beyond what is held once for more of them, both sides are dealt out.
+        let dealt_out = partitions > 2;
+        assert_eq!(plan.contains("mode=Partitioned, join_type"), dealt_out, "{plan}");
+        assert_eq!(plan.contains("RepartitionExec: partitioning=Hash"), dealt_out, "{plan}");
+    }
+}
+
+#[tokio::test]
 async fn a_lake_table_is_read_with_its_filters_and_written_from_a_query() {
     let (root, engine) = engine(EngineSettings::default());
     let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();
