@@ -25,6 +25,7 @@
 //! | [`message`] | a template and a row become a finished message |
 //! | [`lake`], [`ledger`] | tables of Parquet; what was promised, tried and done |
 //! | [`config`], [`diagnosis`], [`clock`], [`secret`] | settings with their lines, words for what is wrong, time, keys |
+//! | `faults` | where tests let a process fail |
 
 pub mod campaign;
 pub mod cli;
@@ -33,6 +34,7 @@ pub mod config;
 pub mod delivery;
 pub mod diagnosis;
 pub mod engine;
+mod faults;
 pub mod job;
 pub mod lake;
 pub mod ledger;

@@ -10,6 +10,7 @@ mod far_lake;
 mod first_night;
 mod fuzzed;
 mod kill;
+mod kill_matrix;
 mod own_data;
 mod presets;
 mod pull_kill;

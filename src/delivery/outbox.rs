@@ -15,7 +15,7 @@ use super::{
     state::Evidence,
     transport::{Outcome, Parcel, Queue},
 };
-use crate::message::Channel;
+use crate::{faults, message::Channel};
 
 /// How many files share one sync of the folder.
 const GROUP: usize = 16;
@@ -118,7 +118,8 @@ impl Outbox {
             })
             .collect();
         // Where the folder cannot be synced the files may not last: nothing counts as accepted, and the next run finds those that did.
-        if let Err(error) = File::open(&self.folder).and_then(|folder| folder.sync_all()) {
+        let synced = faults::at("outbox.folder.sync").and_then(|()| File::open(&self.folder)).and_then(|folder| folder.sync_all());
+        if let Err(error) = synced {
             failed = Some(self.unwritable(&error));
             outcomes.iter_mut().filter(|outcome| matches!(outcome, Outcome::Accepted(_))).for_each(|outcome| *outcome = Outcome::NotSent);
         }
@@ -131,10 +132,14 @@ impl Outbox {
             return Ok(());
         }
         let beside = place.with_extension(format!("{}.part", self.ending));
+        faults::at("outbox.file.create")?;
         let mut file = File::create(&beside)?;
         file.write_all(body)?;
+        faults::at("outbox.file.sync")?;
         file.sync_all()?;
-        fs::rename(&beside, place)
+        faults::at("outbox.file.rename")?;
+        fs::rename(&beside, place)?;
+        faults::at("outbox.file.done")
     }
 
     fn unwritable(&self, error: &std::io::Error) -> TransportError {

@@ -23,7 +23,7 @@ use super::{
     settings::WebhookSettings,
     transport::{Outcome, Parcel, Queue, plain},
 };
-use crate::{clock::SharedClock, diagnosis::Diagnosis, secret::Secret};
+use crate::{clock::SharedClock, diagnosis::Diagnosis, faults, secret::Secret};
 
 /// How much of an answer is read.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -97,7 +97,14 @@ impl Receiver {
         if let Some(signer) = &self.signer {
             request = request.header("webhook-signature", signer.sign(id, now, &parcel.body));
         }
-        match request.body(parcel.body.clone()).send().await {
+        if let Err(error) = faults::at("http.call.begin") {
+            return (Outcome::NotSent, Some(error.to_string()));
+        }
+        let answer = request.body(parcel.body.clone()).send().await;
+        if let Err(error) = faults::at("http.call.answered") {
+            return (Outcome::Unknown(error.to_string()), Some(error.to_string()));
+        }
+        match answer {
             Ok(mut response) => {
                 let (status, after) = (response.status(), retry_after(response.headers(), now));
                 let mut read = 0;

@@ -229,6 +229,11 @@ impl Ledger {
     }
 }
 
+/// A point at which a test may let the ledger fail.
+fn point(name: &str) -> Result<(), LedgerError> {
+    Ok(crate::faults::at(name).map_err(sqlx::Error::Io)?)
+}
+
 /// An instant as the ledger keeps it: microseconds since 1970-01-01 UTC.
 pub(in crate::ledger) fn micros(at: DateTime<Utc>) -> i64 {
     at.timestamp_micros()

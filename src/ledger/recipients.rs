@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::{
-    CustomerId, Ledger, LedgerError, MessageId, Named, PlanId, Settled, instant, micros,
+    CustomerId, Ledger, LedgerError, MessageId, Named, PlanId, Settled, instant, micros, point,
     suppressions::{Event, insert_event},
     turn::settle,
 };
@@ -270,8 +270,9 @@ impl Ledger {
         let mut write = self.begin().await?;
         settle(&mut write, plan, None, settled, now).await?;
         close_stopped(&mut write, plan, now).await?;
+        point("ledger.recover.commit")?;
         write.commit().await?;
-        Ok(())
+        point("ledger.recover.durable")
     }
 
     /// Closes what cannot go on: past its expiry whoever still waits is `expired`, and a plan in which nobody waits is `delivered`.
@@ -282,7 +283,9 @@ impl Ledger {
     pub async fn close_plan(&self, plan: &PlanId, now: DateTime<Utc>) -> Result<u64, LedgerError> {
         let mut write = self.begin().await?;
         let expired = close(&mut write, plan, now).await?;
+        point("ledger.close.commit")?;
         write.commit().await?;
+        point("ledger.close.durable")?;
         Ok(expired)
     }
 
@@ -487,6 +490,7 @@ impl Enlisting {
             .bind(micros(self.now))
             .execute(&mut *self.write)
             .await?;
+            point("ledger.enlist.added")?;
         }
         Ok(())
     }
@@ -507,7 +511,9 @@ impl Enlisting {
         if changed.rows_affected() > 0 {
             plan_event(&mut self.write, &self.plan, "delivering", None, self.now).await?;
         }
+        point("ledger.enlist.commit")?;
         self.write.commit().await?;
+        point("ledger.enlist.durable")?;
         Ok(Ok(()))
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::{
-    CustomerId, Ledger, LedgerError, MessageId, PlanId, State, instant, micros,
+    CustomerId, Ledger, LedgerError, MessageId, PlanId, State, instant, micros, point,
     suppressions::{Event, NewSuppression, Scope, insert_event, insert_suppression},
 };
 
@@ -262,8 +262,10 @@ impl Ledger {
         now: DateTime<Utc>,
         decide: &(dyn Fn(&Candidate, &Present) -> Decision + Send + Sync),
     ) -> Result<Turned, LedgerError> {
+        point("ledger.turn.begin")?;
         let mut write = self.begin().await?;
         settle(&mut write, &errand.plan, Some(errand), &turn.settle, now).await?;
+        point("ledger.turn.settled")?;
         let (status,): (String,) =
             sqlx::query_as("select status from plans where plan = ?").bind(errand.plan.as_str()).fetch_one(&mut *write).await?;
         let mut turned = Turned { status, ..Turned::default() };
@@ -271,7 +273,9 @@ impl Ledger {
             commit(&mut write, errand, &turn.commit, now, &mut turned).await?;
             reserve(&mut write, errand, &turn.reserve, now, decide, &mut turned).await?;
         }
+        point("ledger.turn.commit")?;
         write.commit().await?;
+        point("ledger.turn.durable")?;
         Ok(turned)
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) mod oracle;
 pub(crate) mod sink;
 
 /// The repository, which is itself the practice project.

@@ -73,9 +73,14 @@ impl Drop for Sink {
 impl Folder {
     /// Sends this project's mail to `sink`.
     pub(crate) fn send_to(&mut self, sink: &Sink) {
+        self.send_to_port(sink.port);
+    }
+
+    /// Sends this project's mail to a server on this machine.
+    pub(crate) fn send_to_port(&mut self, port: u16) {
         self.set("PERENNIAL__DELIVERY__EMAIL", "smtp");
         self.set("PERENNIAL__DELIVERY__SMTP__HOST", "127.0.0.1");
-        self.set("PERENNIAL__DELIVERY__SMTP__PORT", sink.port.to_string());
+        self.set("PERENNIAL__DELIVERY__SMTP__PORT", port.to_string());
         self.set("PERENNIAL__DELIVERY__SMTP__TLS", "none");
     }
 }

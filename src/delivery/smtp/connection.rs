@@ -22,10 +22,13 @@ use super::{
     reply::{Lost, Phase, Reply},
     stream::{Gauge, Sealed, Stream},
 };
-use crate::delivery::{
-    error::TransportError,
-    settings::Tls,
-    transport::{Outcome, plain},
+use crate::{
+    delivery::{
+        error::TransportError,
+        settings::Tls,
+        transport::{Outcome, plain},
+    },
+    faults,
 };
 
 /// How long each phase may take (RFC 5321, 4.5.3.2; the message's own time and that of its final dot count together).
@@ -100,6 +103,7 @@ impl Connection {
                 _ => unreachable(reason),
             }
         };
+        faults::at("smtp.connection.open").map_err(|error| unreachable(error.to_string()))?;
         let tcp = timeout(limit, TcpStream::connect((door.host.as_str(), door.port)))
             .await
             .map_err(|_| late())?
@@ -149,6 +153,7 @@ impl Connection {
                 false => refused(&error),
             })?;
         }
+        faults::at("smtp.connection.opened").map_err(|error| unreachable(error.to_string()))?;
         let timeouts = door.timeouts;
         Ok(Self { session, gauge, timeouts, pipelining, eight_bit, international, unfinished: false })
     }
@@ -170,6 +175,7 @@ impl Connection {
             }
             parameters.push(MailParameter::SmtpUtfEight);
         }
+        passing("smtp.envelope.begin", Phase::Mail)?;
         let mail = Mail::new(Some(from.clone()), parameters);
         let rcpt = Rcpt::new(to.clone(), Vec::new());
         let refusal = if self.pipelining { self.ask_at_once(&mail, &rcpt).await? } else { self.ask_in_turn(&mail, &rcpt).await? };
@@ -177,6 +183,7 @@ impl Connection {
             Some((Phase::Mail, reply)) if reply.code >= 500 && reply.code != 552 => Ok(Attempt::SenderRefused(reply.said())),
             Some((phase, reply)) => Ok(Attempt::Answered(reply.refusal(phase))),
             None => {
+                passing("smtp.message.begin", Phase::Data)?;
                 let reply = self.hand_over(wire).await?;
                 self.unfinished = false;
                 Ok(Attempt::Answered(match reply.is_positive() {
@@ -242,7 +249,14 @@ impl Connection {
         let gauge = Arc::clone(&self.gauge);
         let begun = move || gauge.written() > before;
         match timeout(self.timeouts.message, self.session.command(wire)).await {
-            Ok(answer) => Reply::read(answer, Phase::Message, begun),
+            Ok(answer) => {
+                faults::at("smtp.message.answered").map_err(|error| Lost {
+                    phase: Phase::Message,
+                    begun: true,
+                    reason: error.to_string(),
+                })?;
+                Reply::read(answer, Phase::Message, begun)
+            }
             Err(_) => Err(Lost { phase: Phase::Message, begun: begun(), reason: "no answer in time".to_owned() }),
         }
     }
@@ -251,6 +265,11 @@ impl Connection {
     pub(crate) async fn quit(mut self) {
         let _ = timeout(Duration::from_secs(5), self.session.command(Quit)).await;
     }
+}
+
+/// A point at which a test may let the connection break, before any byte of the message.
+fn passing(point: &str, phase: Phase) -> Result<(), Lost> {
+    faults::at(point).map_err(|error| Lost { phase, begun: false, reason: error.to_string() })
 }
 
 /// Waits for a reply as long as its phase allows; nothing that could deliver has left yet.

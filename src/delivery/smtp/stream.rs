@@ -20,6 +20,11 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::faults;
+
+/// How a message ends.
+const END: &[u8] = b"\r\n.\r\n";
+
 /// What the stream tells the connection above it, through all layers of TLS.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
@@ -49,6 +54,8 @@ pub(crate) struct Stream {
     asked: bool,
     /// Something was slipped in: not another byte is read or written.
     spoilt: bool,
+    /// The last byte written ended a message, and nothing has been read since.
+    ended: bool,
 }
 
 impl Stream {
@@ -56,7 +63,7 @@ impl Stream {
     pub(crate) fn new(tcp: TcpStream, gauge: Arc<Gauge>) -> io::Result<Self> {
         // Without this the last packet of every message waits about 40 ms for the other side's acknowledgement.
         tcp.set_nodelay(true)?;
-        Ok(Self { tcp, gauge, line: Vec::new(), replied: false, asked: false, spoilt: false })
+        Ok(Self { tcp, gauge, line: Vec::new(), replied: false, asked: false, spoilt: false, ended: false })
     }
 
     /// Refuses bytes that follow the reply to STARTTLS in the open: they would be taken for replies of the sealed connection.
@@ -85,6 +92,9 @@ impl AsyncRead for Stream {
         if self.spoilt {
             return Poll::Ready(Err(spoilt()));
         }
+        if std::mem::take(&mut self.ended) {
+            faults::at("smtp.message.ended")?;
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
         if self.gauge.starting_tls.load(Ordering::Acquire) {
@@ -100,8 +110,14 @@ impl AsyncWrite for Stream {
         if self.spoilt {
             return Poll::Ready(Err(spoilt()));
         }
-        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
+        let torn = faults::torn("smtp.message.torn", bytes.len()).filter(|_| bytes.ends_with(END));
+        let leaving = torn.map_or(bytes, |half| &bytes[..half]);
+        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, leaving))?;
         self.gauge.written.fetch_add(written as u64, Ordering::AcqRel);
+        if bytes.ends_with(END) {
+            faults::at("smtp.message.torn")?;
+        }
+        self.ended = written == bytes.len() && bytes.ends_with(END);
         if self.gauge.starting_tls.load(Ordering::Acquire) {
             // The first write is the command itself; the second begins the handshake, and from there on all is sealed.
             if self.asked && self.replied {

@@ -1,0 +1,330 @@
+//! A process that fails at every durable step and at every act on the network, in every way: nobody is written to twice, nobody is skipped,
+//! and what nobody can know is shown. Real processes, a real ledger; servers that count message ids say what arrived.
+//!
+//! `PERENNIAL_KILL_ROUNDS` is how often each fault happens at each point; five rounds are about 600 deliveries.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    io::Read,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::support::{Folder, copy, oracle::Oracle};
+
+const ROUNDS: u64 = 5;
+/// Deliveries at once.
+const WORKERS: usize = 3;
+/// The most messages a delivery has on the wire at once.
+const OPEN: usize = 32;
+/// The project's master key.
+const KEY: &str = "a-key-that-stands-in-no-log-41f7c0de";
+/// A delivery that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// By which way a plan leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Mail,
+    Outbox,
+    Call,
+}
+
+/// Where a process fails.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    name: &'static str,
+    way: Way,
+    /// How often a delivery passes it, at least.
+    passed: u64,
+}
+
+/// Every durable step and every act on the network, and the way on which it is passed.
+fn points(letters: u64, calls: u64) -> Vec<Point> {
+    let mut points = Vec::new();
+    let mut add = |way, passed, names: &[&'static str]| {
+        points.extend(names.iter().map(|name| Point { name, way, passed }));
+    };
+    add(Way::Mail, 1, &["ledger.enlist.added", "ledger.enlist.commit", "ledger.enlist.durable"]);
+    add(Way::Mail, letters / 32, &["ledger.turn.begin", "ledger.turn.settled", "ledger.turn.commit", "ledger.turn.durable"]);
+    add(Way::Mail, 2, &["ledger.close.commit", "ledger.close.durable"]);
+    add(Way::Mail, 1, &["ledger.recover.commit", "ledger.recover.durable"]);
+    add(Way::Mail, 2, &["smtp.connection.open", "smtp.connection.opened"]);
+    let smtp = ["smtp.envelope.begin", "smtp.message.begin", "smtp.message.torn", "smtp.message.ended", "smtp.message.answered"];
+    add(Way::Mail, letters - 1, &smtp);
+    let outbox = ["outbox.file.create", "outbox.file.sync", "outbox.file.rename", "outbox.file.done"];
+    add(Way::Outbox, letters - 1, &outbox);
+    add(Way::Outbox, letters / 32, &["outbox.folder.sync"]);
+    add(Way::Call, calls - 1, &["http.call.begin", "http.call.answered"]);
+    points
+}
+
+/// How a process fails at a point.
+fn faults(point: &Point) -> &'static [&'static str] {
+    match point.name.starts_with("ledger.") || point.name.starts_with("outbox.") {
+        true => &["kill", "panic", "term", "io", "full"],
+        // There is no disk to be full.
+        false => &["kill", "panic", "term", "io"],
+    }
+}
+
+/// One delivery that fails.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    point: Point,
+    fault: &'static str,
+    /// At which passing of the point.
+    when: u64,
+    /// Whether everything is logged; where not, only what happens.
+    talkative: bool,
+}
+
+fn cases(rounds: u64, letters: u64, calls: u64) -> Vec<Case> {
+    let mut random = 17_u64;
+    let mut cases = Vec::new();
+    for round in 0..rounds {
+        for point in points(letters, calls) {
+            for fault in faults(&point) {
+                // A small linear congruential sequence: the moments differ from case to case and repeat from run to run.
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let when = 1 + (random >> 33) % point.passed;
+                cases.push(Case { point, fault, when, talkative: round == 0 && matches!(*fault, "io" | "panic") });
+            }
+        }
+    }
+    cases
+}
+
+/// The plans all deliveries begin with.
+struct Shop {
+    folder: Folder,
+    letters: (String, u64),
+    calls: (String, u64),
+    /// What may stand in no log: addresses, names of people, keys.
+    canaries: HashSet<String>,
+}
+
+impl Shop {
+    fn open() -> Self {
+        let folder = Folder::practice(2_500);
+        fs::write(folder.path("config/practice.key"), KEY).unwrap();
+        folder.json(&["run", "nightly"]);
+        let approved = |campaign: &str| {
+            let plan = folder.plan_of(campaign);
+            let id = plan["plan"].as_str().unwrap().to_owned();
+            folder.run(&["approve", &id, "--by", "Mara"]).ended(0);
+            (id, plan["planned"].as_u64().unwrap())
+        };
+        let (letters, calls) = (approved("win-back"), approved("vip-handoff"));
+        let people = folder.json(&["query", "select email, last_name from customers where email is not null"]);
+        let texts = people.as_array().unwrap().iter().flat_map(|person| [&person["email"], &person["last_name"]]);
+        let texts = texts.filter_map(|text| text.as_str()).flat_map(words).filter(|word| word.len() > 8);
+        let canaries = texts.chain([KEY]).map(str::to_owned).collect();
+        Self { folder, letters, calls, canaries }
+    }
+
+    fn plan(&self, way: Way) -> &str {
+        if way == Way::Call { &self.calls.0 } else { &self.letters.0 }
+    }
+
+    /// A copy of what a delivery reads and writes.
+    fn copy(&self) -> Folder {
+        let folder = Folder::empty();
+        for inside in ["config", "jobs", "sql", "data/plans"] {
+            copy(&self.folder.path(inside), &folder.path(inside));
+        }
+        for file in fs::read_dir(self.folder.path("data")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            fs::copy(&file, folder.path("data").join(file.file_name().unwrap())).unwrap();
+        }
+        folder
+    }
+}
+
+/// What several runs came to.
+#[derive(Debug, Default)]
+struct Total {
+    runs: usize,
+    happened: usize,
+    unknown: usize,
+    most: usize,
+    wrong: Vec<String>,
+}
+
+#[test]
+fn wherever_it_fails_nobody_is_lost_and_nobody_is_written_to_twice() {
+    let rounds = std::env::var("PERENNIAL_KILL_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
+    let shop = Shop::open();
+    assert!(shop.letters.1 >= 64 && shop.calls.1 >= 8, "{} letters, {} calls are too few", shop.letters.1, shop.calls.1);
+    let cases = cases(rounds, shop.letters.1, shop.calls.1);
+    let (next, total) = (AtomicUsize::new(0), Mutex::new(Total::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                let (mail, calls) = (Oracle::mail(), Oracle::calls());
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = fail(&shop, case, &mail, &calls);
+                    let mut total = total.lock().unwrap();
+                    total.runs += 1;
+                    match outcome {
+                        Ok((happened, unknown)) => {
+                            total.happened += usize::from(happened);
+                            total.unknown += unknown;
+                            total.most = total.most.max(unknown);
+                        }
+                        Err(wrong) => total.wrong.push(format!("{case:?}: {wrong}")),
+                    }
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap();
+    eprintln!(
+        "{} deliveries, {} faults happened, {} messages unknown, {} at most in one delivery",
+        total.runs, total.happened, total.unknown, total.most
+    );
+    assert!(total.wrong.is_empty(), "{} of {} went wrong:\n{}", total.wrong.len(), total.runs, total.wrong.join("\n"));
+    assert_eq!(total.runs, cases.len());
+    assert!(total.happened * 100 >= total.runs * 95, "only {} of {} faults happened", total.happened, total.runs);
+}
+
+/// Delivers with a fault, then without, and looks at the account. Returns whether the fault happened, and how many messages are unknown.
+fn fail(shop: &Shop, case: &Case, mail: &Oracle, calls: &Oracle) -> Result<(bool, usize), String> {
+    let mut folder = shop.copy();
+    match case.point.way {
+        Way::Mail => folder.send_to_port(mail.port),
+        Way::Call => folder.set("PERENNIAL__DELIVERY__WEBHOOK__URL", format!("http://127.0.0.1:{}/", calls.port)),
+        Way::Outbox => {}
+    }
+    (mail.take(), calls.take());
+    let plan = shop.plan(case.point.way);
+    let deliver = |fault: Option<(&str, u64, &str)>| {
+        let mut command = folder.command(&["deliver", plan, "--format", "json"]);
+        command.env("PERENNIAL_LOG", if case.talkative { "trace" } else { "warn" });
+        if let Some((point, when, fault)) = fault {
+            command.env("PERENNIAL_FAULT", format!("{point}:{when}:{fault}"));
+        }
+        finish(command)
+    };
+    let mut logs = String::new();
+    if case.point.name.starts_with("ledger.recover") {
+        // There is something to recover only after a process died.
+        logs += &deliver(Some(("smtp.message.ended", 1 + case.when, "kill")))?.stderr;
+    }
+    let failed = deliver(Some((case.point.name, case.when, case.fault)))?;
+    let happened = failed.stderr.contains("a fault happens");
+    if happened && case.fault == "full" && failed.code != Some(1) {
+        return Err(format!("a full disk ended with {:?}: {}", failed.code, failed.stderr));
+    }
+    let after_fault = account(&folder, plan)?;
+    let last = deliver(None)?;
+    if !matches!(last.code, Some(0 | 3)) {
+        return Err(format!("the last delivery ended with {:?}: {}", last.code, last.stderr));
+    }
+    logs += &failed.stderr;
+    logs += &last.stderr;
+    if let Some(canary) = words(&logs).find(|word| shop.canaries.contains(*word)) {
+        return Err(format!("`{canary}` stands in a log"));
+    }
+
+    let received = match case.point.way {
+        Way::Mail => mail.take(),
+        Way::Call => calls.take(),
+        Way::Outbox => written(&folder.path("data/outbox")),
+    };
+    let states = account(&folder, plan)?;
+    let unknown = states.values().filter(|state| *state == "unknown").count();
+    if let Some((id, count)) = received.iter().find(|(_, count)| **count > 1) {
+        return Err(format!("{id} was received {count}x"));
+    }
+    if let Some((id, state)) = states.iter().find(|(_, state)| !matches!(state.as_str(), "accepted" | "rejected" | "cancelled" | "unknown"))
+    {
+        return Err(format!("{id} was skipped: {state}"));
+    }
+    if let Some((id, _)) = states.iter().find(|(id, state)| *state == "accepted" && !received.contains_key(*id)) {
+        return Err(format!("{id} counts as accepted and was not received"));
+    }
+    if let Some(id) = received.keys().find(|id| !states.get(*id).is_some_and(|state| state == "accepted" || state == "unknown")) {
+        return Err(format!("{id} was received, and the account says {:?}", states.get(id)));
+    }
+    if unknown > OPEN {
+        return Err(format!("{unknown} messages are unknown"));
+    }
+    if unknown > 0 && (case.fault == "term" && !case.point.name.starts_with("ledger.recover") || case.point.way == Way::Outbox) {
+        return Err(format!("{unknown} messages are unknown after {}; before: {after_fault:?}", case.fault));
+    }
+    let shown = folder.run(&["unknown", "list", "--format", "json"]).json();
+    let shown = shown.as_array().map_or(0, Vec::len);
+    if shown != unknown {
+        return Err(format!("{shown} of {unknown} unknown messages are listed"));
+    }
+    Ok((happened, unknown))
+}
+
+/// The words of a log, an address being one.
+fn words(log: &str) -> impl Iterator<Item = &str> {
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"@._+-".contains(byte);
+    let words = log.as_bytes().chunk_by(move |one, next| inside(one) == inside(next));
+    words.filter_map(|word| std::str::from_utf8(word).ok()).map(|word| word.trim_end_matches('.'))
+}
+
+/// How a process ended.
+struct Ended {
+    code: Option<i32>,
+    stderr: String,
+}
+
+/// Runs a process to its end, however it comes.
+fn finish(mut command: Command) -> Result<Ended, String> {
+    let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = process.stderr.take().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stderr.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let code = wait(&mut process)?;
+    Ok(Ended { code, stderr: reading.join().unwrap() })
+}
+
+fn wait(process: &mut Child) -> Result<Option<i32>, String> {
+    let begun = Instant::now();
+    loop {
+        match process.try_wait().unwrap() {
+            Some(status) => return Ok(status.code()),
+            None if begun.elapsed() > PATIENCE => {
+                let _ = process.kill();
+                let _ = process.wait();
+                return Err("the delivery hangs".to_owned());
+            }
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+/// The state of every message of a plan, as its ledger says.
+fn account(folder: &Folder, plan: &str) -> Result<BTreeMap<String, String>, String> {
+    let ledger = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path("data/ledger.db"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pool = sqlx::SqlitePool::connect_with(ledger).await.map_err(|error| error.to_string())?;
+        let rows: Vec<(String, String)> = sqlx::query_as("select message_id, state from recipients where plan = ?")
+            .bind(plan)
+            .fetch_all(&pool)
+            .await
+            .map_err(|error| error.to_string())?;
+        pool.close().await;
+        Ok(rows.into_iter().collect())
+    })
+}
+
+/// The ids of the messages in an outbox.
+fn written(outbox: &Path) -> BTreeMap<String, usize> {
+    let files = fs::read_dir(outbox).into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    files.filter_map(|file| file.strip_suffix(".eml").map(|id| (id.to_owned(), 1))).collect()
+}
