@@ -22,7 +22,7 @@ const ROUNDS: u64 = 5;
 /// Deliveries at once.
 const WORKERS: usize = 3;
 /// The most messages a delivery has on the wire at once.
-const OPEN: usize = 32;
+const OPEN: usize = 64;
 /// The project's master key.
 const KEY: &str = "a-key-that-stands-in-no-log-41f7c0de";
 /// A delivery that takes longer hangs.
@@ -201,7 +201,8 @@ fn fail(shop: &Shop, case: &Case, mail: &Oracle, calls: &Oracle) -> Result<(bool
         Way::Call => folder.set("PERENNIAL__DELIVERY__WEBHOOK__URL", format!("http://127.0.0.1:{}/", calls.port)),
         Way::Outbox => {}
     }
-    (mail.take(), calls.take());
+    mail.take();
+    calls.take();
     let plan = shop.plan(case.point.way);
     let deliver = |fault: Option<(&str, u64, &str)>| {
         let mut command = folder.command(&["deliver", plan, "--format", "json"]);

@@ -15,12 +15,13 @@ use super::{
     settings::{DeliverySettings, EmailBy, mistakes},
     smtp::Relay,
     transport::Way,
+    twins::Addresses,
     webhook::Receiver,
 };
 use crate::{
     clock::SharedClock,
     diagnosis::Diagnosis,
-    ledger::{Enlisted, Ledger, PlanId, State},
+    ledger::{CustomerId, Enlisted, Ledger, PlanId, State},
     message::{Channel, Kind},
     secret::Keys,
 };
@@ -87,7 +88,7 @@ pub async fn deliver(context: &Context, delivery: &Arc<Delivery>, options: Optio
         return Err(DeliveryError::Stale(published));
     }
     if standing.status == "approved" {
-        enlist(context, delivery, standing.planned, started).await?;
+        run.add(State::Cancelled, enlist(context, delivery, standing.planned, started).await?);
     }
     tracing::info!(%plan, way = way.name(), "delivering");
     let ended = if ledger.anyone_due(plan, started).await? {
@@ -137,29 +138,42 @@ pub(crate) fn way(context: &Context, kind: Kind, channel: Channel, from: &str) -
     }
 }
 
-/// Opens the plan's account with everybody `waiting`, if the plan's files hold exactly the people it promised.
-async fn enlist(context: &Context, delivery: &Arc<Delivery>, planned: u64, now: DateTime<Utc>) -> Result<(), DeliveryError> {
+/// Opens the plan's account with everybody `waiting`, if the plan's files hold exactly the people it promised. Whoever shares an address with
+/// somebody before them is cancelled at once; returns how many those are.
+async fn enlist(context: &Context, delivery: &Arc<Delivery>, planned: u64, now: DateTime<Utc>) -> Result<u64, DeliveryError> {
     let (send, mut chunks) = tokio::sync::mpsc::channel(2);
-    let reading = Arc::clone(delivery);
-    let reader = tokio::task::spawn_blocking(move || -> Result<(), Diagnosis> {
+    let (reading, keys) = (Arc::clone(delivery), context.keys.clone());
+    let reader = tokio::task::spawn_blocking(move || -> Result<Vec<CustomerId>, Diagnosis> {
+        let mut addresses = Addresses::of(planned);
         let mut chunk = Vec::with_capacity(CHUNK);
         for person in reading.people.read()? {
             let person = person?;
+            person.address_hash(reading.kind, &keys).iter().for_each(|hash| addresses.note(hash));
             chunk.push(Enlisted { customer_id: person.customer_id, message_id: person.message_id, send_after: person.send_after });
             if chunk.len() == CHUNK && send.blocking_send(std::mem::take(&mut chunk)).is_err() {
-                return Ok(());
+                return Ok(Vec::new());
             }
         }
         let _ = send.blocking_send(chunk);
-        Ok(())
+        if addresses.are_distinct() {
+            return Ok(Vec::new());
+        }
+        let again = reading.people.read()?;
+        addresses.twins(again.map(|person| {
+            let person = person?;
+            let hash = person.address_hash(reading.kind, &keys);
+            Ok((person.customer_id, hash))
+        }))
     });
     let mut account = context.ledger.enlist(&delivery.plan, now).await?;
     while let Some(chunk) = chunks.recv().await {
         account.add(&chunk).await?;
     }
-    reader
+    let twins = reader
         .await
         .map_err(|error| DeliveryError::People(Box::new(Diagnosis::new("people", error.to_string()))))?
         .map_err(|diagnosis| DeliveryError::People(Box::new(diagnosis)))?;
-    account.finish(planned).await?.map_err(|found| DeliveryError::Mismatch { plan: delivery.plan.clone(), planned, found })
+    account.drop_twins(&twins).await?;
+    account.finish(planned).await?.map_err(|found| DeliveryError::Mismatch { plan: delivery.plan.clone(), planned, found })?;
+    Ok(twins.len() as u64)
 }

@@ -9,6 +9,7 @@
 //! | `plan` | what a delivery is handed: people, and who writes their letters |
 //! | `deliver` | from an approved plan to its account |
 //! | `run` | one turn of the ledger after another, until nobody is due |
+//! | `twins` | two people of a plan with one address |
 //! | `account` | what became of everybody |
 //! | `recover` | what a process that died left behind |
 //! | `transport` | the three ways out, behind one door |
@@ -33,6 +34,7 @@ mod settings;
 mod smtp;
 mod state;
 mod transport;
+mod twins;
 mod unsubscribe;
 mod webhook;
 

@@ -5,8 +5,9 @@ use chrono::{DateTime, Utc};
 use crate::{
     config::Period,
     diagnosis::Diagnosis,
-    ledger::{CustomerId, MessageId, PlanId},
+    ledger::{CustomerId, MessageId, PlanId, address_hash},
     message::{Channel, Field, Kind, Message, MessageError, Row},
+    secret::Keys,
 };
 
 /// An approved plan, ready to be delivered.
@@ -73,11 +74,17 @@ impl PlannedRecipient {
             _ => None,
         }
     }
+
+    /// The keyed hash of the address a message of this kind concerns. Whoever wants no mail is not written to by another way either; only a
+    /// note to staff goes to nobody's address.
+    pub(super) fn address_hash(&self, kind: Kind, keys: &Keys) -> Option<String> {
+        self.address().filter(|_| kind != Kind::Internal).map(|address| address_hash(keys, address))
+    }
 }
 
 /// The planned people of a plan, one after the other: a plan of a million need not fit into memory.
 pub trait People: Send + Sync {
-    /// Reads them from the start, whoever is excluded left out. Called on a thread that may block, at most twice a delivery.
+    /// Reads them from the start, whoever is excluded left out. Called on a thread that may block, a few times a delivery.
     ///
     /// # Errors
     /// Where the plan cannot be read.

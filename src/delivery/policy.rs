@@ -66,7 +66,6 @@ impl Policy {
             (!present.known || !(present.in_segment || self.replay), "no_longer_in_segment"),
             (personal && self.cool_off.is_some_and(|peace| present.last_message_at.is_some_and(|last| now - last < peace)), "cool_off"),
             (personal && self.cap.is_some_and(|cap| present.messages >= cap), "capped"),
-            (present.address_taken, "duplicate_address"),
         ];
         obstacles.into_iter().find(|(holds, _)| *holds).map(|(_, reason)| reason)
     }
@@ -97,7 +96,6 @@ mod tests {
             in_segment: true,
             suppressed: None,
             told: false,
-            address_taken: false,
             messages: 0,
             last_message_at: None,
         }
@@ -145,7 +143,6 @@ mod tests {
             ("had peace", |p| p.last_message_at = Some(at("2026-11-15T09:00:00Z")), [None, None, None]),
             ("three messages", |p| p.messages = 3, [None, None, None]),
             ("four messages", |p| p.messages = 4, [Some("capped"), Some("capped"), None]),
-            ("same address", |p| p.address_taken = true, all("duplicate_address")),
         ];
         for (name, change, answers) in cases {
             for (kind, answer) in [Kind::Marketing, Kind::Service, Kind::Internal].into_iter().zip(answers) {

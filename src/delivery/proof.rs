@@ -55,13 +55,8 @@ pub async fn send_proof(
             Ok(file.map_or_else(String::new, |file| file.display().to_string()))
         }
         Way::Smtp(relay) => {
-            let mut connection = None;
-            let delivered = relay.deliver(&mut connection, &parcel).await.map_err(DeliveryError::Transport)?;
-            if let Some(connection) = connection {
-                connection.quit().await;
-            }
             let host = relay.host().to_owned();
-            match delivered.outcome {
+            match relay.send_alone(&parcel).await.map_err(DeliveryError::Transport)? {
                 Outcome::Accepted(_) => Ok(host),
                 Outcome::Rejected { reply, reason, .. } => {
                     Err(DeliveryError::Transport(TransportError::Refused { host, reason: reply.unwrap_or_else(|| reason.to_owned()) }))

@@ -23,16 +23,16 @@ use super::{
 };
 use crate::{
     diagnosis::Diagnosis,
-    ledger::{Candidate, CustomerId, Decision, Errand, MessageId, Named, Present, Settled, Standing, State, Turn, Turned, address_hash},
+    ledger::{Candidate, CustomerId, Decision, Errand, MessageId, Named, Present, Settled, Standing, State, Turn, Turned},
     message::{Channel, Kind, Message, mailable},
 };
 
 /// The most messages that are `committing` at once.
-const OPEN: usize = 32;
+const OPEN: usize = 64;
 /// How many messages one turn commits at least, while others are under way.
-const GROUP: usize = 16;
+const GROUP: usize = 32;
 /// How many messages are reserved, and their letters written, ahead of those that leave.
-const AHEAD: usize = 48;
+const AHEAD: usize = 96;
 /// How many people are read at once.
 const CHUNK: usize = 256;
 /// When a deferred message is tried again, by how often it was tried; the last goes on until the plan expires.
@@ -199,13 +199,10 @@ impl<'a> Run<'a> {
     }
 
     fn candidate(&self, person: &PlannedRecipient) -> Candidate {
-        // Whoever wants no mail is not written to by another way either; only a note to staff goes to nobody's address.
-        let address = person.address().filter(|_| self.delivery.kind != Kind::Internal);
-        let address_hash = address.map(|address| address_hash(&self.context.keys, address));
         Candidate {
             customer_id: person.customer_id.clone(),
             message_id: person.message_id.clone(),
-            address_hash,
+            address_hash: person.address_hash(self.delivery.kind, &self.context.keys),
             occasion: person.occasion.clone(),
             step: person.step,
             variant: person.variant.clone(),

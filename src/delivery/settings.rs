@@ -111,6 +111,9 @@ pub struct SmtpSettings {
     /// How many connections are open at once.
     #[serde(default = "four")]
     pub connections: usize,
+    /// How many messages a connection carries before it is closed and another opened.
+    #[serde(default = "one_thousand")]
+    pub messages_per_connection: u64,
     /// The address bounces go to; the brand's `from` unless set.
     #[serde(default)]
     pub return_path: Option<String>,
@@ -118,6 +121,10 @@ pub struct SmtpSettings {
 
 fn four() -> usize {
     4
+}
+
+fn one_thousand() -> u64 {
+    1_000
 }
 
 /// How an SMTP connection is kept secret.
@@ -218,6 +225,10 @@ pub(crate) fn mistakes(settings: &DeliverySettings, practice_keys: bool) -> Vec<
             }
         }
         (EmailBy::Outbox, _) => {}
+    }
+    if settings.smtp.as_ref().is_some_and(|smtp| smtp.messages_per_connection == 0) {
+        let message = "with `messages_per_connection = 0` nothing could be sent".to_owned();
+        wrong(Channel::Email, "smtp", message, "leave it out, or set how many messages your relay takes on a connection");
     }
     if let Some(webhook) = &settings.webhook {
         match url::Url::parse(&webhook.url) {

@@ -113,11 +113,11 @@ mod tests {
             .iter()
             .flat_map(|from| Step::ALL.iter().filter_map(|step| step.from(*from).map(|to| (from.as_str().into(), to.as_str().into()))))
             .collect();
-        let schema = include_str!("../ledger/schema.sql");
+        let schema = include_str!("../ledger/in_hand.sql");
         let trigger = &schema[schema.find("create trigger send_law").unwrap()..];
-        let values = &trigger[trigger.find("values").unwrap()..trigger.find("begin").unwrap()];
-        let words: Vec<String> = values.split('\'').skip(1).step_by(2).map(str::to_owned).collect();
-        let kept: BTreeSet<(String, String)> = words.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+        let pairs = trigger.split('\'').skip(1).step_by(2).flat_map(str::split_whitespace).filter_map(|words| words.split_once('>'));
+        let kept: BTreeSet<(String, String)> =
+            pairs.filter(|(from, to)| !from.is_empty() && !to.is_empty()).map(|(from, to)| (from.into(), to.into())).collect();
         assert_eq!(kept, allowed);
     }
 

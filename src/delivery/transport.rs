@@ -101,6 +101,22 @@ impl Queue {
         self.next_group(1).await.pop()
     }
 
+    /// Whether the delivery stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// A parcel that waits already and that no other worker is about to take.
+    pub(crate) fn waiting(&self) -> Option<Parcel> {
+        // Whoever waits for a parcel holds the lock.
+        let parcel = self.parcels.try_lock().ok()?.try_recv().ok()?;
+        if self.stop.is_cancelled() {
+            self.done(parcel.message, Outcome::NotSent);
+            return None;
+        }
+        Some(parcel)
+    }
+
     /// The parcels waiting now, at least one and at most `limit`; none when there will be none.
     pub(crate) async fn next_group(&self, limit: usize) -> Vec<Parcel> {
         let mut group = Vec::with_capacity(limit);

@@ -52,7 +52,7 @@ pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 8] = [
+const SCHEMA: [&str; 9] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
@@ -61,6 +61,7 @@ const SCHEMA: [&str; 8] = [
     include_str!("write_backs.sql"),
     include_str!("contents.sql"),
     include_str!("outcomes.sql"),
+    include_str!("in_hand.sql"),
 ];
 
 /// How long a statement waits for another process to let go of the file.
@@ -132,10 +133,16 @@ impl Diagnose for LedgerError {
     }
 }
 
+/// How much of the ledger the connection that writes keeps in memory, in KiB, as SQLite wants it told.
+const KEPT: &str = "-16384";
+
 /// The open ledger; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pool: SqlitePool,
+    /// The one connection of this process that writes transactions. Were they written by several, each would throw away what it knows of
+    /// the file whenever another had written.
+    writer: SqlitePool,
 }
 
 impl Ledger {
@@ -173,8 +180,11 @@ impl Ledger {
             .pragma("secure_delete", "on")
             .foreign_keys(true)
             .busy_timeout(BUSY);
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(|error| refused(error.to_string()))?;
-        let ledger = Self { pool };
+        let writing = options.clone().pragma("cache_size", KEPT);
+        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false);
+        let writer = pool(1).connect_with(writing).await.map_err(|error| refused(error.to_string()))?;
+        let pool = pool(4).connect_with(options).await.map_err(|error| refused(error.to_string()))?;
+        let ledger = Self { pool, writer };
         ledger.prepare().await?;
         Ok(ledger)
     }
@@ -195,7 +205,7 @@ impl Ledger {
         if usize::try_from(version).is_ok_and(|version| version < SCHEMA.len()) {
             return Err(refused("an earlier version of the program wrote it; the next run brings it up to date".to_owned()));
         }
-        Ok(Some(Self { pool }))
+        Ok(Some(Self { writer: pool.clone(), pool }))
     }
 
     /// Whether the ledger answers.
@@ -225,7 +235,7 @@ impl Ledger {
 
     /// A transaction that takes the write lock at once, so that what it reads is still true when it writes.
     pub(in crate::ledger) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, LedgerError> {
-        Ok(self.pool.begin_with("begin immediate").await?)
+        Ok(self.writer.begin_with("begin immediate").await?)
     }
 }
 

@@ -495,6 +495,21 @@ impl Enlisting {
         Ok(())
     }
 
+    /// Cancels people whose address another of the plan has as well.
+    pub(crate) async fn drop_twins(&mut self, people: &[CustomerId]) -> Result<(), LedgerError> {
+        let rows = Value::Array(people.iter().map(|id| json!(id.as_str())).collect());
+        sqlx::query(
+            "update recipients set state = 'cancelled', reason = 'duplicate_address', updated_at = ?3
+             where plan = ?2 and customer_id in (select value from json_each(?1)) and state = 'waiting'",
+        )
+        .bind(rows.to_string())
+        .bind(self.plan.as_str())
+        .bind(micros(self.now))
+        .execute(&mut *self.write)
+        .await?;
+        Ok(())
+    }
+
     /// Makes the account stand and the plan `delivering`, if it holds exactly as many people as the plan promised; otherwise nothing
     /// stands, and the count found is returned.
     pub(crate) async fn finish(mut self, planned: u64) -> Result<Result<(), u64>, LedgerError> {
@@ -539,7 +554,8 @@ async fn close(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: Dat
         "update plans set status = 'delivered', held_from = null
          where plan = ?1 and (status = 'delivering' or (status = 'held' and expires_at <= ?2))
            and (status = 'delivering' or exists (select 1 from recipients where plan = ?1))
-           and not exists (select 1 from recipients where plan = ?1 and state in ('waiting', 'reserved', 'committing', 'deferred'))",
+           and not exists (select 1 from recipients where plan = ?1 and state in ('waiting', 'deferred'))
+           and not exists (select 1 from recipients where plan = ?1 and state in ('reserved', 'committing'))",
     )
     .bind(plan.as_str())
     .bind(micros(now))

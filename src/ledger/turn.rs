@@ -103,8 +103,6 @@ pub(crate) struct Present {
     pub suppressed: Option<String>,
     /// Whether another plan has told, may have told or promised this occasion.
     pub told: bool,
-    /// Whether the same plan has written to the same address.
-    pub address_taken: bool,
     /// Messages within the cap's window, this one aside.
     pub messages: u32,
     /// The last message of ours.
@@ -199,9 +197,6 @@ select j.key, r.attempt, r.next_try_at,
     names_of!("r"),
     " and m.campaign = ?7 and m.occasion = j.value ->> 3 and m.step = j.value ->> 4 and m.plan <> r.plan
                and m.state not in ('rejected', 'cancelled', 'expired')),
-  exists (select 1 from messages d
-          where d.address_hash = j.value ->> 2 and d.plan = r.plan and d.message_id <> r.message_id
-            and d.state not in ('rejected', 'cancelled', 'expired')),
   (select count(*) from messages w
    where w.customer_id in ",
     names_of!("r"),
@@ -219,12 +214,19 @@ where +r.state in ('waiting', 'deferred')
 order by j.key"
 );
 
-// Of a plan of a million every turn touches a handful. `cross join` keeps SQLite from walking through the plan to find them, and `+` from
-// using an index that would; a test looks at the plans it makes.
-const MOVE_RECIPIENTS: &str = "update recipients set state = j.value ->> 2, reason = j.value ->> 3, reply = coalesce(j.value ->> 4, reply),
-           next_try_at = j.value ->> 5, updated_at = ?3
-         from json_each(?1) j
-         where message_id = j.value ->> 1 and +plan = ?2 and +customer_id = j.value ->> 0";
+// Of a plan of a million every turn touches a handful. The plan is said by way of `j`, so that SQLite looks up each row of `j` by the
+// primary key instead of walking through the plan; a test looks at the plans it makes.
+macro_rules! each_named {
+    () => {
+        " from json_each(?1) j
+         where plan = iif(j.key is null, null, ?2) and customer_id = j.value ->> 0 and +message_id = j.value ->> 1"
+    };
+}
+const MOVE_RECIPIENTS: &str = concat!(
+    "update recipients set state = j.value ->> 2, reason = j.value ->> 3, reply = coalesce(j.value ->> 4, reply),
+           next_try_at = j.value ->> 5, updated_at = ?3",
+    each_named!()
+);
 const MOVE_MESSAGES: &str =
     "update messages set state = j.value ->> 2, at = ?3 from json_each(?1) j where messages.message_id = j.value ->> 1 and plan = ?2";
 const SILENCED: &str = concat!(
@@ -236,17 +238,19 @@ const SILENCED: &str = concat!(
     names_of!("m"),
     " or s.address_hash = m.address_hash))"
 );
-const LEAVING: &str = "update recipients set attempt = attempt + 1, transport = ?3 from json_each(?1) j
-         where message_id = j.value ->> 1 and +plan = ?2 and +customer_id = j.value ->> 0";
-const WAITING: &str = "update recipients set next_try_at = j.value ->> 2 from json_each(?1) j
-             where message_id = j.value ->> 1 and +plan = ?2 and +customer_id = j.value ->> 0";
+// Their rows in `messages` stay as they are: a claim that is reserved counts as one on the wire.
+const LEAVING: &str = concat!(
+    "update recipients set state = 'committing', reason = null, next_try_at = null, attempt = attempt + 1, transport = ?4, updated_at = ?3",
+    each_named!()
+);
+const WAITING: &str = concat!("update recipients set next_try_at = j.value ->> 2", each_named!());
 const CLAIM: &str =
     "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
              select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 6, value ->> 7, value ->> 8, value ->> 9, 'reserved', ?6
              from json_each(?1) where true
              on conflict (message_id) do update set plan = excluded.plan, campaign = excluded.campaign, kind = excluded.kind,
                channel = excluded.channel, customer_id = excluded.customer_id, occasion = excluded.occasion, step = excluded.step,
-               variant = excluded.variant, address_hash = excluded.address_hash";
+               variant = excluded.variant, address_hash = excluded.address_hash, state = excluded.state, at = excluded.at";
 
 impl Ledger {
     /// One step of a running delivery, in one synced transaction: what came back is recorded; then, while the plan is `delivering`,
@@ -361,7 +365,7 @@ async fn commit(
         if silenced.contains(&position) && !internal {
             dropped.push(json!([one.customer_id.as_str(), one.message_id.as_str(), "cancelled", "suppressed", null, null]));
         } else {
-            moves.push(json!([one.customer_id.as_str(), one.message_id.as_str(), "committing", null, null, null]));
+            moves.push(json!([one.customer_id.as_str(), one.message_id.as_str()]));
             turned.committed.push(one.clone());
         }
     }
@@ -369,9 +373,13 @@ async fn commit(
         turned.dropped += dropped.len() as u64;
         move_states(write, &errand.plan, &Value::Array(dropped).to_string(), now).await?;
     }
-    let moves = Value::Array(moves).to_string();
-    move_states(write, &errand.plan, &moves, now).await?;
-    sqlx::query(LEAVING).bind(&moves).bind(errand.plan.as_str()).bind(errand.transport).execute(&mut **write).await?;
+    sqlx::query(LEAVING)
+        .bind(Value::Array(moves).to_string())
+        .bind(errand.plan.as_str())
+        .bind(micros(now))
+        .bind(errand.transport)
+        .execute(&mut **write)
+        .await?;
     Ok(())
 }
 
@@ -403,16 +411,13 @@ async fn reserve(
         .fetch_all(&mut **write)
         .await?;
     turned.looked_at = rows.len() as u64;
-    let mut addresses = HashSet::new();
     let (mut claims, mut drops, mut waits) = (Vec::new(), Vec::new(), Vec::new());
     for row in &rows {
         let Some(candidate) = usize::try_from(row.try_get::<i64, _>(0)?).ok().and_then(|key| candidates.get(key)) else { continue };
-        let mut present = read_present(row)?;
-        present.address_taken |= candidate.address_hash.as_ref().is_some_and(|hash| addresses.contains(hash));
+        let present = read_present(row)?;
         let (customer, message) = (candidate.customer_id.as_str(), candidate.message_id.as_str());
         match decide(candidate, &present) {
             Decision::Send => {
-                addresses.extend(candidate.address_hash.clone());
                 claims.push(json!([
                     customer,
                     message,
@@ -450,7 +455,7 @@ async fn reserve(
             .bind(micros(now))
             .execute(&mut **write)
             .await?;
-        move_states(write, &errand.plan, &claims, now).await?;
+        sqlx::query(MOVE_RECIPIENTS).bind(&claims).bind(errand.plan.as_str()).bind(micros(now)).execute(&mut **write).await?;
     }
     Ok(())
 }
@@ -472,9 +477,8 @@ fn read_present(row: &sqlx::sqlite::SqliteRow) -> Result<Present, LedgerError> {
         in_segment: row.try_get(11)?,
         suppressed: row.try_get(12)?,
         told: row.try_get(13)?,
-        address_taken: row.try_get(14)?,
-        messages: row.try_get(15)?,
-        last_message_at: moment(16)?,
+        messages: row.try_get(14)?,
+        last_message_at: moment(15)?,
     })
 }
 
@@ -488,7 +492,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let ledger = fixture::open(root.path()).await;
         let allowed = ["SCAN j ", "SCAN s VIRTUAL", "SCAN json_each", "SCAN CONSTANT ROW"];
-        let indexed = ["(plan=? AND customer_id=?)", "(message_id=?)", "(customer_id=?)", "(address_hash=?)", "(customer_id=? AND at>?)"];
+        let indexed = ["(plan=? AND customer_id=?)", "(message_id=?)", "(customer_id=?)", "(address_hash=?)"];
         for sql in [PRESENT, MOVE_RECIPIENTS, MOVE_MESSAGES, SILENCED, LEAVING, WAITING, CLAIM] {
             let plan = sqlx::query(sqlx::AssertSqlSafe(format!("explain query plan {sql}"))).fetch_all(ledger.pool()).await.unwrap();
             for step in plan {

@@ -78,6 +78,15 @@ pub(crate) enum Attempt {
     SenderRefused(String),
 }
 
+/// A message ready to cross.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    /// Whom it goes to.
+    pub(crate) to: Address,
+    /// Dot-stuffed, with its final dot.
+    pub(crate) wire: String,
+}
+
 /// An open connection.
 pub(crate) struct Connection {
     session: AsyncSmtpConnection,
@@ -88,6 +97,10 @@ pub(crate) struct Connection {
     international: bool,
     /// A transaction was left unfinished; the next begins with RSET.
     unfinished: bool,
+    /// An envelope that has left already, and whose replies have not been read.
+    announced: Option<String>,
+    /// How many messages were begun.
+    pub(crate) messages: u64,
 }
 
 impl Connection {
@@ -155,36 +168,32 @@ impl Connection {
         }
         faults::at("smtp.connection.opened").map_err(|error| unreachable(error.to_string()))?;
         let timeouts = door.timeouts;
-        Ok(Self { session, gauge, timeouts, pipelining, eight_bit, international, unfinished: false })
+        let (unfinished, announced, messages) = (false, None, 0);
+        Ok(Self { session, gauge, timeouts, pipelining, eight_bit, international, unfinished, announced, messages })
     }
 
-    /// Sends one message, already dot-stuffed, to one recipient.
+    /// Sends one letter. Where the relay can, `next` is announced in the same breath, which saves it a round trip; it must be the next one
+    /// sent on this connection.
     ///
-    /// `Err` means that the connection is of no use any more, and says whether the message may have arrived.
-    pub(crate) async fn send(&mut self, from: &Address, to: &Address, wire: &str) -> Result<Attempt, Lost> {
-        let mut parameters = Vec::new();
-        if !wire.is_ascii() {
-            if !self.eight_bit {
-                return Ok(Attempt::Answered(Outcome::Rejected { reason: "relay_lacks_8bitmime", reply: None, dead: false }));
-            }
-            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
-        }
-        if !(from.as_ref() as &str).is_ascii() || !(to.as_ref() as &str).is_ascii() {
-            if !self.international {
-                return Ok(Attempt::Answered(Outcome::Rejected { reason: "relay_lacks_smtputf8", reply: None, dead: false }));
-            }
-            parameters.push(MailParameter::SmtpUtfEight);
-        }
+    /// `Err` means that the connection is of no use any more, and says whether the letter may have arrived.
+    pub(crate) async fn send(&mut self, from: &Address, letter: &Letter, next: Option<&Letter>) -> Result<Attempt, Lost> {
+        let (mail, rcpt) = match self.envelope(from, letter) {
+            Ok(envelope) => envelope,
+            Err(reason) => return Ok(Attempt::Answered(Outcome::Rejected { reason, reply: None, dead: false })),
+        };
         passing("smtp.envelope.begin", Phase::Mail)?;
-        let mail = Mail::new(Some(from.clone()), parameters);
-        let rcpt = Rcpt::new(to.clone(), Vec::new());
-        let refusal = if self.pipelining { self.ask_at_once(&mail, &rcpt).await? } else { self.ask_in_turn(&mail, &rcpt).await? };
+        self.messages += 1;
+        let refusal = match self.pipelining {
+            true => self.ask_at_once(&mail, &rcpt).await?,
+            false => self.ask_in_turn(mail, rcpt).await?,
+        };
         match refusal {
             Some((Phase::Mail, reply)) if reply.code >= 500 && reply.code != 552 => Ok(Attempt::SenderRefused(reply.said())),
             Some((phase, reply)) => Ok(Attempt::Answered(reply.refusal(phase))),
             None => {
                 passing("smtp.message.begin", Phase::Data)?;
-                let reply = self.hand_over(wire).await?;
+                let next = next.filter(|_| self.pipelining).and_then(|next| self.envelope(from, next).ok());
+                let reply = self.hand_over(&letter.wire, next).await?;
                 self.unfinished = false;
                 Ok(Attempt::Answered(match reply.is_positive() {
                     true => Outcome::Accepted(Some(reply.said())),
@@ -194,16 +203,46 @@ impl Connection {
         }
     }
 
+    /// Whether the relay has been given the envelope of a letter that has not been sent yet.
+    pub(crate) fn announces(&self) -> bool {
+        self.announced.is_some()
+    }
+
+    /// MAIL and RCPT for a letter, or why this relay cannot carry it.
+    fn envelope(&self, from: &Address, letter: &Letter) -> Result<(String, String), &'static str> {
+        let mut parameters = Vec::new();
+        if !letter.wire.is_ascii() {
+            if !self.eight_bit {
+                return Err("relay_lacks_8bitmime");
+            }
+            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        if !(from.as_ref() as &str).is_ascii() || !(letter.to.as_ref() as &str).is_ascii() {
+            if !self.international {
+                return Err("relay_lacks_smtputf8");
+            }
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        Ok((Mail::new(Some(from.clone()), parameters).to_string(), Rcpt::new(letter.to.clone(), Vec::new()).to_string()))
+    }
+
     /// MAIL, RCPT and DATA in one write (RFC 2920), and every reply looked at. `None`: the relay waits for the message.
-    async fn ask_at_once(&mut self, mail: &Mail, rcpt: &Rcpt) -> Result<Option<(Phase, Reply)>, Lost> {
+    async fn ask_at_once(&mut self, mail: &str, rcpt: &str) -> Result<Option<(Phase, Reply)>, Lost> {
         let limit = self.timeouts.command;
         let before = |answer, phase| Reply::read(answer, phase, || false);
-        let asked = if self.unfinished { format!("{Rset}{mail}{rcpt}{Data}") } else { format!("{mail}{rcpt}{Data}") };
-        let mut first = within(limit, Phase::Mail, self.session.command(asked)).await?;
-        if self.unfinished {
-            before(first, Phase::Mail)?;
-            first = within(limit, Phase::Mail, self.session.read_response()).await?;
-        }
+        let asked = format!("{mail}{rcpt}{Data}");
+        let first = match self.announced.take() {
+            Some(announced) if announced == asked => within(limit, Phase::Mail, self.session.read_response()).await?,
+            Some(_) => {
+                return Err(Lost { phase: Phase::Mail, begun: false, reason: "another letter had been announced".to_owned() });
+            }
+            None if self.unfinished => {
+                let forgotten = within(limit, Phase::Mail, self.session.command(format!("{Rset}{asked}"))).await?;
+                before(forgotten, Phase::Mail)?;
+                within(limit, Phase::Mail, self.session.read_response()).await?
+            }
+            None => within(limit, Phase::Mail, self.session.command(asked)).await?,
+        };
         let mail = before(first, Phase::Mail)?;
         let rcpt = before(within(limit, Phase::Recipient, self.session.read_response()).await?, Phase::Recipient)?;
         let data = before(within(self.timeouts.data, Phase::Data, self.session.read_response()).await?, Phase::Data)?;
@@ -223,17 +262,13 @@ impl Connection {
     }
 
     /// MAIL, RCPT and DATA one after the other. `None`: the relay waits for the message.
-    async fn ask_in_turn(&mut self, mail: &Mail, rcpt: &Rcpt) -> Result<Option<(Phase, Reply)>, Lost> {
+    async fn ask_in_turn(&mut self, mail: String, rcpt: String) -> Result<Option<(Phase, Reply)>, Lost> {
         let limit = self.timeouts.command;
         if self.unfinished {
             Reply::read(within(limit, Phase::Mail, self.session.command(Rset)).await?, Phase::Mail, || false)?;
         }
         self.unfinished = true;
-        let steps = [
-            (Phase::Mail, mail.to_string(), limit),
-            (Phase::Recipient, rcpt.to_string(), limit),
-            (Phase::Data, Data.to_string(), self.timeouts.data),
-        ];
+        let steps = [(Phase::Mail, mail, limit), (Phase::Recipient, rcpt, limit), (Phase::Data, Data.to_string(), self.timeouts.data)];
         for (phase, command, limit) in steps {
             let reply = Reply::read(within(limit, phase, self.session.command(command)).await?, phase, || false)?;
             if !reply.is_positive() {
@@ -243,18 +278,25 @@ impl Connection {
         Ok(None)
     }
 
-    /// The message and its final dot in one write, and the relay's word for it.
-    async fn hand_over(&mut self, wire: &str) -> Result<Reply, Lost> {
+    /// The message and its final dot in one write, and the relay's word for it. The envelope of the next may ride along (RFC 2920, 3.1).
+    async fn hand_over(&mut self, wire: &str, next: Option<(String, String)>) -> Result<Reply, Lost> {
         let before = self.gauge.written();
         let gauge = Arc::clone(&self.gauge);
         let begun = move || gauge.written() > before;
-        match timeout(self.timeouts.message, self.session.command(wire)).await {
+        self.gauge.carries_a_message();
+        let answer = match next {
+            Some((mail, rcpt)) => {
+                let asked = format!("{mail}{rcpt}{Data}");
+                let group = [wire, &asked].concat();
+                self.announced = Some(asked);
+                timeout(self.timeouts.message, self.session.command(group)).await
+            }
+            None => timeout(self.timeouts.message, self.session.command(wire)).await,
+        };
+        match answer {
             Ok(answer) => {
-                faults::at("smtp.message.answered").map_err(|error| Lost {
-                    phase: Phase::Message,
-                    begun: true,
-                    reason: error.to_string(),
-                })?;
+                let point = faults::at("smtp.message.answered");
+                point.map_err(|error| Lost { phase: Phase::Message, begun: true, reason: error.to_string() })?;
                 Reply::read(answer, Phase::Message, begun)
             }
             Err(_) => Err(Lost { phase: Phase::Message, begun: begun(), reason: "no answer in time".to_owned() }),

@@ -29,13 +29,13 @@ use lettre::{
     },
 };
 
-use self::connection::{Attempt, Connection, Door, Timeouts};
+use self::connection::{Attempt, Connection, Door, Letter, Timeouts};
 use super::{
     error::{DeliveryError, TransportError},
     settings::{SmtpSettings, Tls},
     transport::{Outcome, Parcel, Queue},
 };
-use crate::{diagnosis::Diagnosis, message::mailable};
+use crate::{diagnosis::Diagnosis, ledger::Named, message::mailable};
 
 /// How long to wait before each new try to connect.
 const CONNECT_AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2)];
@@ -49,6 +49,8 @@ pub(crate) struct Relay {
     door: Door,
     from: Address,
     connections: usize,
+    /// How many messages a connection carries.
+    messages: u64,
 }
 
 impl std::fmt::Debug for Relay {
@@ -98,7 +100,7 @@ impl Relay {
             hello: ClientId::default(),
             timeouts: Timeouts::default(),
         };
-        Ok(Self { door, from, connections: settings.connections })
+        Ok(Self { door, from, connections: settings.connections, messages: settings.messages_per_connection })
     }
 
     /// The relay's host.
@@ -113,19 +115,33 @@ impl Relay {
 
     /// Sends parcels over one connection, opened again where it breaks, until there are no more.
     pub(crate) async fn work(self: Arc<Self>, queue: Queue) {
-        let mut connection = None;
+        let (mut connection, mut next) = (None, None);
         let mut broken = 0;
-        while let Some(parcel) = queue.next().await {
-            match self.deliver(&mut connection, &parcel).await {
+        loop {
+            let (message, letter) = match next.take() {
+                // While the delivery stops only what has been announced already goes on.
+                Some((message, _)) if queue.is_stopping() && !connection.as_ref().is_some_and(Connection::announces) => {
+                    queue.done(message, Outcome::NotSent);
+                    continue;
+                }
+                Some(letter) => letter,
+                None => match queue.next().await.map(|parcel| ready(parcel, &queue)) {
+                    Some(Some(letter)) => letter,
+                    Some(None) => continue,
+                    None => break,
+                },
+            };
+            next = queue.waiting().and_then(|parcel| ready(parcel, &queue));
+            match self.deliver(&mut connection, &letter, next.as_ref().map(|(_, letter)| letter)).await {
                 Ok(Delivered { outcome, lost }) => {
                     broken = if lost.is_some() { broken + 1 } else { 0 };
-                    queue.done(parcel.message, outcome);
+                    queue.done(message, outcome);
                     if let Some(reason) = lost.filter(|_| broken >= BROKEN_IN_A_ROW) {
                         queue.closed(TransportError::Unreachable { host: format!("{}:{}", self.door.host, self.door.port), reason });
                     }
                 }
                 Err(error) => {
-                    queue.done(parcel.message, Outcome::NotSent);
+                    queue.done(message, Outcome::NotSent);
                     queue.closed(error);
                 }
             }
@@ -135,24 +151,36 @@ impl Relay {
         }
     }
 
-    /// Sends one parcel. A connection that breaks before the first byte of the message is replaced; one that breaks after it makes the
-    /// message's fate unknown.
-    pub(crate) async fn deliver(&self, held: &mut Option<Connection>, parcel: &Parcel) -> Result<Delivered, TransportError> {
-        let refuse = |reason| Ok(Delivered { outcome: Outcome::Rejected { reason, reply: None, dead: false }, lost: None });
-        let wire = match wire::encode(&parcel.body) {
-            Ok(wire) => wire,
-            Err(reason) => return refuse(reason),
+    /// Sends one parcel over a connection of its own.
+    pub(crate) async fn send_alone(&self, parcel: &Parcel) -> Result<Outcome, TransportError> {
+        let letter = match letter(parcel) {
+            Ok(letter) => letter,
+            Err(reason) => return Ok(Outcome::Rejected { reason, reply: None, dead: false }),
         };
-        let Ok(to) = parcel.to.trim().parse::<Address>() else { return refuse("no_address") };
+        let mut connection = None;
+        let delivered = self.deliver(&mut connection, &letter, None).await?;
+        if let Some(connection) = connection {
+            connection.quit().await;
+        }
+        Ok(delivered.outcome)
+    }
+
+    /// Sends one letter, and announces the next. A connection that breaks before the first byte of the letter is replaced; one that breaks
+    /// after it makes the letter's fate unknown.
+    async fn deliver(&self, held: &mut Option<Connection>, letter: &Letter, next: Option<&Letter>) -> Result<Delivered, TransportError> {
         let mut reason = String::new();
         for _ in 0..TRIES {
             let mut connection = match held.take() {
                 Some(connection) => connection,
                 None => self.connect().await?,
             };
-            match connection.send(&self.from, &to, &wire).await {
+            let last = connection.messages + 1 >= self.messages;
+            match connection.send(&self.from, letter, next.filter(|_| !last)).await {
                 Ok(Attempt::Answered(outcome)) => {
-                    *held = Some(connection);
+                    match last {
+                        true => connection.quit().await,
+                        false => *held = Some(connection),
+                    }
                     return Ok(Delivered { outcome, lost: None });
                 }
                 Ok(Attempt::SenderRefused(reason)) => return Err(TransportError::Sender { host: self.door.host.clone(), reason }),
@@ -176,7 +204,24 @@ impl Relay {
     }
 }
 
-/// What became of one parcel.
+/// A parcel as it will cross, or why it cannot.
+fn letter(parcel: &Parcel) -> Result<Letter, &'static str> {
+    let wire = wire::encode(&parcel.body)?;
+    Ok(Letter { to: parcel.to.trim().parse().map_err(|_| "no_address")?, wire })
+}
+
+/// A parcel ready to cross; one that cannot is rejected at once.
+fn ready(parcel: Parcel, queue: &Queue) -> Option<(Named, Letter)> {
+    match letter(&parcel) {
+        Ok(letter) => Some((parcel.message, letter)),
+        Err(reason) => {
+            queue.done(parcel.message, Outcome::Rejected { reason, reply: None, dead: false });
+            None
+        }
+    }
+}
+
+/// What became of one letter.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Delivered {
     /// For the ledger.

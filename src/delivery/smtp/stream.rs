@@ -22,20 +22,23 @@ use tokio::{
 
 use crate::faults;
 
-/// How a message ends.
-const END: &[u8] = b"\r\n.\r\n";
-
 /// What the stream tells the connection above it, through all layers of TLS.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     written: AtomicU64,
     starting_tls: AtomicBool,
+    carrying: AtomicBool,
 }
 
 impl Gauge {
     /// How many bytes have been handed to the network so far.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
+    }
+
+    /// What is written next carries a message with its final dot.
+    pub(crate) fn carries_a_message(&self) {
+        self.carrying.store(true, Ordering::Release);
     }
 
     /// From now on one reply may be read; whatever follows it before the handshake begins was slipped in.
@@ -54,7 +57,7 @@ pub(crate) struct Stream {
     asked: bool,
     /// Something was slipped in: not another byte is read or written.
     spoilt: bool,
-    /// The last byte written ended a message, and nothing has been read since.
+    /// A message was written, and nothing has been read since.
     ended: bool,
 }
 
@@ -110,14 +113,15 @@ impl AsyncWrite for Stream {
         if self.spoilt {
             return Poll::Ready(Err(spoilt()));
         }
-        let torn = faults::torn("smtp.message.torn", bytes.len()).filter(|_| bytes.ends_with(END));
-        let leaving = torn.map_or(bytes, |half| &bytes[..half]);
-        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, leaving))?;
+        let message = self.gauge.carrying.load(Ordering::Acquire);
+        let torn = if message { faults::torn("smtp.message.torn", bytes.len()) } else { None };
+        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, torn.map_or(bytes, |half| &bytes[..half])))?;
         self.gauge.written.fetch_add(written as u64, Ordering::AcqRel);
-        if bytes.ends_with(END) {
+        if message {
+            self.gauge.carrying.store(false, Ordering::Release);
+            self.ended = true;
             faults::at("smtp.message.torn")?;
         }
-        self.ended = written == bytes.len() && bytes.ends_with(END);
         if self.gauge.starting_tls.load(Ordering::Acquire) {
             // The first write is the command itself; the second begins the handshake, and from there on all is sealed.
             if self.asked && self.replied {

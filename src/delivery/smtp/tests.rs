@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    connection::{Attempt, Connection, Door, Timeouts},
+    connection::{Attempt, Connection, Door, Letter, Timeouts},
     reply::Phase,
     sink::{Dot, Script, Sink},
 };
@@ -33,8 +33,12 @@ fn address(text: &str) -> Address {
     text.parse().unwrap()
 }
 
+fn letter(to: &str) -> Letter {
+    Letter { to: address(to), wire: MESSAGE.into() }
+}
+
 async fn send(connection: &mut Connection, to: &str) -> Attempt {
-    connection.send(&address("shop@example.com"), &address(to), MESSAGE).await.unwrap()
+    connection.send(&address("shop@example.com"), &letter(to), None).await.unwrap()
 }
 
 #[tokio::test]
@@ -86,7 +90,7 @@ async fn a_relay_that_refuses_the_sender_stops_everything() {
 async fn goodbye_in_the_middle_means_not_sent() {
     let sink = Sink::start(Script { rcpt: |_| "421 4.3.2 closing", ..Script::default() }).await;
     let mut connection = Connection::open(&door(sink.port)).await.unwrap();
-    let lost = connection.send(&address("shop@example.com"), &address("ann@example.com"), MESSAGE).await.unwrap_err();
+    let lost = connection.send(&address("shop@example.com"), &letter("ann@example.com"), None).await.unwrap_err();
     assert_eq!((lost.phase, lost.begun), (Phase::Recipient, false));
 }
 
@@ -103,7 +107,7 @@ async fn a_relay_that_says_nothing_after_the_dot_leaves_the_message_unknown() {
     });
     let timeouts = Timeouts { message: Duration::from_millis(50), ..Timeouts::default() };
     let mut connection = Connection::open(&Door { timeouts, ..door(port) }).await.unwrap();
-    let lost = connection.send(&address("shop@example.com"), &address("ann@example.com"), MESSAGE).await.unwrap_err();
+    let lost = connection.send(&address("shop@example.com"), &letter("ann@example.com"), None).await.unwrap_err();
     assert_eq!((lost.phase, lost.begun), (Phase::Message, true));
     silent.abort();
 }
@@ -134,17 +138,17 @@ async fn starttls_is_demanded_and_nothing_may_be_slipped_in_before_it() {
     assert!(attacker.await.unwrap().is_empty(), "no handshake begins after that");
 }
 
-/// What a relay knows about the message when its connection is cut.
+/// What a relay knows when its connection is cut.
 #[derive(Debug, Default, Clone, Copy)]
 struct Knows {
     /// How many bytes of the session had passed.
     passed: usize,
-    /// Whether it read anything of the message.
-    begun: bool,
-    /// Whether it read the final dot.
-    whole: bool,
-    /// Whether it had answered the final dot.
-    answered: bool,
+    /// How many messages it had read anything of.
+    begun: usize,
+    /// How many it had read to their final dot.
+    whole: usize,
+    /// How many it had answered.
+    answered: usize,
 }
 
 /// A relay that cuts its only connection after `budget` bytes of the session, both directions counted.
@@ -163,7 +167,7 @@ async fn cut(tcp: &mut TcpStream, budget: usize, pipelining: bool, knows: &mut K
             }
             line.push(tcp.read_u8().await.ok()?);
             knows.passed += 1;
-            knows.begun |= message;
+            knows.begun = knows.whole + usize::from(message);
         }
         String::from_utf8(line).ok()
     }
@@ -179,9 +183,9 @@ async fn cut(tcp: &mut TcpStream, budget: usize, pipelining: bool, knows: &mut K
         say(tcp, reply, budget, knows).await?;
         if command.starts_with("DATA") {
             while hear(tcp, budget, knows, true).await? != ".\r\n" {}
-            knows.whole = true;
+            knows.whole += 1;
             say(tcp, "250 taken\r\n", budget, knows).await?;
-            knows.answered = true;
+            knows.answered += 1;
         }
     }
 }
@@ -191,7 +195,7 @@ async fn a_connection_cut_after_any_byte_is_classed_right() {
     for pipelining in [true, false] {
         let (mut budget, mut last) = (0, Knows::default());
         let mut classes = [0; 3];
-        while !last.answered {
+        while last.answered < 2 {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let relay = tokio::spawn(async move {
@@ -200,33 +204,73 @@ async fn a_connection_cut_after_any_byte_is_classed_right() {
                 let _ = cut(&mut tcp, budget, pipelining, &mut knows).await;
                 knows
             });
-            let outcome = match Connection::open(&door(port)).await {
-                Err(_) => None,
-                Ok(mut connection) => match connection.send(&address("shop@example.com"), &address("ann@example.com"), MESSAGE).await {
-                    Ok(attempt) => Some(Ok(attempt)),
-                    Err(lost) => lost.begun.then_some(Err(lost)),
-                },
-            };
-            last = relay.await.unwrap();
-            match &outcome {
-                None => {
-                    assert!(!last.begun, "called not sent after {budget} bytes, though the relay had read of it");
-                    classes[0] += 1;
-                }
-                Some(Err(_)) => classes[1] += 1,
-                Some(Ok(attempt)) => {
-                    assert_eq!(attempt, &Attempt::Answered(Outcome::Accepted(Some("250 taken".into()))));
-                    assert!(last.whole, "called accepted after {budget} bytes");
-                    classes[2] += 1;
+            // Two letters, the second announced with the first; none is sent once the connection broke.
+            let mut outcomes = [None, None];
+            if let Ok(mut connection) = Connection::open(&door(port)).await {
+                let (sender, letters) = (address("shop@example.com"), [letter("ann@example.com"), letter("ben@example.com")]);
+                for (at, outcome) in outcomes.iter_mut().enumerate() {
+                    match connection.send(&sender, &letters[at], letters.get(at + 1)).await {
+                        Ok(attempt) => *outcome = Some(Ok(attempt)),
+                        Err(lost) => {
+                            *outcome = lost.begun.then_some(Err(lost));
+                            break;
+                        }
+                    }
                 }
             }
-            if last.whole && !last.answered {
-                assert!(matches!(outcome, Some(Err(_))), "no answer to the final dot is unknown, after {budget} bytes");
+            last = relay.await.unwrap();
+            for (at, outcome) in outcomes.iter().enumerate() {
+                match outcome {
+                    None => {
+                        assert!(last.begun <= at, "called not sent after {budget} bytes, though the relay had read of it");
+                        classes[0] += 1;
+                    }
+                    Some(Err(_)) => classes[1] += 1,
+                    Some(Ok(attempt)) => {
+                        assert_eq!(attempt, &Attempt::Answered(Outcome::Accepted(Some("250 taken".into()))));
+                        assert!(last.whole > at, "called accepted after {budget} bytes");
+                        classes[2] += 1;
+                    }
+                }
+                if last.whole > at && last.answered <= at {
+                    assert!(matches!(outcome, Some(Err(_))), "no answer to the final dot is unknown, after {budget} bytes");
+                }
             }
             budget += 1;
         }
         assert!(classes.iter().all(|count| *count > 0), "{classes:?}");
     }
+}
+
+#[tokio::test]
+async fn an_announced_letter_is_judged_by_its_own_replies() {
+    let sink = Sink::start(Script {
+        rcpt: |to| if to == "gone@example.com" { "550 5.1.1 no such user" } else { "250 ok" },
+        dot: |to| if to == "bad@example.com" { Dot::Say("554 5.6.0 I do not like it") } else { Dot::Say("250 taken") },
+        ..Script::default()
+    })
+    .await;
+    let mut connection = Connection::open(&door(sink.port)).await.unwrap();
+    let sender = address("shop@example.com");
+    // Each announces the one after it; a careless relay wants a message also for the one it refused.
+    let letters = ["ann", "gone", "ben", "bad", "gone", "gone", "cem"].map(|name| letter(&format!("{name}@example.com")));
+    let mut outcomes = Vec::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let Attempt::Answered(outcome) = connection.send(&sender, letter, letters.get(at + 1)).await.unwrap() else { panic!() };
+        outcomes.push(match outcome {
+            Outcome::Accepted(_) => "accepted",
+            Outcome::Rejected { dead: true, .. } => "gone",
+            Outcome::Rejected { dead: false, .. } => "rejected",
+            _ => "?",
+        });
+    }
+    assert_eq!(outcomes, ["accepted", "gone", "accepted", "rejected", "gone", "gone", "accepted"]);
+    assert!(!connection.announces());
+    // What was announced can only be followed by itself.
+    connection.send(&sender, &letter("ann@example.com"), Some(&letter("ben@example.com"))).await.unwrap();
+    let lost = connection.send(&sender, &letter("cem@example.com"), None).await.unwrap_err();
+    assert_eq!((lost.phase, lost.begun), (Phase::Mail, false));
+    assert_eq!(sink.seen.arrived.load(std::sync::atomic::Ordering::SeqCst), 5, "the relay's refusal after the dot counts as arrived here");
 }
 
 /// A TLS relay in Python, so that both ends are not of one make. Prints its port, then a line a message.
