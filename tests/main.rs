@@ -15,6 +15,7 @@ mod own_data;
 mod presets;
 mod pull_kill;
 mod real_input;
+mod returns;
 mod serve;
 mod smtp;
 mod support;

@@ -39,7 +39,7 @@ pub async fn reject(ledger: &Ledger, plan: &PlanId, by: &str, why: &str, now: Da
 /// # Errors
 /// Where the plan is unknown or closed.
 pub async fn hold(ledger: &Ledger, plan: &PlanId, now: DateTime<Utc>) -> Result<PlanRecord, ActError> {
-    ledger.hold(plan, None, now).await
+    ledger.hold(plan, None, None, now).await
 }
 
 /// Ends a pause.

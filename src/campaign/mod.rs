@@ -53,7 +53,7 @@ pub use limits::Limits;
 pub use open::FrozenPlan;
 pub use preview::{PreviewRequest, preview};
 pub(crate) use review::grouped;
-pub use settings::{Approval, CAMPAIGN_FILE, CAMPAIGNS, Campaign, CampaignSettings, Goal, Offer, Policy, Share, names};
+pub use settings::{Approval, CAMPAIGN_FILE, CAMPAIGNS, Campaign, CampaignSettings, Goal, Offer, Policy, names};
 pub use slot::{Made, PlanRequest, Planned, plan_slot};
 pub use why::{Answer, why};
 

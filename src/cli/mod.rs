@@ -16,6 +16,7 @@ mod prompt;
 mod pull;
 mod query;
 mod report;
+mod returns;
 mod run;
 mod sandbox;
 mod schema;
@@ -111,6 +112,8 @@ enum Command {
     /// Who must not be written to
     #[command(subcommand)]
     Suppress(suppress::Command),
+    /// Read the mailboxes that bounces and complaints come back to
+    Returns,
     /// Serve the practice shop over HTTP
     Sandbox(sandbox::Args),
 }
@@ -206,6 +209,7 @@ async fn run(command: Command, global: Global) -> Result<Exit, Failure> {
         Command::History(args) => status::history(&global, args).await,
         Command::Tidy(args) => tidy::run(&global, args).await,
         Command::Suppress(command) => suppress::run(&global, command).await,
+        Command::Returns => returns::run(&global).await,
         Command::Sandbox(args) => sandbox::run(&global, args).await,
     }
 }

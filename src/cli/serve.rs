@@ -1,7 +1,10 @@
 //! `perennial serve`
 
+use std::sync::Arc;
+
 use super::global::Global;
 use crate::{
+    delivery::Providers,
     diagnosis::{Diagnosis, Exit, Failure},
     job::{self, House, Job},
     server,
@@ -26,6 +29,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
         keys: house.project.keys().clone(),
         brand: house.project.deployment().brand.clone(),
         clock: house.project.clock().clone(),
+        providers: Arc::new(Providers::open(house.desk())?),
         practice: house.practice,
     };
     let answering = tokio::spawn(server::serve(listener, pages, stop.clone()));

@@ -9,6 +9,7 @@ mod limits;
 mod parse;
 mod period;
 pub(crate) mod schema;
+mod share;
 
 pub use comment::comment;
 pub use folder::{Folder, parse_filled};
@@ -17,6 +18,7 @@ pub(crate) use parse::{lines, place};
 pub use parse::{locate, nearest, parse};
 pub use period::Period;
 pub use schema::FileKind;
+pub use share::Share;
 
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 

@@ -125,7 +125,11 @@ pub(crate) fn way(context: &Context, kind: Kind, channel: Channel, from: &str) -
         return Err(DeliveryError::Settings(Box::new(diagnosis)));
     }
     match (channel, settings.email, &settings.smtp, &settings.webhook) {
-        (Channel::Email, EmailBy::Smtp, Some(smtp), _) => Ok(Way::Smtp(Arc::new(Relay::new(smtp, &context.root, from)?))),
+        (Channel::Email, EmailBy::Smtp, Some(smtp), _) => {
+            let returns = context.settings.returns.return_path().map_err(|error| DeliveryError::Returns(Box::new(error)))?;
+            let returns = returns.map(|path| (path, context.keys.clone()));
+            Ok(Way::Smtp(Arc::new(Relay::new(smtp, &context.root, from, returns)?)))
+        }
         (Channel::Webhook, _, _, Some(webhook)) if kind != Kind::Internal || settings.only_to.is_empty() || webhook.is_loopback() => {
             let secret = webhook.secret.as_ref().map(|secret| secret.resolve(&context.root)).transpose()?;
             Ok(Way::Http(Arc::new(Receiver::new(webhook, secret.as_ref(), Arc::clone(&context.clock))?)))

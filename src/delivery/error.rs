@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::returns::ReturnsError;
 use crate::{
     diagnosis::{Diagnose, Diagnosis, Exit},
     ledger::{LedgerError, PlanId},
@@ -74,6 +75,17 @@ pub enum DeliveryError {
     /// The other side cannot be reached, or turns every message away.
     #[error("{0}")]
     Transport(TransportError),
+    /// The campaign bounces or annoys too often.
+    #[error("plan `{plan}` is on hold: {why}")]
+    Tripped {
+        /// The plan.
+        plan: PlanId,
+        /// What came back too often.
+        why: String,
+    },
+    /// What came back cannot be read.
+    #[error("{0}")]
+    Returns(Box<ReturnsError>),
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -162,6 +174,10 @@ impl Diagnose for DeliveryError {
                     "check that the program's user may write there, and that the disk is not full; nobody was skipped"
                 }
             }),
+            Self::Tripped { plan, .. } => diagnosis("breaker").hint(format!(
+                "look at who it writes to; `perennial resume {plan}` lets it go on, and what came back so far counts no more"
+            )),
+            Self::Returns(error) => error.diagnosis(),
             Self::Ledger(error) => error.diagnosis(),
         }
     }
@@ -178,7 +194,8 @@ impl Diagnose for DeliveryError {
             | Self::Settings(_)
             | Self::Secret(_) => Exit::Wrong,
             Self::Busy => Exit::Busy,
-            Self::Unwritable { .. } | Self::People(_) | Self::Transport(_) => Exit::Failed,
+            Self::Unwritable { .. } | Self::People(_) | Self::Transport(_) | Self::Tripped { .. } => Exit::Failed,
+            Self::Returns(error) => error.exit(),
             Self::Ledger(error) => error.exit(),
         }
     }

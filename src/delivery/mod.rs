@@ -9,7 +9,9 @@
 //! | `plan` | what a delivery is handed: people, and who writes their letters |
 //! | `deliver` | from an approved plan to its account |
 //! | `run` | one turn of the ledger after another, until nobody is due |
+//! | `status` | enhanced status codes, and which mean that an address is dead |
 //! | `twins` | two people of a plan with one address |
+//! | `breaker` | a campaign that bounces or annoys too often stops |
 //! | `account` | what became of everybody |
 //! | `recover` | what a process that died left behind |
 //! | `transport` | the three ways out, behind one door |
@@ -17,11 +19,13 @@
 //! | `smtp/` | a mail relay, over connections driven by hand |
 //! | `webhook` | a signed JSON call |
 //! | `proof` | one mail to a colleague |
+//! | `returns/` | what comes back: bounces, complaints, opt-outs |
 //! | `unsubscribe` | the link that makes it stop |
 //!
 //! Where the present state, the suppressions and the caps are looked at is the ledger's `turn`: inside the transaction that reserves.
 
 mod account;
+mod breaker;
 mod deliver;
 mod error;
 mod outbox;
@@ -29,10 +33,12 @@ mod plan;
 mod policy;
 mod proof;
 mod recover;
+mod returns;
 mod run;
 mod settings;
 mod smtp;
 mod state;
+mod status;
 mod transport;
 mod twins;
 mod unsubscribe;
@@ -42,10 +48,14 @@ mod webhook;
 mod tests;
 
 pub use account::{Account, ThisRun};
+pub use breaker::BreakerSettings;
 pub use deliver::{Context, Options, deliver};
 pub use error::{DeliveryError, TransportError};
 pub use plan::{Delivery, Letters, People, PlannedPeople, PlannedRecipient, Stamp};
 pub use proof::{proof_id, send_proof};
+pub use returns::{
+    Collected, Desk, Heard, ImapSettings, MailboxSettings, ProviderSettings, Providers, ReturnsError, ReturnsSettings, collect,
+};
 pub(crate) use settings::OnlyTo;
 pub use settings::{DeliverySettings, EmailBy, PolicySettings, SmtpSettings, Tls, WebhookSettings};
 pub use unsubscribe::{Claim, Token};

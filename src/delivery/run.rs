@@ -13,6 +13,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     account::ThisRun,
+    breaker::tripped,
     deliver::Context,
     error::DeliveryError,
     plan::{Delivery, PlannedRecipient, Stamp},
@@ -251,6 +252,11 @@ impl<'a> Run<'a> {
             return;
         }
         run.add(State::Cancelled, turned.dropped);
+        if turn.settle.iter().any(|settled| settled.bounced.is_some())
+            && let Err(error) = self.look_back().await
+        {
+            self.ending = Some(Ending::Failed(error));
+        }
         self.hand_over(&turn, &turned.committed);
         self.begin_writing(&turn, &turned, now);
     }
@@ -312,8 +318,25 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Puts the plan on hold where too much of what the campaign sent came back.
+    async fn look_back(&mut self) -> Result<(), DeliveryError> {
+        let (ledger, settings) = (&self.context.ledger, self.context.settings.breaker);
+        let rates = ledger.rates(&self.errand.plan, &self.errand.campaign, settings.over).await?;
+        let Some(why) = tripped(settings, rates).filter(|_| self.delivery.channel == Channel::Email) else { return Ok(()) };
+        let held = ledger.hold(&self.errand.plan, Some("circuit breaker"), Some(&why), self.context.clock.now()).await;
+        if let Err(error) = held {
+            // Somebody was quicker; either way it does not go on.
+            tracing::warn!(plan = %self.errand.plan, %error, "the plan could not be put on hold");
+        }
+        Err(DeliveryError::Tripped { plan: self.errand.plan.clone(), why })
+    }
+
     /// Of a chunk, those who are due wait for their turn.
     async fn admit(&mut self, chunk: Vec<PlannedRecipient>) {
+        if let Err(error) = self.look_back().await {
+            self.ending = Some(Ending::Failed(error));
+            return;
+        }
         let ids: Vec<&CustomerId> = chunk.iter().map(|person| &person.customer_id).collect();
         match self.context.ledger.due_among(&self.errand.plan, &ids, self.context.clock.now()).await {
             Ok(due) => self.due.extend(chunk.into_iter().filter(|person| due.contains(&person.customer_id))),

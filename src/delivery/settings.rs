@@ -6,7 +6,7 @@ use chrono::NaiveTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::error::DeliveryError;
+use super::{breaker::BreakerSettings, error::DeliveryError, returns::ReturnsSettings};
 use crate::{
     config::{Cap, Period, QuietHours},
     diagnosis::{Diagnosis, Finding},
@@ -31,8 +31,12 @@ pub struct DeliverySettings {
     pub max_age: Period,
     /// How often people are written to, and when not.
     pub policy: PolicySettings,
+    /// When a campaign stops by itself.
+    pub breaker: BreakerSettings,
     /// The mail relay, for `email = "smtp"`.
     pub smtp: Option<SmtpSettings>,
+    /// What comes back: bounces, complaints.
+    pub returns: ReturnsSettings,
     /// Where webhook calls go; without it, to the outbox.
     pub webhook: Option<WebhookSettings>,
 }
@@ -45,7 +49,9 @@ impl Default for DeliverySettings {
             only_to: Vec::new(),
             max_age: Period::hours(24),
             policy: PolicySettings::default(),
+            breaker: BreakerSettings::default(),
             smtp: None,
+            returns: ReturnsSettings::default(),
             webhook: None,
         }
     }
@@ -199,6 +205,14 @@ pub(crate) fn mistakes(settings: &DeliverySettings, practice_keys: bool) -> Vec<
             wrong(Channel::Email, "only_to", message.clone(), "write it such as `*@ourshop.com`");
             wrong(Channel::Webhook, "only_to", message, "write it such as `*@ourshop.com`");
         }
+    }
+    found.extend(settings.returns.mistakes().into_iter().map(|diagnosis| (Channel::Email, diagnosis)));
+    let mut wrong = |channel, code: &str, message: String, hint: &str| {
+        found.push((channel, Diagnosis::new(code, message).in_file(FILE).hint(hint)));
+    };
+    if settings.returns.address.is_some() && settings.smtp.as_ref().is_some_and(|smtp| smtp.return_path.is_some()) {
+        let message = "bounces cannot go to `address` of `[delivery.returns]` and to `return_path` of `[delivery.smtp]`".to_owned();
+        wrong(Channel::Email, "returns", message, "remove `return_path`");
     }
     match (settings.email, &settings.smtp) {
         (EmailBy::Smtp, None) => {

@@ -766,3 +766,33 @@ async fn a_proof_reaches_a_colleague_and_no_ledger() {
     send_proof(&world.context, "hello@fernwood.example", "mara@ourshop.com", &id, &message).await.unwrap();
     assert_eq!(sink.message_ids().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_reaches_too_many_dead_mailboxes_stops_by_itself_and_goes_on_by_hand() {
+    // Every fifth mailbox does not exist.
+    let rcpt = |to: &str| match to.split('@').next() {
+        Some(name) if name.ends_with(['0', '5']) => "550 5.1.1 no such user",
+        _ => "250 ok",
+    };
+    let sink = Sink::start(Script { rcpt, ..Script::default() }).await;
+    let world = World::new((0..600).map(person).collect(), &smtp(sink.port)).await;
+    let error = world.deliver().await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Tripped { .. }), "{error}");
+    assert_eq!(error.exit(), Exit::Failed);
+    assert!(error.to_string().contains("mailboxes that do not exist; 4 % of 500 are allowed"), "{error}");
+    assert_eq!(world.status().await, "held");
+    let tally = world.ledger().tally(&world.delivery.plan).await.unwrap();
+    assert!(tally.waiting > 200 && tally.rejected >= 21 && tally.rejected < 21 + 64, "{tally:?}");
+    assert_eq!(tally.unknown, 0);
+    assert!(matches!(world.deliver().await.unwrap_err(), DeliveryError::NotApproved { .. }));
+
+    // Somebody looked, and lets it go on: only what comes back from now on counts.
+    let later = |minutes| world.clock.set(at("2026-11-22T09:00:00Z") + TimeDelta::minutes(minutes));
+    later(1);
+    world.ledger().resume(&world.delivery.plan, None, world.clock.now()).await.unwrap();
+    later(2);
+    let before = tally.rejected;
+    assert!(matches!(world.deliver().await.unwrap_err(), DeliveryError::Tripped { .. }));
+    let tally = world.ledger().tally(&world.delivery.plan).await.unwrap();
+    assert!(tally.rejected >= before + 21, "{tally:?}");
+}

@@ -5,8 +5,12 @@ use std::collections::HashSet;
 
 use crate::ledger::CustomerId;
 
-/// Bits kept for each person (a Bloom filter). Two of them are set for everybody, so about one in a hundred is looked at again.
-const BITS: u64 = 16;
+/// Bits kept for each person (a Bloom filter), [`PROBES`] of which are set: of a million people not one is likely to be looked at again.
+const BITS: u64 = 64;
+/// How many bits an address sets.
+const PROBES: u64 = 6;
+/// The most bits altogether.
+const MOST: u64 = 32 << 23;
 
 /// The addresses of a plan, by their keyed hashes.
 #[derive(Debug)]
@@ -19,22 +23,22 @@ pub(super) struct Addresses {
 impl Addresses {
     /// Room for so many people.
     pub(super) fn of(people: u64) -> Self {
-        let words = usize::try_from((people * BITS / 64).next_power_of_two()).unwrap_or(1);
+        let words = usize::try_from((people.saturating_mul(BITS).min(MOST) / 64).next_power_of_two()).unwrap_or(1);
         Self { bits: vec![0; words], suspects: HashSet::new() }
     }
 
     /// Notes the hash of an address.
     pub(super) fn note(&mut self, hash: &str) {
-        let name = name(hash);
+        let (first, step) = (name(hash), name(hash.get(16..).unwrap_or_default()) | 1);
         let mut new = false;
-        for half in [name, name >> 32] {
-            let place = usize::try_from(half & u64::from(u32::MAX)).unwrap_or_default() % (self.bits.len() * 64);
-            let (word, bit) = (&mut self.bits[place / 64], 1 << (place % 64));
-            new |= *word & bit == 0;
-            *word |= bit;
+        for probe in 0..PROBES {
+            let place = first.wrapping_add(step.wrapping_mul(probe)) % (self.bits.len() as u64 * 64);
+            let (Ok(word), bit) = (usize::try_from(place / 64), 1 << (place % 64)) else { continue };
+            new |= self.bits[word] & bit == 0;
+            self.bits[word] |= bit;
         }
         if !new {
-            self.suspects.insert(name);
+            self.suspects.insert(first);
         }
     }
 

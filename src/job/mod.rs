@@ -32,7 +32,7 @@ pub use person::unknown_person;
 pub use run::{RunOutcome, run, runs};
 pub use serve::keep_schedule;
 pub use settings::{JOB_FILE, Job, Step};
-pub use steps::{Deliverable, Delivered, PlannedSlot, Tidied, build, deliver, deliver_approved, plan, pull, tidy};
+pub use steps::{Deliverable, Delivered, PlannedSlot, Tidied, build, collect, deliver, deliver_approved, plan, pull, tidy};
 pub use write_back::{SectionStanding, WrittenBack, WroteBack, unheard, write_back, write_back_standing};
 
 use std::collections::BTreeMap;
@@ -75,6 +75,18 @@ pub struct House {
 }
 
 impl House {
+    /// Where what came back is taken in.
+    #[must_use]
+    pub fn desk(&self) -> delivery::Desk {
+        delivery::Desk {
+            ledger: self.ledger.clone(),
+            settings: self.project.deployment().delivery.returns.clone(),
+            keys: self.project.keys().clone(),
+            clock: self.project.clock().clone(),
+            root: self.project.root().to_owned(),
+        }
+    }
+
     /// Opens everything.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::{
     write_back::write_back,
 };
 use crate::{
-    delivery::{Account, Options},
+    delivery::{Account, Collected, Options},
     diagnosis::{Diagnosis, Exit, Failure},
     ledger::{PlanId, RunRecord, RunStatus},
     source::{Progress, Source},
@@ -40,6 +40,8 @@ pub struct RunOutcome {
     pub delivered: Vec<Account>,
     /// What other systems were told.
     pub written_back: Vec<WrittenBack>,
+    /// What came back about messages sent before.
+    pub returns: Collected,
     /// What failed; the last of them may have ended the run before its time.
     #[serde(skip)]
     pub failures: Vec<Failure>,
@@ -102,6 +104,7 @@ pub async fn run(house: &House, job: &Job, moment: Moment, deliver: bool, progre
         plans: Vec::new(),
         delivered: Vec::new(),
         written_back: Vec::new(),
+        returns: Collected::default(),
         failures: Vec::new(),
     };
     if let Err(failure) = steps_of(house, job, moment, deliver && !moment.replay, progress, &mut outcome).await {
@@ -162,6 +165,11 @@ async fn steps_of(
                     .into_iter()
                     .map(|pulled| PulledRows { source: pulled.source, stream: pulled.stream, rows: pulled.rows })
                     .collect();
+                // What came back overnight counts tonight.
+                match steps::collect(house).await {
+                    Ok(collected) => outcome.returns = collected,
+                    Err(failure) => outcome.failures.push(failure),
+                }
             }
             Step::Build => {
                 let made = steps::build(house, moment, &[], Some(&run)).await?;

@@ -15,7 +15,7 @@ use super::{House, Moment, post};
 use crate::{
     campaign::{FrozenPlan, Limits, PlanRequest, plan_slot},
     config::Period,
-    delivery::{self, Account, DeliverySettings, Options, ThisRun},
+    delivery::{self, Account, Collected, DeliverySettings, Options, ThisRun},
     diagnosis::{Diagnosis, Failure},
     lake::Lake,
     ledger::{PlanId, PlanStatus, PlanSummary},
@@ -69,6 +69,14 @@ pub async fn pull(
             .increment(stream.rows);
     }
     Ok(pulled)
+}
+
+/// Reads the mailboxes bounces and complaints come back to.
+///
+/// # Errors
+/// Where one cannot be read; the others are read all the same.
+pub async fn collect(house: &House) -> Result<Collected, Failure> {
+    Ok(delivery::collect(&house.desk()).await?)
 }
 
 fn scratch_folder(house: &House, as_of: DateTime<Utc>) -> PathBuf {

@@ -12,6 +12,7 @@
 //! | `messages.rs` | the occasions people have heard about, unique for ever |
 //! | `tokens.rs` | refresh tokens that sources exchange for new ones |
 //! | `suppressions.rs` | who must not be written to, and what came back |
+//! | `returned.rs` | bounces, complaints and what follows from them |
 //! | `write_backs.rs` | which other systems were told of it |
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,10 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, TimeZone, Utc};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{
+    ConnectOptions as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
 
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
@@ -30,6 +34,7 @@ mod ids;
 mod messages;
 mod plans;
 mod recipients;
+mod returned;
 mod runs;
 mod snapshot;
 mod suppressions;
@@ -43,6 +48,7 @@ pub use messages::{Heard, Told};
 pub use plans::{Act, ActError, Assignment, Drafted, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
 pub(crate) use recipients::{Enlisted, Stranded};
 pub use recipients::{Standing, State, Tally, Unknown, Verdict};
+pub(crate) use returned::{Noted, Rates, ReturnKind, Returned};
 pub use runs::{PullRecord, RunRecord, RunStatus, SlotStatus};
 pub use snapshot::SnapshotColumn;
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, REASONS, Scope, Suppression, address_hash};
@@ -52,7 +58,7 @@ pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 9] = [
+const SCHEMA: [&str; 10] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
@@ -62,6 +68,7 @@ const SCHEMA: [&str; 9] = [
     include_str!("contents.sql"),
     include_str!("outcomes.sql"),
     include_str!("in_hand.sql"),
+    include_str!("returns.sql"),
 ];
 
 /// How long a statement waits for another process to let go of the file.
@@ -179,7 +186,9 @@ impl Ledger {
             .synchronous(SqliteSynchronous::Full)
             .pragma("secure_delete", "on")
             .foreign_keys(true)
-            .busy_timeout(BUSY);
+            .busy_timeout(BUSY)
+            // Every statement would be told at the level `debug`, a message a dozen times.
+            .disable_statement_logging();
         let writing = options.clone().pragma("cache_size", KEPT);
         let pool = |connections| SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false);
         let writer = pool(1).connect_with(writing).await.map_err(|error| refused(error.to_string()))?;

@@ -543,11 +543,11 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the plan is unknown or closed.
-    pub async fn hold(&self, plan: &PlanId, by: Option<&str>, now: DateTime<Utc>) -> Result<PlanRecord, ActError> {
+    pub async fn hold(&self, plan: &PlanId, by: Option<&str>, why: Option<&str>, now: DateTime<Utc>) -> Result<PlanRecord, ActError> {
         let mut write = self.begin().await?;
         let record = due(&mut write, plan, now, Act::Hold).await?;
         let from = record.status;
-        finish(write, record, PlanStatus::Held, Some(from), Said { now, what: "held", hash: None, by, why: None }).await
+        finish(write, record, PlanStatus::Held, Some(from), Said { now, what: "held", hash: None, by, why }).await
     }
 
     /// Ends a pause: the plan is again what it was.

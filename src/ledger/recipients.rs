@@ -202,7 +202,7 @@ impl Ledger {
     /// Where the ledger cannot be read.
     pub(crate) async fn anyone_due(&self, plan: &PlanId, now: DateTime<Utc>) -> Result<bool, LedgerError> {
         let (due,): (bool,) = sqlx::query_as(
-            "select exists (select 1 from recipients
+            "select exists (select 1 from recipients indexed by recipients_waiting
              where plan = ? and state in ('waiting', 'deferred') and (next_try_at is null or next_try_at <= ?))",
         )
         .bind(plan.as_str())
@@ -405,10 +405,12 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn unknowns(&self) -> Result<Vec<Unknown>, LedgerError> {
-        let rows: Vec<(String, String, String)> =
-            sqlx::query_as("select plan, customer_id, message_id from recipients where state = 'unknown' order by plan, customer_id")
-                .fetch_all(self.pool())
-                .await?;
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "select plan, customer_id, message_id from recipients indexed by recipients_unknown
+             where state = 'unknown' order by plan, customer_id",
+        )
+        .fetch_all(self.pool())
+        .await?;
         Ok(rows
             .into_iter()
             .map(|(plan, customer, message)| Unknown {
@@ -554,8 +556,8 @@ async fn close(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: Dat
         "update plans set status = 'delivered', held_from = null
          where plan = ?1 and (status = 'delivering' or (status = 'held' and expires_at <= ?2))
            and (status = 'delivering' or exists (select 1 from recipients where plan = ?1))
-           and not exists (select 1 from recipients where plan = ?1 and state in ('waiting', 'deferred'))
-           and not exists (select 1 from recipients where plan = ?1 and state in ('reserved', 'committing'))",
+           and not exists (select 1 from recipients indexed by recipients_waiting where plan = ?1 and state in ('waiting', 'deferred'))
+           and not exists (select 1 from recipients indexed by recipients_in_hand where plan = ?1 and state in ('reserved', 'committing'))",
     )
     .bind(plan.as_str())
     .bind(micros(now))

@@ -13,7 +13,7 @@ use super::{CustomerId, Ledger, LedgerError, instant, micros};
 use crate::secret::Keys;
 
 /// Why somebody is not written to any more, as the ledger writes it.
-pub const REASONS: [&str; 5] = ["unsubscribed", "complaint", "hard_bounce", "manual", "imported"];
+pub const REASONS: [&str; 6] = ["unsubscribed", "complaint", "hard_bounce", "soft_bounces", "manual", "imported"];
 
 /// How many people one statement asks about.
 const CHUNK: usize = 2_000;

@@ -6,17 +6,19 @@
 //! | `GET /metrics` | counters in Prometheus' text format |
 //! | `GET /u/<token>` | a page with one button; changes nothing, since mail scanners follow links |
 //! | `POST /u/<token>` | opts the person out (RFC 8058 one-click: no cookie, no login, no redirect) |
+//! | `POST /returns/<name>` | takes in what a provider tells of bounces and complaints, if it proves who it is |
 
+mod returns;
 mod unsubscribe;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     response::IntoResponse,
-    routing::get,
+    routing::{get, post},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use schemars::JsonSchema;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SharedClock,
+    delivery::Providers,
     diagnosis::{Diagnosis, Failure},
     ledger::Ledger,
     message::Brand,
@@ -57,6 +60,8 @@ pub struct House {
     pub brand: Brand,
     /// When an opt-out came.
     pub clock: SharedClock,
+    /// Who may tell what came back.
+    pub providers: Arc<Providers>,
     /// Whether the pages must say PRACTICE DATA.
     pub practice: bool,
 }
@@ -100,6 +105,7 @@ pub async fn serve(listener: TcpListener, house: House, stop: CancellationToken)
         .route("/health", get(health))
         .route("/metrics", get(measures))
         .route("/u/{token}", get(unsubscribe::page).post(unsubscribe::opt_out))
+        .route("/returns/{name}", post(returns::hear).layer(DefaultBodyLimit::max(returns::LONGEST)))
         .with_state(shared);
     axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }

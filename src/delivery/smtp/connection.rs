@@ -81,6 +81,8 @@ pub(crate) enum Attempt {
 /// A message ready to cross.
 #[derive(Debug, Clone)]
 pub(crate) struct Letter {
+    /// Where it comes back to.
+    pub(crate) from: Address,
     /// Whom it goes to.
     pub(crate) to: Address,
     /// Dot-stuffed, with its final dot.
@@ -176,8 +178,8 @@ impl Connection {
     /// sent on this connection.
     ///
     /// `Err` means that the connection is of no use any more, and says whether the letter may have arrived.
-    pub(crate) async fn send(&mut self, from: &Address, letter: &Letter, next: Option<&Letter>) -> Result<Attempt, Lost> {
-        let (mail, rcpt) = match self.envelope(from, letter) {
+    pub(crate) async fn send(&mut self, letter: &Letter, next: Option<&Letter>) -> Result<Attempt, Lost> {
+        let (mail, rcpt) = match self.envelope(letter) {
             Ok(envelope) => envelope,
             Err(reason) => return Ok(Attempt::Answered(Outcome::Rejected { reason, reply: None, dead: false })),
         };
@@ -192,7 +194,7 @@ impl Connection {
             Some((phase, reply)) => Ok(Attempt::Answered(reply.refusal(phase))),
             None => {
                 passing("smtp.message.begin", Phase::Data)?;
-                let next = next.filter(|_| self.pipelining).and_then(|next| self.envelope(from, next).ok());
+                let next = next.filter(|_| self.pipelining).and_then(|next| self.envelope(next).ok());
                 let reply = self.hand_over(&letter.wire, next).await?;
                 self.unfinished = false;
                 Ok(Attempt::Answered(match reply.is_positive() {
@@ -209,7 +211,7 @@ impl Connection {
     }
 
     /// MAIL and RCPT for a letter, or why this relay cannot carry it.
-    fn envelope(&self, from: &Address, letter: &Letter) -> Result<(String, String), &'static str> {
+    fn envelope(&self, letter: &Letter) -> Result<(String, String), &'static str> {
         let mut parameters = Vec::new();
         if !letter.wire.is_ascii() {
             if !self.eight_bit {
@@ -217,13 +219,13 @@ impl Connection {
             }
             parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
         }
-        if !(from.as_ref() as &str).is_ascii() || !(letter.to.as_ref() as &str).is_ascii() {
+        if !(letter.from.as_ref() as &str).is_ascii() || !(letter.to.as_ref() as &str).is_ascii() {
             if !self.international {
                 return Err("relay_lacks_smtputf8");
             }
             parameters.push(MailParameter::SmtpUtfEight);
         }
-        Ok((Mail::new(Some(from.clone()), parameters).to_string(), Rcpt::new(letter.to.clone(), Vec::new()).to_string()))
+        Ok((Mail::new(Some(letter.from.clone()), parameters).to_string(), Rcpt::new(letter.to.clone(), Vec::new()).to_string()))
     }
 
     /// MAIL, RCPT and DATA in one write (RFC 2920), and every reply looked at. `None`: the relay waits for the message.

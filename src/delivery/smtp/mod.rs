@@ -32,10 +32,11 @@ use lettre::{
 use self::connection::{Attempt, Connection, Door, Letter, Timeouts};
 use super::{
     error::{DeliveryError, TransportError},
+    returns::ReturnPath,
     settings::{SmtpSettings, Tls},
     transport::{Outcome, Parcel, Queue},
 };
-use crate::{diagnosis::Diagnosis, ledger::Named, message::mailable};
+use crate::{diagnosis::Diagnosis, ledger::Named, message::mailable, secret::Keys};
 
 /// How long to wait before each new try to connect.
 const CONNECT_AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2)];
@@ -48,6 +49,8 @@ const BROKEN_IN_A_ROW: usize = 3;
 pub(crate) struct Relay {
     door: Door,
     from: Address,
+    /// Where bounces come back to, each message by an address of its own.
+    returns: Option<(ReturnPath, Keys)>,
     connections: usize,
     /// How many messages a connection carries.
     messages: u64,
@@ -60,8 +63,13 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Relay {
-    /// The relay the settings describe. `from` is the brand's sender.
-    pub(crate) fn new(settings: &SmtpSettings, root: &Path, from: &str) -> Result<Self, DeliveryError> {
+    /// The relay the settings describe. `from` is the brand's sender; `returns` is where bounces come back to, if not there.
+    pub(crate) fn new(
+        settings: &SmtpSettings,
+        root: &Path,
+        from: &str,
+        returns: Option<(ReturnPath, Keys)>,
+    ) -> Result<Self, DeliveryError> {
         let wrong = |message: String, hint: &str| DeliveryError::Settings(Box::new(Diagnosis::new("smtp", message).hint(hint)));
         let sender = settings.return_path.as_deref().unwrap_or(from);
         let from = sender.parse::<Mailbox>().map_err(|_| {
@@ -100,7 +108,7 @@ impl Relay {
             hello: ClientId::default(),
             timeouts: Timeouts::default(),
         };
-        Ok(Self { door, from, connections: settings.connections, messages: settings.messages_per_connection })
+        Ok(Self { door, from, returns, connections: settings.connections, messages: settings.messages_per_connection })
     }
 
     /// The relay's host.
@@ -125,13 +133,13 @@ impl Relay {
                     continue;
                 }
                 Some(letter) => letter,
-                None => match queue.next().await.map(|parcel| ready(parcel, &queue)) {
+                None => match queue.next().await.map(|parcel| self.ready(parcel, &queue)) {
                     Some(Some(letter)) => letter,
                     Some(None) => continue,
                     None => break,
                 },
             };
-            next = queue.waiting().and_then(|parcel| ready(parcel, &queue));
+            next = queue.waiting().and_then(|parcel| self.ready(parcel, &queue));
             match self.deliver(&mut connection, &letter, next.as_ref().map(|(_, letter)| letter)).await {
                 Ok(Delivered { outcome, lost }) => {
                     broken = if lost.is_some() { broken + 1 } else { 0 };
@@ -153,7 +161,7 @@ impl Relay {
 
     /// Sends one parcel over a connection of its own.
     pub(crate) async fn send_alone(&self, parcel: &Parcel) -> Result<Outcome, TransportError> {
-        let letter = match letter(parcel) {
+        let letter = match self.letter(parcel) {
             Ok(letter) => letter,
             Err(reason) => return Ok(Outcome::Rejected { reason, reply: None, dead: false }),
         };
@@ -175,7 +183,7 @@ impl Relay {
                 None => self.connect().await?,
             };
             let last = connection.messages + 1 >= self.messages;
-            match connection.send(&self.from, letter, next.filter(|_| !last)).await {
+            match connection.send(letter, next.filter(|_| !last)).await {
                 Ok(Attempt::Answered(outcome)) => {
                     match last {
                         true => connection.quit().await,
@@ -193,6 +201,26 @@ impl Relay {
         Ok(Delivered { outcome: Outcome::Deferred { reply: Some(reason.clone()), after: None }, lost: Some(reason) })
     }
 
+    /// A parcel as it will cross, or why it cannot.
+    fn letter(&self, parcel: &Parcel) -> Result<Letter, &'static str> {
+        let wire = wire::encode(&parcel.body)?;
+        let to = parcel.to.trim().parse().map_err(|_| "no_address")?;
+        let own = |(path, keys): &(ReturnPath, Keys)| path.address_for(keys, parcel.message.message_id.as_str()).parse();
+        let from = self.returns.as_ref().map(own).transpose().map_err(|_| "return_path")?;
+        Ok(Letter { from: from.unwrap_or_else(|| self.from.clone()), to, wire })
+    }
+
+    /// A parcel ready to cross; one that cannot is rejected at once.
+    fn ready(&self, parcel: Parcel, queue: &Queue) -> Option<(Named, Letter)> {
+        match self.letter(&parcel) {
+            Ok(letter) => Some((parcel.message, letter)),
+            Err(reason) => {
+                queue.done(parcel.message, Outcome::Rejected { reason, reply: None, dead: false });
+                None
+            }
+        }
+    }
+
     async fn connect(&self) -> Result<Connection, TransportError> {
         for pause in CONNECT_AGAIN {
             match Connection::open(&self.door).await {
@@ -201,23 +229,6 @@ impl Relay {
             }
         }
         Connection::open(&self.door).await
-    }
-}
-
-/// A parcel as it will cross, or why it cannot.
-fn letter(parcel: &Parcel) -> Result<Letter, &'static str> {
-    let wire = wire::encode(&parcel.body)?;
-    Ok(Letter { to: parcel.to.trim().parse().map_err(|_| "no_address")?, wire })
-}
-
-/// A parcel ready to cross; one that cannot is rejected at once.
-fn ready(parcel: Parcel, queue: &Queue) -> Option<(Named, Letter)> {
-    match letter(&parcel) {
-        Ok(letter) => Some((parcel.message, letter)),
-        Err(reason) => {
-            queue.done(parcel.message, Outcome::Rejected { reason, reply: None, dead: false });
-            None
-        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use lettre::transport::smtp::{Error, response::Response};
 
-use crate::delivery::transport::{Outcome, plain};
+use crate::delivery::{
+    status::Status,
+    transport::{Outcome, plain},
+};
 
 /// Where in the session something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,22 +70,14 @@ impl Reply {
         plain(&format!("{} {}", self.code, self.text))
     }
 
-    /// The enhanced status code of RFC 3463 the text begins with.
-    fn enhanced(&self) -> Option<(u16, u16)> {
-        let mut parts = self.text.split_whitespace().next()?.splitn(3, '.');
-        let class: u16 = parts.next()?.parse().ok()?;
-        let (subject, detail) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        (class == self.code / 100).then_some((subject, detail))
-    }
-
-    /// Whether the refusal means that there is no such mailbox. A refused sender, a full mailbox or a policy does not mean that.
+    /// Whether the refusal means that there is no such mailbox.
     fn is_dead_address(&self, phase: Phase) -> bool {
         if self.code < 500 {
             return false;
         }
-        match self.enhanced() {
-            Some((1, detail)) => !matches!(detail, 7 | 8),
-            Some(code) => matches!(code, (2, 1) | (4, 4) | (7, 13)),
+        let status = self.text.split_whitespace().next().and_then(Status::parse);
+        match status.filter(|status| status.class == self.code / 100) {
+            Some(status) => status.is_dead_address(),
             None => {
                 let text = self.text.to_lowercase();
                 let words = ["user unknown", "unknown user", "no such user", "no such recipient", "recipient unknown", "unknown recipient"];

@@ -34,11 +34,11 @@ fn address(text: &str) -> Address {
 }
 
 fn letter(to: &str) -> Letter {
-    Letter { to: address(to), wire: MESSAGE.into() }
+    Letter { from: address("shop@example.com"), to: address(to), wire: MESSAGE.into() }
 }
 
 async fn send(connection: &mut Connection, to: &str) -> Attempt {
-    connection.send(&address("shop@example.com"), &letter(to), None).await.unwrap()
+    connection.send(&letter(to), None).await.unwrap()
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_relay_that_refuses_the_sender_stops_everything() {
 async fn goodbye_in_the_middle_means_not_sent() {
     let sink = Sink::start(Script { rcpt: |_| "421 4.3.2 closing", ..Script::default() }).await;
     let mut connection = Connection::open(&door(sink.port)).await.unwrap();
-    let lost = connection.send(&address("shop@example.com"), &letter("ann@example.com"), None).await.unwrap_err();
+    let lost = connection.send(&letter("ann@example.com"), None).await.unwrap_err();
     assert_eq!((lost.phase, lost.begun), (Phase::Recipient, false));
 }
 
@@ -107,7 +107,7 @@ async fn a_relay_that_says_nothing_after_the_dot_leaves_the_message_unknown() {
     });
     let timeouts = Timeouts { message: Duration::from_millis(50), ..Timeouts::default() };
     let mut connection = Connection::open(&Door { timeouts, ..door(port) }).await.unwrap();
-    let lost = connection.send(&address("shop@example.com"), &letter("ann@example.com"), None).await.unwrap_err();
+    let lost = connection.send(&letter("ann@example.com"), None).await.unwrap_err();
     assert_eq!((lost.phase, lost.begun), (Phase::Message, true));
     silent.abort();
 }
@@ -207,9 +207,9 @@ async fn a_connection_cut_after_any_byte_is_classed_right() {
             // Two letters, the second announced with the first; none is sent once the connection broke.
             let mut outcomes = [None, None];
             if let Ok(mut connection) = Connection::open(&door(port)).await {
-                let (sender, letters) = (address("shop@example.com"), [letter("ann@example.com"), letter("ben@example.com")]);
+                let letters = [letter("ann@example.com"), letter("ben@example.com")];
                 for (at, outcome) in outcomes.iter_mut().enumerate() {
-                    match connection.send(&sender, &letters[at], letters.get(at + 1)).await {
+                    match connection.send(&letters[at], letters.get(at + 1)).await {
                         Ok(attempt) => *outcome = Some(Ok(attempt)),
                         Err(lost) => {
                             *outcome = lost.begun.then_some(Err(lost));
@@ -251,12 +251,11 @@ async fn an_announced_letter_is_judged_by_its_own_replies() {
     })
     .await;
     let mut connection = Connection::open(&door(sink.port)).await.unwrap();
-    let sender = address("shop@example.com");
     // Each announces the one after it; a careless relay wants a message also for the one it refused.
     let letters = ["ann", "gone", "ben", "bad", "gone", "gone", "cem"].map(|name| letter(&format!("{name}@example.com")));
     let mut outcomes = Vec::new();
     for (at, letter) in letters.iter().enumerate() {
-        let Attempt::Answered(outcome) = connection.send(&sender, letter, letters.get(at + 1)).await.unwrap() else { panic!() };
+        let Attempt::Answered(outcome) = connection.send(letter, letters.get(at + 1)).await.unwrap() else { panic!() };
         outcomes.push(match outcome {
             Outcome::Accepted(_) => "accepted",
             Outcome::Rejected { dead: true, .. } => "gone",
@@ -267,8 +266,8 @@ async fn an_announced_letter_is_judged_by_its_own_replies() {
     assert_eq!(outcomes, ["accepted", "gone", "accepted", "rejected", "gone", "gone", "accepted"]);
     assert!(!connection.announces());
     // What was announced can only be followed by itself.
-    connection.send(&sender, &letter("ann@example.com"), Some(&letter("ben@example.com"))).await.unwrap();
-    let lost = connection.send(&sender, &letter("cem@example.com"), None).await.unwrap_err();
+    connection.send(&letter("ann@example.com"), Some(&letter("ben@example.com"))).await.unwrap();
+    let lost = connection.send(&letter("cem@example.com"), None).await.unwrap_err();
     assert_eq!((lost.phase, lost.begun), (Phase::Mail, false));
     assert_eq!(sink.seen.arrived.load(std::sync::atomic::Ordering::SeqCst), 5, "the relay's refusal after the dot counts as arrived here");
 }
@@ -360,7 +359,7 @@ async fn mail_crosses_both_kinds_of_tls_with_a_login() {
         ))
         .unwrap();
         assert_eq!(settings.tls, tls);
-        let relay_side = Arc::new(super::Relay::new(&settings, root.path(), "Shop <shop@example.com>").unwrap());
+        let relay_side = Arc::new(super::Relay::new(&settings, root.path(), "Shop <shop@example.com>", None).unwrap());
         let mut connection = Connection::open(&relay_side.door).await.unwrap();
         assert_eq!(send(&mut connection, "ann@example.com").await, Attempt::Answered(Outcome::Accepted(Some("250 taken".into()))));
         connection.quit().await;
@@ -368,7 +367,7 @@ async fn mail_crosses_both_kinds_of_tls_with_a_login() {
         assert_eq!(lines.next().unwrap().unwrap(), "auth AHNob3AAc2VjcmV0");
         assert_eq!(lines.next().unwrap().unwrap(), "message");
         let stranger = toml::from_str(&format!("host = \"localhost\"\nport = {port}\ntls = \"{mode}\"\n")).unwrap();
-        let stranger = super::Relay::new(&stranger, root.path(), "shop@example.com").unwrap();
+        let stranger = super::Relay::new(&stranger, root.path(), "shop@example.com", None).unwrap();
         assert!(Connection::open(&stranger.door).await.is_err(), "a certificate nobody vouches for is not accepted");
         let _ = relay.kill();
         let _ = relay.wait();

@@ -1,5 +1,7 @@
 //! A message as it crosses an SMTP connection.
 
+use memchr::memchr2_iter;
+
 /// The longest line RFC 5322 allows, without its line break.
 const LONGEST_LINE: usize = 998;
 
@@ -9,28 +11,71 @@ const LONGEST_LINE: usize = 998;
 /// message is refused, with the reason.
 pub(crate) fn encode(message: &[u8]) -> Result<String, &'static str> {
     let text = std::str::from_utf8(message).map_err(|_| "not_utf8")?;
-    let mut wire = String::with_capacity(text.len() + text.len() / 64 + 8);
     let ended = text.strip_suffix("\r\n").unwrap_or(text);
-    for line in ended.split("\r\n") {
-        if line.contains(['\r', '\n', '\0']) {
-            return Err("bare_line_break");
-        }
-        if line.len() > LONGEST_LINE {
+    if ended.bytes().any(|byte| byte == 0) {
+        return Err("bare_line_break");
+    }
+    let mut wire = String::with_capacity(text.len() + text.len() / 64 + 8);
+    // What is copied next begins at `copied`, the present line at `begun`.
+    let (mut copied, mut begun) = (0, 0);
+    let bytes = ended.as_bytes();
+    for at in memchr2_iter(b'\r', b'\n', bytes).chain([bytes.len()]) {
+        let ends = match bytes.get(at) {
+            // The other half of the break looked at last.
+            Some(b'\n') if at + 1 == begun => continue,
+            Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => at + 2,
+            None => at,
+            Some(_) => return Err("bare_line_break"),
+        };
+        if at - begun > LONGEST_LINE {
             return Err("line_too_long");
         }
-        if line.starts_with('.') {
+        if bytes.get(begun) == Some(&b'.') {
+            wire.push_str(&ended[copied..begun]);
             wire.push('.');
+            copied = begun;
         }
-        wire.push_str(line);
-        wire.push_str("\r\n");
+        begun = ends;
     }
-    wire.push_str(".\r\n");
+    wire.push_str(&ended[copied..]);
+    wire.push_str("\r\n.\r\n");
     Ok(wire)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// As RFC 5321, 4.5.2 has it, line by line.
+    fn by_lines(text: &str) -> Result<String, &'static str> {
+        let mut wire = String::new();
+        for line in text.strip_suffix("\r\n").unwrap_or(text).split("\r\n") {
+            if line.contains(['\r', '\n', '\0']) {
+                return Err("bare_line_break");
+            }
+            if line.len() > LONGEST_LINE {
+                return Err("line_too_long");
+            }
+            wire += &format!("{}{line}\r\n", if line.starts_with('.') { "." } else { "" });
+        }
+        Ok(wire + ".\r\n")
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_crosses_as_it_is(pieces in prop::collection::vec(prop_oneof![
+            4 => Just("\r\n"), 3 => Just("."), 3 => Just("Grüße"), 1 => Just("\r"), 1 => Just("\n"), 1 => Just("\0"), 1 => Just(" ")
+        ], 0..24)) {
+            let text: String = pieces.concat();
+            let (ours, theirs) = (encode(text.as_bytes()), by_lines(&text));
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok());
+            if let (Ok(ours), Ok(theirs)) = (ours, theirs) {
+                prop_assert_eq!(ours, theirs);
+            }
+        }
+    }
 
     #[test]
     fn dots_are_stuffed_and_the_end_is_one_dot() {

@@ -83,7 +83,7 @@ async fn a_newer_draft_supersedes_and_an_approved_plan_blocks() {
     ledger.approve(&PlanId::new("b"), "Mara", "hash-b", &[], now()).await.unwrap();
     let Drafted::Blocked(blocking) = ledger.draft(&plan("c"), now()).await.unwrap() else { panic!("not blocked") };
     assert_eq!(blocking.plan.as_str(), "b");
-    ledger.hold(&PlanId::new("b"), None, now()).await.unwrap();
+    ledger.hold(&PlanId::new("b"), None, None, now()).await.unwrap();
     assert!(matches!(ledger.draft(&plan("c"), now()).await.unwrap(), Drafted::Blocked(_)));
 
     let replay = NewPlan { replay: true, ..plan("r") };
@@ -125,7 +125,7 @@ async fn a_plan_whose_time_ran_out_is_shown_as_expired_before_anybody_closes_it(
     let at = async |time| ledger.plan(&id).await.unwrap().unwrap().at(time).status;
     assert_eq!((at(now()).await, at(late).await), (PlanStatus::Draft, PlanStatus::Expired));
     ledger.approve(&id, "Mara", "hash-a", &[], now()).await.unwrap();
-    ledger.hold(&id, None, now()).await.unwrap();
+    ledger.hold(&id, None, None, now()).await.unwrap();
     assert_eq!((at(now()).await, at(late).await), (PlanStatus::Held, PlanStatus::Expired));
 }
 
@@ -133,7 +133,7 @@ async fn a_plan_whose_time_ran_out_is_shown_as_expired_before_anybody_closes_it(
 async fn a_held_draft_gives_way_to_a_newer_one() {
     let (_root, ledger) = ledger().await;
     drafted(&ledger, "a").await;
-    ledger.hold(&PlanId::new("a"), Some("Mara"), now()).await.unwrap();
+    ledger.hold(&PlanId::new("a"), Some("Mara"), None, now()).await.unwrap();
     drafted(&ledger, "b").await;
     assert_eq!(ledger.plan(&PlanId::new("a")).await.unwrap().unwrap().status, PlanStatus::Superseded);
 }
@@ -171,8 +171,8 @@ async fn hold_and_resume_come_back_to_where_they_were() {
     let (_root, ledger) = ledger().await;
     let id = drafted(&ledger, "a").await.plan;
     for expected in [PlanStatus::Draft, PlanStatus::Approved] {
-        assert_eq!(ledger.hold(&id, None, now()).await.unwrap().status, PlanStatus::Held);
-        assert_eq!(code(&ledger.hold(&id, None, now()).await.unwrap_err()), "plan_state");
+        assert_eq!(ledger.hold(&id, None, None, now()).await.unwrap().status, PlanStatus::Held);
+        assert_eq!(code(&ledger.hold(&id, None, None, now()).await.unwrap_err()), "plan_state");
         assert_eq!(ledger.resume(&id, None, now()).await.unwrap().status, expected);
         assert_eq!(code(&ledger.resume(&id, None, now()).await.unwrap_err()), "plan_state");
         if expected == PlanStatus::Draft {
