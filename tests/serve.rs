@@ -43,6 +43,15 @@ async fn serve_answers_opts_out_runs_slots_and_stops_cleanly() {
     assert_eq!(folder.json(&["suppress", "list"]).as_array().unwrap().len(), 0, "following the link changes nothing");
     assert_eq!(reqwest::get(format!("{base}/u/{path}x")).await.unwrap().status(), 404);
 
+    // Short of silence: less often, or nothing of this kind.
+    for (choice, said) in [("fewer", "write to you less often"), ("kind", "no more letters of this kind")] {
+        let answer = reqwest::Client::new().post(format!("{base}/u/{path}")).body(format!("choice={choice}")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(said), "{text}");
+    }
+    assert_eq!(folder.json(&["suppress", "list"]).as_array().unwrap().len(), 0);
+
     let client = reqwest::Client::new();
     let post = || {
         client

@@ -188,6 +188,8 @@ pub(super) struct Facts {
 pub(super) struct Record {
     /// People who must not be written to.
     pub suppressed: HashSet<CustomerId>,
+    /// People who asked for fewer letters.
+    pub wants_fewer: HashSet<CustomerId>,
     /// What people have heard from the campaign, may have heard, or are promised.
     pub told: Told,
 }
@@ -236,6 +238,8 @@ pub(super) struct Rules {
     pub cool_off: Option<TimeDelta>,
     /// How many messages are too many.
     pub cap: Option<Cap>,
+    /// How long a person has peace who asked for fewer letters; marketing only.
+    pub fewer: Option<TimeDelta>,
     /// The plan's time.
     pub as_of: DateTime<Utc>,
 }
@@ -243,7 +247,7 @@ pub(super) struct Rules {
 /// The first of the gates up to the cap that stops a person; none where they all let the person pass.
 #[must_use]
 pub(super) fn stopped(person: &Person, rules: &Rules, facts: &Facts, record: &Record) -> Option<Reason> {
-    let Rules { kind, channel, cool_off, cap, as_of } = *rules;
+    let Rules { kind, channel, cool_off, cap, fewer, as_of } = *rules;
     let customer = &person.customer;
     let to_the_person = kind != Kind::Internal;
     if let Some(name) = &person.missing {
@@ -272,7 +276,8 @@ pub(super) fn stopped(person: &Person, rules: &Rules, facts: &Facts, record: &Re
     if kind == Kind::Marketing && facts.complaints.contains(customer) {
         return Some(Reason::OpenComplaint);
     }
-    if to_the_person && cool_off.is_some_and(|peace| facts.history.since(person, as_of - peace) > 0) {
+    let fewer = fewer.filter(|_| kind == Kind::Marketing && record.wants_fewer.contains(customer));
+    if to_the_person && cool_off.max(fewer).is_some_and(|peace| facts.history.since(person, as_of - peace) > 0) {
         return Some(Reason::CoolOff);
     }
     if to_the_person && cap.is_some_and(|cap| facts.history.since(person, as_of - cap.within.delta()) >= cap.messages as usize) {
@@ -323,6 +328,7 @@ pub(super) mod tests {
             channel: if kind == Kind::Internal { Channel::Webhook } else { Channel::Email },
             cool_off: Some(TimeDelta::days(7)),
             cap: Some(Cap { messages: 2, within: Period::days(30) }),
+            fewer: Some(TimeDelta::days(90)),
             as_of: as_of(),
         }
     }
@@ -347,7 +353,7 @@ pub(super) mod tests {
             history: History::new(vec![heard("p", 1), heard("p", 2)]),
         };
         let told = Told { messages: HashSet::from([MessageId::new("m-p")]), ..Told::default() };
-        let record = Record { suppressed: HashSet::from([one]), told };
+        let record = Record { suppressed: HashSet::from([one]), told, ..Record::default() };
         (person, facts, record)
     }
 
@@ -398,6 +404,21 @@ pub(super) mod tests {
                 "capped"
             ]
         );
+    }
+
+    #[test]
+    fn whoever_wants_fewer_letters_has_longer_peace_from_marketing() {
+        let facts = |days| Facts {
+            marketing: HashMap::from([(CustomerId::new("p"), true)]),
+            history: History::new(vec![heard("p", days)]),
+            ..Facts::default()
+        };
+        let record = Record { wants_fewer: HashSet::from([CustomerId::new("p")]), ..Record::default() };
+        let reason = |kind, days, record: &Record| stopped(&person("p"), &rules(kind), &facts(days), record);
+        assert_eq!(reason(Kind::Marketing, 8, &Record::default()), None);
+        assert_eq!(reason(Kind::Marketing, 89, &record), Some(Reason::CoolOff));
+        assert_eq!(reason(Kind::Marketing, 91, &record), None);
+        assert_eq!(reason(Kind::Service, 8, &record), None, "a note about the person's own order still comes");
     }
 
     #[test]

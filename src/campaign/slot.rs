@@ -212,7 +212,12 @@ impl Standing {
 /// What people were sent within the longest window any campaign or the cap looks back. A replay does not see what came after its time.
 async fn history(request: &PlanRequest<'_>) -> Result<History, CampaignError> {
     let peace = request.campaigns.iter().filter_map(|campaign| campaign.settings.policy.cool_off);
-    let longest = peace.chain(request.limits.cap.map(|cap| cap.within)).map(|period| period.delta()).max().unwrap_or(TimeDelta::zero());
+    let longest = peace
+        .chain(request.limits.cap.map(|cap| cap.within))
+        .chain(request.limits.fewer)
+        .map(|period| period.delta())
+        .max()
+        .unwrap_or(TimeDelta::zero());
     let until = request.replay.then_some(request.as_of);
     Ok(History::new(request.ledger.heard_since(request.as_of - longest, until, request.as_of).await?))
 }
@@ -262,13 +267,17 @@ async fn examine(request: &PlanRequest<'_>, campaign: &Campaign, facts: &Facts) 
         people.iter().map(|person| Contact { customer_id: person.customer.clone(), address_hash: person.address_hash.clone() }).collect();
     let marketing = settings.kind == Kind::Marketing;
     let suppressed = request.ledger.suppressed(&contacts, settings.channel.as_str(), marketing).await?;
+    let wishes = request.ledger.wishes(&contacts, &campaign.name).await?;
     let told = request.ledger.told_before(&campaign.name, request.as_of).await?;
-    let record = Record { suppressed: suppressed.into_keys().collect(), told };
+    // Whoever wants no more letters of this kind is as silent to it as somebody who wants none at all.
+    let suppressed = suppressed.into_keys().chain(wishes.without).collect();
+    let record = Record { suppressed, wants_fewer: wishes.fewer, told };
     let rules = Rules {
         kind: settings.kind,
         channel: settings.channel,
         cool_off: settings.policy.cool_off.map(|period| period.delta()),
         cap: request.limits.cap,
+        fewer: request.limits.fewer.map(|period| period.delta()),
         as_of: request.as_of,
     };
     let mut people: Vec<(Person, Option<Reason>)> = people

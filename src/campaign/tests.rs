@@ -406,7 +406,7 @@ async fn a_person_hears_about_an_occasion_once_and_has_peace_afterwards() {
     house.fill("lapsed", segment(&again)).await;
     let night = |days| PlanRequest { as_of: as_of() + TimeDelta::days(days), now: as_of() + TimeDelta::days(days), ..house.request() };
     assert_eq!(excluded(&house.made(night(3)).await.summary, "cool_off"), first.planned);
-    let cap = Limits { cap: Some(Cap { messages: 1, within: Period::days(30) }), quiet_hours: None };
+    let cap = Limits { cap: Some(Cap { messages: 1, within: Period::days(30) }), ..Limits::default() };
     assert_eq!(excluded(&house.made(PlanRequest { limits: cap, ..night(8) }).await.summary, "capped"), first.planned);
     assert_eq!(house.made(night(9)).await.summary.planned, first.planned);
 }
@@ -637,7 +637,7 @@ async fn a_note_to_staff_does_not_wait_for_the_customer_s_morning() {
     std::fs::write(folder.join("campaign.toml"), settings).unwrap();
     house.reload();
     let time = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
-    let limits = Limits { cap: None, quiet_hours: Some(QuietHours { from: time(21), to: time(8) }) };
+    let limits = Limits { quiet_hours: Some(QuietHours { from: time(21), to: time(8) }), ..Limits::default() };
     let made = house.made(PlanRequest { limits, only: Some("handoff"), ..house.request() }).await;
     let frozen = house.open(&made.summary.plan).await.unwrap();
     assert_eq!(frozen.planned().count(), 40);
@@ -685,7 +685,7 @@ async fn a_campaign_approves_itself_only_within_its_limits() {
 async fn letters_wait_until_the_morning_where_people_live() {
     let house = House::new(&guests(40)).await;
     let time = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
-    let limits = Limits { cap: None, quiet_hours: Some(QuietHours { from: time(21), to: time(8) }) };
+    let limits = Limits { quiet_hours: Some(QuietHours { from: time(21), to: time(8) }), ..Limits::default() };
     let made = house.made(PlanRequest { limits, ..house.request() }).await;
     let frozen = house.open(&made.summary.plan).await.unwrap();
     // 01:00 UTC is 02:00 in Berlin, 20:00 in New York and 10:00 in Tokyo.

@@ -28,6 +28,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
         ledger: house.ledger.clone(),
         keys: house.project.keys().clone(),
         brand: house.project.deployment().brand.clone(),
+        fewer: house.project.deployment().delivery.policy.fewer,
         clock: house.project.clock().clone(),
         providers: Arc::new(Providers::open(house.desk())?),
         practice: house.practice,

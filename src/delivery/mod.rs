@@ -54,8 +54,9 @@ pub use error::{DeliveryError, TransportError};
 pub use plan::{Delivery, Letters, People, PlannedPeople, PlannedRecipient, Stamp};
 pub use proof::{proof_id, send_proof};
 pub use returns::{
-    Collected, Desk, Heard, ImapSettings, MailboxSettings, ProviderSettings, Providers, ReturnsError, ReturnsSettings, collect,
+    Collected, Desk, Heard, ImapSettings, MailboxSettings, MailgunSettings, PostmarkSettings, ProviderSettings, Providers, ReturnsError,
+    ReturnsSettings, SendgridSettings, SesSettings, StandardSettings, collect,
 };
 pub(crate) use settings::OnlyTo;
-pub use settings::{DeliverySettings, EmailBy, PolicySettings, SmtpSettings, Tls, WebhookSettings};
+pub use settings::{DeliverySettings, EmailBy, Login, PolicySettings, SmtpSettings, Tls, WebhookSettings};
 pub use unsubscribe::{Claim, Token};

@@ -23,6 +23,8 @@ pub(crate) struct Policy {
     pub cap: Option<u32>,
     /// The peace a person has after any message of ours.
     pub cool_off: Option<TimeDelta>,
+    /// The peace somebody who wants fewer letters has after any message of ours; marketing only.
+    pub fewer: TimeDelta,
     /// When nobody is written to.
     pub quiet_hours: Option<QuietHours>,
     /// The zone of people whose own is not known.
@@ -55,16 +57,19 @@ impl Policy {
             Kind::Service => present.service != Consent::Denied,
             Kind::Internal => true,
         };
+        let fewer = (marketing && present.wants_fewer).then_some(self.fewer);
+        let peace = self.cool_off.max(fewer);
         let obstacles = [
             (present.deleted, "deleted"),
             (!consent && present.known, "opted_out_since"),
             (personal && present.suppressed.as_deref() == Some("unsubscribed"), "opted_out_since"),
             (personal && present.suppressed.is_some(), "suppressed"),
+            (personal && present.left_campaign, "opted_out_since"),
             (present.told, "already_told"),
             (marketing && (present.open_complaint || since(present.last_complaint_at)), "complained_since"),
             (marketing && since(present.last_order_at), "bought_since"),
             (!present.known || !(present.in_segment || self.replay), "no_longer_in_segment"),
-            (personal && self.cool_off.is_some_and(|peace| present.last_message_at.is_some_and(|last| now - last < peace)), "cool_off"),
+            (personal && peace.is_some_and(|peace| present.last_message_at.is_some_and(|last| now - last < peace)), "cool_off"),
             (personal && self.cap.is_some_and(|cap| present.messages >= cap), "capped"),
         ];
         obstacles.into_iter().find(|(holds, _)| *holds).map(|(_, reason)| reason)
@@ -95,6 +100,8 @@ mod tests {
             timezone: Some("Europe/Berlin".into()),
             in_segment: true,
             suppressed: None,
+            left_campaign: false,
+            wants_fewer: false,
             told: false,
             messages: 0,
             last_message_at: None,
@@ -108,6 +115,7 @@ mod tests {
             replay: false,
             cap: Some(4),
             cool_off: Some(TimeDelta::days(7)),
+            fewer: TimeDelta::days(90),
             quiet_hours: None,
             zone: chrono_tz::UTC,
         }
@@ -127,6 +135,13 @@ mod tests {
             ("no service mail", |p| p.service = Consent::Denied, [None, Some("opted_out_since"), None]),
             ("unsubscribed", |p| p.suppressed = Some("unsubscribed".into()), [Some("opted_out_since"), Some("opted_out_since"), None]),
             ("bounced", |p| p.suppressed = Some("hard_bounce".into()), [Some("suppressed"), Some("suppressed"), None]),
+            ("wants none of it", |p| p.left_campaign = true, [Some("opted_out_since"), Some("opted_out_since"), None]),
+            ("wants fewer", |p| p.wants_fewer = true, [None, None, None]),
+            (
+                "wants fewer, and got one",
+                |p| (p.wants_fewer, p.last_message_at) = (true, Some(at("2026-08-24T09:00:01Z"))),
+                [Some("cool_off"), None, None],
+            ),
             ("told", |p| p.told = true, all("already_told")),
             ("open complaint", |p| p.open_complaint = true, [Some("complained_since"), None, None]),
             ("complained", |p| p.last_complaint_at = Some(at("2026-11-22T01:00:01Z")), [Some("complained_since"), None, None]),

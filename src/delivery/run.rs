@@ -112,6 +112,7 @@ impl<'a> Run<'a> {
             replay: standing.replay,
             cap: Some(cap.messages),
             cool_off: delivery.cool_off.map(|peace| peace.delta()),
+            fewer: context.settings.policy.fewer.delta(),
             quiet_hours: context.settings.policy.quiet_hours,
             zone: delivery.timezone,
         };

@@ -73,6 +73,8 @@ pub enum EmailBy {
 pub struct PolicySettings {
     /// The most messages a person gets in a period, of all campaigns together.
     pub cap: Cap,
+    /// The peace after any message of ours for people who asked for fewer letters; marketing only.
+    pub fewer: Period,
     /// From when to when nobody is written to, on the clock on the person's wall: `["21:00", "08:00"]`.
     #[serde(deserialize_with = "quiet_hours")]
     pub quiet_hours: Option<QuietHours>,
@@ -80,7 +82,7 @@ pub struct PolicySettings {
 
 impl Default for PolicySettings {
     fn default() -> Self {
-        Self { cap: Cap { messages: 4, within: Period::days(30) }, quiet_hours: None }
+        Self { cap: Cap { messages: 4, within: Period::days(30) }, fewer: Period::days(90), quiet_hours: None }
     }
 }
 
@@ -108,9 +110,13 @@ pub struct SmtpSettings {
     /// The account on the relay.
     #[serde(default)]
     pub username: Option<String>,
-    /// Its password.
+    /// Its password, or with `login = "xoauth2"` its access token. It is read for every connection, so that a token another program renews
+    /// in a file is taken.
     #[serde(default)]
     pub password: Option<SecretRef>,
+    /// How the account proves who it is.
+    #[serde(default)]
+    pub login: Login,
     /// A PEM file of the authority that signed the relay's certificate, where it is not a public one.
     #[serde(default)]
     pub ca: Option<PathBuf>,
@@ -131,6 +137,17 @@ fn four() -> usize {
 
 fn one_thousand() -> u64 {
     1_000
+}
+
+/// How an account on a relay proves who it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Login {
+    /// By a password: `PLAIN`, or `LOGIN` where the relay has only that.
+    #[default]
+    Password,
+    /// By an OAuth 2 access token: `XOAUTH2`, which Google and Microsoft ask for.
+    Xoauth2,
 }
 
 /// How an SMTP connection is kept secret.

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     clock::{Clock, ManualClock},
     diagnosis::{Diagnose, Exit},
-    ledger::{CustomerId, Ledger, MessageId, NewSuppression, OptOut, PlanId, Scope, State, Verdict, address_hash, fixture},
+    ledger::{CustomerId, Ledger, MessageId, NewSuppression, OptOut, PlanId, Scope, State, Verdict, Wish, address_hash, fixture},
     message::{Channel, Field, Kind, Message, MessageError},
     secret::{Keys, Secret},
 };
@@ -275,6 +275,29 @@ async fn what_an_old_name_said_and_heard_counts_for_the_person_it_was_merged_int
     }
     assert_eq!(world.deliver().await.unwrap().total.accepted, 1);
     let expected = [("opted_out_since", 1), ("already_told", 1), ("capped", 1)];
+    assert_eq!(world.reasons().await, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_asked_for_on_their_page_holds_in_the_next_delivery() {
+    let world = World::new((0..4).map(person).collect(), "").await;
+    let (ledger, now) = (world.ledger(), world.clock.now());
+    fixture::run(ledger, "insert into aliases values ('shop:5', 'p0')").await;
+    let letter = |customer: &str, campaign: &str| OptOut {
+        customer_id: CustomerId::new(customer),
+        campaign: campaign.into(),
+        message_id: "old@x".into(),
+        channel: "email".into(),
+    };
+    ledger.wish(&letter("shop:5", "win-back"), Wish::Without, now).await.unwrap();
+    ledger.wish(&letter("p1", "check-in"), Wish::Without, now).await.unwrap();
+    for person in ["p2", "p3"] {
+        ledger.wish(&letter(person, "check-in"), Wish::Fewer, now).await.unwrap();
+    }
+    ledger.note_occasion_for_test("check-in", &CustomerId::new("p2"), "o", 1, now - TimeDelta::days(80)).await.unwrap();
+    ledger.note_occasion_for_test("check-in", &CustomerId::new("p3"), "o", 1, now - TimeDelta::days(100)).await.unwrap();
+    assert_eq!(world.deliver().await.unwrap().total.accepted, 2, "p1 left another campaign, p3 has had peace");
+    let expected = [("opted_out_since", 1), ("cool_off", 1)];
     assert_eq!(world.reasons().await, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
 }
 

@@ -221,7 +221,7 @@ async fn close_expired(house: &House, now: DateTime<Utc>) -> Result<Vec<Account>
 /// The deployment's limits, as planning knows them.
 fn limits(settings: &DeliverySettings) -> Limits {
     let policy = &settings.policy;
-    Limits { cap: Some(policy.cap), quiet_hours: policy.quiet_hours }
+    Limits { cap: Some(policy.cap), fewer: Some(policy.fewer), quiet_hours: policy.quiet_hours }
 }
 
 /// Which plans a run may deliver.

@@ -12,6 +12,7 @@
 //! | `messages.rs` | the occasions people have heard about, unique for ever |
 //! | `tokens.rs` | refresh tokens that sources exchange for new ones |
 //! | `suppressions.rs` | who must not be written to, and what came back |
+//! | `preferences.rs` | who wants fewer letters, or none of a campaign |
 //! | `returned.rs` | bounces, complaints and what follows from them |
 //! | `write_backs.rs` | which other systems were told of it |
 
@@ -33,6 +34,7 @@ pub(crate) mod fixture;
 mod ids;
 mod messages;
 mod plans;
+mod preferences;
 mod recipients;
 mod returned;
 mod runs;
@@ -46,6 +48,7 @@ pub use builds::{ContactState, FreshContactState, LastBuild, Publication, Publis
 pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{Heard, Told};
 pub use plans::{Act, ActError, Assignment, Drafted, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
+pub use preferences::{Wish, Wishes};
 pub(crate) use recipients::{Enlisted, Stranded};
 pub use recipients::{Standing, State, Tally, Unknown, Verdict};
 pub(crate) use returned::{Noted, Rates, ReturnKind, Returned};
@@ -58,7 +61,7 @@ pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 10] = [
+const SCHEMA: [&str; 11] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
@@ -69,6 +72,7 @@ const SCHEMA: [&str; 10] = [
     include_str!("outcomes.sql"),
     include_str!("in_hand.sql"),
     include_str!("returns.sql"),
+    include_str!("preferences.sql"),
 ];
 
 /// How long a statement waits for another process to let go of the file.

@@ -169,7 +169,7 @@ impl Ledger {
         Ok(written)
     }
 
-    /// Lifts every suppression of a person or an address on a channel; returns how many were lifted.
+    /// Lifts every suppression and every wish of a person or an address on a channel; returns how many were lifted.
     ///
     /// # Errors
     /// Where the ledger cannot be written.
@@ -181,18 +181,26 @@ impl Ledger {
         by: &str,
         now: DateTime<Utc>,
     ) -> Result<u64, LedgerError> {
-        let lifted = sqlx::query(
-            "update suppressions set lifted_at = ?, lifted_by = ?
-             where lifted_at is null and channel = ? and (customer_id = ? or address_hash = ?)",
-        )
-        .bind(micros(now))
-        .bind(by)
-        .bind(channel)
-        .bind(customer_id.map(CustomerId::as_str))
-        .bind(address_hash)
-        .execute(self.pool())
-        .await?;
-        Ok(lifted.rows_affected())
+        let mut write = self.begin().await?;
+        let mut lifted = 0;
+        for statement in [
+            "update suppressions set lifted_at = ?1, lifted_by = ?2
+             where lifted_at is null and channel = ?3 and (customer_id = ?4 or address_hash = ?5)",
+            "update preferences set lifted_at = ?1, lifted_by = ?2
+             where lifted_at is null and ?3 = 'email' and (customer_id = ?4 or address_hash = ?5)",
+        ] {
+            lifted += sqlx::query(statement)
+                .bind(micros(now))
+                .bind(by)
+                .bind(channel)
+                .bind(customer_id.map(CustomerId::as_str))
+                .bind(address_hash)
+                .execute(&mut *write)
+                .await?
+                .rows_affected();
+        }
+        write.commit().await?;
+        Ok(lifted)
     }
 
     /// Suppressions in the order they were entered, `limit` of them after the number `after`; lifted ones too.

@@ -101,6 +101,10 @@ pub(crate) struct Present {
     pub in_segment: bool,
     /// Why nothing may be sent, where a suppression holds.
     pub suppressed: Option<String>,
+    /// Whether the person wants no more letters of the campaign.
+    pub left_campaign: bool,
+    /// Whether the person wants fewer letters.
+    pub wants_fewer: bool,
     /// Whether another plan has told, may have told or promised this occasion.
     pub told: bool,
     /// Messages within the cap's window, this one aside.
@@ -190,6 +194,11 @@ select j.key, r.attempt, r.next_try_at,
      and (s.customer_id in ",
     names_of!("r"),
     " or s.address_hash = j.value ->> 2)),
+  coalesce((select sum(distinct iif(f.wish = 'fewer', 1, 2)) from preferences f
+   where f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?7)
+     and (f.customer_id in ",
+    names_of!("r"),
+    " or f.address_hash = j.value ->> 2)), 0),
   exists (select 1 from messages m
           where m.message_id = r.message_id and m.plan <> r.plan and m.state not in ('rejected', 'cancelled', 'expired'))
   or exists (select 1 from messages m
@@ -236,7 +245,12 @@ const SILENCED: &str = concat!(
            where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3)
              and (s.customer_id in ",
     names_of!("m"),
-    " or s.address_hash = m.address_hash))"
+    " or s.address_hash = m.address_hash))
+         or exists (select 1 from preferences f
+           where f.lifted_at is null and f.campaign = ?4
+             and (f.customer_id in ",
+    names_of!("m"),
+    " or f.address_hash = m.address_hash))"
 );
 // Their rows in `messages` stay as they are: a claim that is reserved counts as one on the wire.
 const LEAVING: &str = concat!(
@@ -356,8 +370,13 @@ async fn commit(
         return Ok(());
     }
     let rows = Value::Array(ready.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str()])).collect()).to_string();
-    let silenced: Vec<(i64,)> =
-        sqlx::query_as(SILENCED).bind(&rows).bind(&errand.channel).bind(errand.kind == "marketing").fetch_all(&mut **write).await?;
+    let silenced: Vec<(i64,)> = sqlx::query_as(SILENCED)
+        .bind(&rows)
+        .bind(&errand.channel)
+        .bind(errand.kind == "marketing")
+        .bind(&errand.campaign)
+        .fetch_all(&mut **write)
+        .await?;
     let silenced: HashSet<usize> = silenced.into_iter().filter_map(|(key,)| usize::try_from(key).ok()).collect();
     let (mut moves, mut dropped) = (Vec::new(), Vec::new());
     for (position, one) in ready.iter().enumerate() {
@@ -476,9 +495,11 @@ fn read_present(row: &sqlx::sqlite::SqliteRow) -> Result<Present, LedgerError> {
         timezone: row.try_get(10)?,
         in_segment: row.try_get(11)?,
         suppressed: row.try_get(12)?,
-        told: row.try_get(13)?,
-        messages: row.try_get(14)?,
-        last_message_at: moment(15)?,
+        wants_fewer: row.try_get::<i64, _>(13)? & 1 > 0,
+        left_campaign: row.try_get::<i64, _>(13)? & 2 > 0,
+        told: row.try_get(14)?,
+        messages: row.try_get(15)?,
+        last_message_at: moment(16)?,
     })
 }
 

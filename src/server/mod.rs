@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `GET /health` | 200 and `{"ok":true}` while the ledger answers, else 503 |
 //! | `GET /metrics` | counters in Prometheus' text format |
-//! | `GET /u/<token>` | a page with one button; changes nothing, since mail scanners follow links |
-//! | `POST /u/<token>` | opts the person out (RFC 8058 one-click: no cookie, no login, no redirect) |
+//! | `GET /u/<token>` | a page to stop letters, or to get fewer; changes nothing, since mail scanners follow links |
+//! | `POST /u/<token>` | does what the page's form says; without one opts the person out (RFC 8058 one-click: no cookie, no login, no redirect) |
 //! | `POST /returns/<name>` | takes in what a provider tells of bounces and complaints, if it proves who it is |
 
 mod returns;
@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SharedClock,
+    config::Period,
     delivery::Providers,
     diagnosis::{Diagnosis, Failure},
     ledger::Ledger,
@@ -49,6 +50,9 @@ impl Default for ServerSettings {
     }
 }
 
+/// The longest form a page of ours sends.
+const LONGEST_FORM: usize = 4 << 10;
+
 /// What the pages need.
 #[derive(Debug, Clone)]
 pub struct House {
@@ -58,6 +62,8 @@ pub struct House {
     pub keys: Keys,
     /// Whose pages these are.
     pub brand: Brand,
+    /// The peace of people who ask for fewer letters.
+    pub fewer: Period,
     /// When an opt-out came.
     pub clock: SharedClock,
     /// Who may tell what came back.
@@ -104,7 +110,7 @@ pub async fn serve(listener: TcpListener, house: House, stop: CancellationToken)
     let router = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(measures))
-        .route("/u/{token}", get(unsubscribe::page).post(unsubscribe::opt_out))
+        .route("/u/{token}", get(unsubscribe::page).post(unsubscribe::choose).layer(DefaultBodyLimit::max(LONGEST_FORM)))
         .route("/returns/{name}", post(returns::hear).layer(DefaultBodyLimit::max(returns::LONGEST)))
         .with_state(shared);
     axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await

@@ -29,7 +29,10 @@ pub use collect::{Collected, Desk, Heard, Providers, collect};
 pub use error::ReturnsError;
 pub(crate) use mailbox::{Cursor, Imap, ImapDoor, Looked, Mail, Mailbox, Maildir, Mbox};
 pub(crate) use report::{Kind, Notice, read};
-pub use settings::{ImapSettings, MailboxSettings, ProviderSettings, ReturnsSettings};
+pub use settings::{
+    ImapSettings, MailboxSettings, MailgunSettings, PostmarkSettings, ProviderSettings, ReturnsSettings, SendgridSettings, SesSettings,
+    StandardSettings,
+};
 pub(crate) use verp::{Reference, ReturnPath};
 
 /// How much of a mail is looked at. A report says what it has to say before the message it returns, so what is cut off is not missed.

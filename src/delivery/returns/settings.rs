@@ -93,35 +93,60 @@ fn inbox() -> String {
 
 /// A provider that calls, and what proves that it is the provider.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "lowercase")]
 pub enum ProviderSettings {
     /// Twilio SendGrid's signed event webhook.
-    Sendgrid {
-        /// The verification key SendGrid shows: base64.
-        public_key: String,
-    },
+    Sendgrid(SendgridSettings),
     /// Amazon SES by way of an SNS topic with `SignatureVersion` 2.
-    Ses {
-        /// The topic: `arn:aws:sns:…`.
-        topic: String,
-    },
+    Ses(SesSettings),
     /// Mailgun's webhooks.
-    Mailgun {
-        /// The HTTP webhook signing key.
-        signing_key: SecretRef,
-    },
+    Mailgun(MailgunSettings),
     /// Postmark's webhooks, with a user and a password in their address.
-    Postmark {
-        /// The user.
-        username: String,
-        /// The password.
-        password: SecretRef,
-    },
+    Postmark(PostmarkSettings),
     /// A bridge of your own that signs by Standard Webhooks.
-    Standard {
-        /// `whsec_` and base64 of 24 to 64 bytes.
-        secret: SecretRef,
-    },
+    Standard(StandardSettings),
+}
+
+/// What proves a call of SendGrid's.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendgridSettings {
+    /// The verification key SendGrid shows: base64.
+    pub public_key: String,
+}
+
+/// What proves a call of Amazon's.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SesSettings {
+    /// The topic: `arn:aws:sns:…`.
+    pub topic: String,
+}
+
+/// What proves a call of Mailgun's.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MailgunSettings {
+    /// The HTTP webhook signing key.
+    pub signing_key: SecretRef,
+}
+
+/// What proves a call of Postmark's.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostmarkSettings {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: SecretRef,
+}
+
+/// What proves a call by Standard Webhooks.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StandardSettings {
+    /// `whsec_` and base64 of 24 to 64 bytes.
+    pub secret: SecretRef,
 }
 
 impl ReturnsSettings {
@@ -143,10 +168,10 @@ impl ReturnsSettings {
         }
         for (name, settings) in &self.providers {
             let unfit = match settings {
-                ProviderSettings::Sendgrid { public_key } => {
+                ProviderSettings::Sendgrid(SendgridSettings { public_key }) => {
                     SendGrid::new(public_key).is_none().then_some("`public_key` is no key of SendGrid's: base64 of an ECDSA P-256 key")
                 }
-                ProviderSettings::Ses { topic } => {
+                ProviderSettings::Ses(SesSettings { topic }) => {
                     Ses::new(topic).is_none().then_some("`topic` is no ARN such as `arn:aws:sns:eu-central-1:1:mail`")
                 }
                 _ => None,
@@ -184,14 +209,18 @@ impl ProviderSettings {
     /// The provider, with its secret at hand.
     pub(crate) fn open(&self, name: &str, root: &Path) -> Result<Provider, DeliveryError> {
         let (provider, unfit) = match self {
-            Self::Sendgrid { public_key } => (SendGrid::new(public_key).map(Provider::SendGrid), "`public_key` cannot be used"),
-            Self::Ses { topic } => (Ses::new(topic).map(Provider::Ses), "`topic` cannot be used"),
-            Self::Mailgun { signing_key } => (Mailgun::new(&signing_key.resolve(root)?).map(Provider::Mailgun), "`signing_key` is empty"),
-            Self::Postmark { username, password } => (
+            Self::Sendgrid(SendgridSettings { public_key }) => {
+                (SendGrid::new(public_key).map(Provider::SendGrid), "`public_key` cannot be used")
+            }
+            Self::Ses(SesSettings { topic }) => (Ses::new(topic).map(Provider::Ses), "`topic` cannot be used"),
+            Self::Mailgun(MailgunSettings { signing_key }) => {
+                (Mailgun::new(&signing_key.resolve(root)?).map(Provider::Mailgun), "`signing_key` is empty")
+            }
+            Self::Postmark(PostmarkSettings { username, password }) => (
                 Postmark::new(username, &password.resolve(root)?).map(Provider::Postmark),
                 "`password` is empty, or there is a `:` in `username`",
             ),
-            Self::Standard { secret } => {
+            Self::Standard(StandardSettings { secret }) => {
                 (Standard::new(&secret.resolve(root)?).map(Provider::Standard), "`secret` is not `whsec_` and base64 of 24 to 64 bytes")
             }
         };

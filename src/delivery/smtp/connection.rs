@@ -3,7 +3,7 @@
 //! The library's own `send` cannot say whether a message broke before DATA or after its final dot; for "never twice" that is the whole
 //! question.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use lettre::{
     Address,
@@ -25,10 +25,11 @@ use super::{
 use crate::{
     delivery::{
         error::TransportError,
-        settings::Tls,
+        settings::{Login, Tls},
         transport::{Outcome, plain},
     },
     faults,
+    secret::SecretRef,
 };
 
 /// How long each phase may take (RFC 5321, 4.5.3.2; the message's own time and that of its final dot count together).
@@ -51,6 +52,18 @@ impl Default for Timeouts {
     }
 }
 
+/// An account on a relay.
+pub(crate) struct Account {
+    /// Its name.
+    pub(crate) username: String,
+    /// Its password or token.
+    pub(crate) password: SecretRef,
+    /// Where a file with it counts from.
+    pub(crate) root: PathBuf,
+    /// How it proves who it is.
+    pub(crate) login: Login,
+}
+
 /// How a relay is reached.
 pub(crate) struct Door {
     /// Host name or address.
@@ -62,7 +75,7 @@ pub(crate) struct Door {
     /// For `starttls` and `tls`.
     pub(crate) parameters: Option<TlsParameters>,
     /// Who we are to the relay.
-    pub(crate) credentials: Option<Credentials>,
+    pub(crate) account: Option<Account>,
     /// The name we greet with.
     pub(crate) hello: ClientId,
     /// How long each phase may take.
@@ -158,12 +171,25 @@ impl Connection {
             offered.message().skip(1).any(|line| line.split_whitespace().next().is_some_and(|first| first.eq_ignore_ascii_case(word)))
         };
         let (pipelining, eight_bit, international) = (offers("PIPELINING"), offers("8BITMIME"), offers("SMTPUTF8"));
-        if let Some(credentials) = &door.credentials {
-            let proved = timeout(limit, session.auth(&[Mechanism::Plain, Mechanism::Login], credentials)).await.map_err(|_| late())?;
+        if let Some(account) = &door.account {
+            let secret = account.password.resolve(&account.root).map_err(|error| TransportError::Refused {
+                host: format!("{}:{}", door.host, door.port),
+                reason: format!("its password cannot be read: {error}"),
+            })?;
+            let credentials = Credentials::new(account.username.clone(), secret.reveal().to_owned());
+            let ways: &[Mechanism] = match account.login {
+                Login::Password => &[Mechanism::Plain, Mechanism::Login],
+                Login::Xoauth2 => &[Mechanism::Xoauth2],
+            };
+            let proved = timeout(limit, session.auth(ways, &credentials)).await.map_err(|_| late())?;
             proved.map_err(|error| match error.is_client() {
                 true => TransportError::Refused {
                     host: format!("{}:{}", door.host, door.port),
-                    reason: "it offers no way to log in that we know".to_owned(),
+                    reason: match account.login {
+                        Login::Password => "it offers no way to log in that we know",
+                        Login::Xoauth2 => "it does not offer XOAUTH2, or does not take the token",
+                    }
+                    .to_owned(),
                 },
                 false => refused(&error),
             })?;

@@ -23,13 +23,12 @@ use lettre::{
     Address,
     message::Mailbox,
     transport::smtp::{
-        authentication::Credentials,
         client::{Certificate, TlsParameters},
         extension::ClientId,
     },
 };
 
-use self::connection::{Attempt, Connection, Door, Letter, Timeouts};
+use self::connection::{Account, Attempt, Connection, Door, Letter, Timeouts};
 use super::{
     error::{DeliveryError, TransportError},
     returns::ReturnPath,
@@ -95,8 +94,13 @@ impl Relay {
                 )
             }
         };
-        let credentials = match (&settings.username, &settings.password) {
-            (Some(username), Some(password)) => Some(Credentials::new(username.clone(), password.resolve(root)?.reveal().to_owned())),
+        let account = match (&settings.username, &settings.password) {
+            (Some(username), Some(password)) => {
+                // One that cannot be read is said before anything else is done.
+                password.resolve(root)?;
+                let (username, password, root) = (username.clone(), password.clone(), root.to_owned());
+                Some(Account { username, password, root, login: settings.login })
+            }
             _ => None,
         };
         let door = Door {
@@ -104,7 +108,7 @@ impl Relay {
             port: settings.port(),
             tls: settings.tls,
             parameters,
-            credentials,
+            account,
             hello: ClientId::default(),
             timeouts: Timeouts::default(),
         };

@@ -23,7 +23,7 @@ fn door(port: u16) -> Door {
         port,
         tls: Tls::None,
         parameters: None,
-        credentials: None,
+        account: None,
         hello: ClientId::Domain("here".into()),
         timeouts: Timeouts::default(),
     }
@@ -289,7 +289,7 @@ peer.sendall(b"220 python\r\n")
 for line in lines:
     word = line.split()[0].upper()
     if word == b"EHLO":
-        peer.sendall(b"250-python\r\n250-PIPELINING\r\n250 " + (b"AUTH PLAIN LOGIN" if sealed else b"STARTTLS") + b"\r\n")
+        peer.sendall(b"250-python\r\n250-PIPELINING\r\n250 " + (b"AUTH PLAIN LOGIN XOAUTH2" if sealed else b"STARTTLS") + b"\r\n")
     elif word == b"STARTTLS":
         peer.sendall(b"220 go on\r\n")
         peer = context.wrap_socket(peer, server_side=True)
@@ -298,7 +298,7 @@ for line in lines:
         for line in iter(lines.readline, b""):
             word = line.split()[0].upper()
             if word == b"EHLO":
-                peer.sendall(b"250-python\r\n250-PIPELINING\r\n250 AUTH PLAIN LOGIN\r\n")
+                peer.sendall(b"250-python\r\n250-PIPELINING\r\n250 AUTH PLAIN LOGIN XOAUTH2\r\n")
             elif word == b"AUTH":
                 print("auth", line.decode().split()[2], flush=True)
                 peer.sendall(b"235 welcome\r\n")
@@ -347,7 +347,11 @@ async fn mail_crosses_both_kinds_of_tls_with_a_login() {
         }
         return;
     }
-    for (tls, mode) in [(Tls::Tls, "tls"), (Tls::Starttls, "starttls")] {
+    // base64 of "\0shop\0renewed" and "user=shop\x01auth=Bearer renewed\x01\x01".
+    let (password, token) = ("AHNob3AAcmVuZXdlZA==", "dXNlcj1zaG9wAWF1dGg9QmVhcmVyIHJlbmV3ZWQBAQ==");
+    let cases =
+        [(Tls::Tls, "tls", "password", password), (Tls::Starttls, "starttls", "password", password), (Tls::Tls, "tls", "xoauth2", token)];
+    for (tls, mode, login, proof) in cases {
         let mut relay =
             Command::new("python3").args(["-c", PYTHON_RELAY]).arg(&cert).arg(&key).arg(mode).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(relay.stdout.take().unwrap()).lines();
@@ -355,16 +359,17 @@ async fn mail_crosses_both_kinds_of_tls_with_a_login() {
         let password = root.path().join("password");
         std::fs::write(&password, "secret\n").unwrap();
         let settings: crate::delivery::SmtpSettings = toml::from_str(&format!(
-            "host = \"localhost\"\nport = {port}\ntls = \"{mode}\"\nusername = \"shop\"\npassword = {{ file = \"password\" }}\nca = \"cert.pem\"\n"
+            "host = \"localhost\"\nport = {port}\ntls = \"{mode}\"\nusername = \"shop\"\nlogin = \"{login}\"\npassword = {{ file = \"password\" }}\nca = \"cert.pem\"\n"
         ))
         .unwrap();
         assert_eq!(settings.tls, tls);
         let relay_side = Arc::new(super::Relay::new(&settings, root.path(), "Shop <shop@example.com>", None).unwrap());
+        // Whoever renews a token writes it into the file; the next connection takes it.
+        std::fs::write(root.path().join("password"), "renewed\n").unwrap();
         let mut connection = Connection::open(&relay_side.door).await.unwrap();
         assert_eq!(send(&mut connection, "ann@example.com").await, Attempt::Answered(Outcome::Accepted(Some("250 taken".into()))));
         connection.quit().await;
-        // base64 of "\0shop\0secret".
-        assert_eq!(lines.next().unwrap().unwrap(), "auth AHNob3AAc2VjcmV0");
+        assert_eq!(lines.next().unwrap().unwrap(), format!("auth {proof}"));
         assert_eq!(lines.next().unwrap().unwrap(), "message");
         let stranger = toml::from_str(&format!("host = \"localhost\"\nport = {port}\ntls = \"{mode}\"\n")).unwrap();
         let stranger = super::Relay::new(&stranger, root.path(), "shop@example.com", None).unwrap();

@@ -43,9 +43,22 @@ email = "smtp"
 public_url = "https://hello.fernwood.example"
 only_to = ["*@fernwood.example"]
 max_age = "24h"
-policy = { cap = { messages = 4, within = "30d" }, quiet_hours = ["21:00", "08:00"] }
-smtp = { host = "relay.example", port = 587, tls = "starttls", username = "u", password = { env = "P" }, ca = "ca.pem", connections = 4, return_path = "b@fernwood.example" }
+policy = { cap = { messages = 4, within = "30d" }, fewer = "90d", quiet_hours = ["21:00", "08:00"] }
+smtp = { host = "relay.example", port = 587, tls = "starttls", username = "u", password = { env = "P" }, login = "xoauth2", ca = "ca.pem", connections = 4, messages_per_connection = 100, return_path = "b@fernwood.example" }
+breaker = { bounces = "4%", complaints = "0.08%", over = 500 }
 webhook = { url = "https://crm.example", secret = { env = "S" }, allow = ["10.0.0.1"], timeout = "30s" }
+
+[delivery.returns]
+address = "bounces@fernwood.example"
+soft_bounces = { messages = 3, within = "30d" }
+mailboxes.one = { maildir = "mail" }
+mailboxes.two = { mbox = "mbox" }
+mailboxes.three.imap = { host = "imap.example", port = 993, tls = "tls", username = "u", password = { env = "P" }, folder = "INBOX", ca = "ca.pem" }
+providers.one = { sendgrid = { public_key = "x" } }
+providers.two = { ses = { topic = "x" } }
+providers.three = { mailgun = { signing_key = { env = "M" } } }
+providers.four = { postmark = { username = "u", password = { env = "P" } } }
+providers.five = { standard = { secret = { env = "S" } } }
 
 [review]
 keep_days = 90
