@@ -4,9 +4,12 @@
 
 mod analyst;
 mod bad_input;
+mod broken_tls;
 mod command_line;
 mod docs;
+mod every_script;
 mod far_lake;
+mod fault_servers;
 mod first_night;
 mod fuzzed;
 mod kill;
@@ -15,6 +18,7 @@ mod own_data;
 mod presets;
 mod pull_kill;
 mod real_input;
+mod real_mail;
 mod returns;
 mod serve;
 mod smtp;

@@ -102,6 +102,14 @@ pub enum TransportError {
         /// What the system said.
         reason: String,
     },
+    /// The relay cannot prove that it is who it should be.
+    #[error("the certificate of `{host}` is not trusted: {reason}")]
+    Certificate {
+        /// The relay.
+        host: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The relay does not let us in.
     #[error("the relay `{host}` does not let us in: {reason}")]
     Refused {
@@ -117,6 +125,12 @@ pub enum TransportError {
         host: String,
         /// What it answered, without addresses.
         reason: String,
+    },
+    /// The receiver answered 410: it wants no more calls.
+    #[error("`{host}` answers 410: it is there no more, and wants no more calls")]
+    Gone {
+        /// The receiver.
+        host: String,
     },
     /// A worker of ours died.
     #[error("a worker of the delivery died")]
@@ -161,11 +175,17 @@ impl Diagnose for DeliveryError {
                 TransportError::Unreachable { .. } => {
                     "nobody was skipped: whoever was not written to still waits; deliver again when it can be reached"
                 }
+                TransportError::Certificate { .. } => {
+                    "check that `host` in `[delivery.smtp]` is the name in the certificate; `ca` names an authority of your own. Nothing was sent"
+                }
                 TransportError::Refused { .. } => {
                     "check `tls`, `username` and `password` in `[delivery.smtp]`; whoever was not written to still waits"
                 }
                 TransportError::Sender { .. } => {
                     "check that the relay may send for `from` in `[brand]`; whoever was not written to still waits"
+                }
+                TransportError::Gone { .. } => {
+                    "the plan is on hold; set the receiver's new `url` in `[delivery.webhook]`, then `perennial resume` it"
                 }
                 TransportError::Broken => {
                     "deliver again; what it had in hand will be listed as unknown. Please report this as a fault of the program"

@@ -18,6 +18,7 @@
 //! | `outbox` | files in a folder, one a message |
 //! | `smtp/` | a mail relay, over connections driven by hand |
 //! | `webhook` | a signed JSON call |
+//! | `guard` | what calls may reach: the internet, and inside the house only hosts allowed by name |
 //! | `proof` | one mail to a colleague |
 //! | `returns/` | what comes back: bounces, complaints, opt-outs |
 //! | `unsubscribe` | the link that makes it stop |
@@ -28,6 +29,7 @@ mod account;
 mod breaker;
 mod deliver;
 mod error;
+mod guard;
 mod outbox;
 mod plan;
 mod policy;

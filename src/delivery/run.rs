@@ -15,12 +15,13 @@ use super::{
     account::ThisRun,
     breaker::tripped,
     deliver::Context,
-    error::DeliveryError,
+    error::{DeliveryError, TransportError},
     plan::{Delivery, PlannedRecipient, Stamp},
     policy::Policy,
     settings::OnlyTo,
     transport::{Couriers, Outcome, Parcel, Report, Way},
     unsubscribe::Token,
+    webhook,
 };
 use crate::{
     diagnosis::Diagnosis,
@@ -36,7 +37,7 @@ const GROUP: usize = 32;
 const AHEAD: usize = 96;
 /// How many people are read at once.
 const CHUNK: usize = 256;
-/// When a deferred message is tried again, by how often it was tried; the last goes on until the plan expires.
+/// When a deferred mail is tried again, by how often it was tried; the last goes on until the plan expires.
 const TRY_AGAIN: [TimeDelta; 3] = [TimeDelta::minutes(5), TimeDelta::minutes(30), TimeDelta::hours(2)];
 
 /// Why a run ends before everybody was looked at.
@@ -319,16 +320,21 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Puts the plan on hold, by whatever noticed that it must not go on.
+    async fn hold(&self, by: &str, why: &str) {
+        let held = self.context.ledger.hold(&self.errand.plan, Some(by), Some(why), self.context.clock.now()).await;
+        if let Err(error) = held {
+            // Somebody was quicker; either way it does not go on.
+            tracing::warn!(plan = %self.errand.plan, %error, "the plan could not be put on hold");
+        }
+    }
+
     /// Puts the plan on hold where too much of what the campaign sent came back.
     async fn look_back(&mut self) -> Result<(), DeliveryError> {
         let (ledger, settings) = (&self.context.ledger, self.context.settings.breaker);
         let rates = ledger.rates(&self.errand.plan, &self.errand.campaign, settings.over).await?;
         let Some(why) = tripped(settings, rates).filter(|_| self.delivery.channel == Channel::Email) else { return Ok(()) };
-        let held = ledger.hold(&self.errand.plan, Some("circuit breaker"), Some(&why), self.context.clock.now()).await;
-        if let Err(error) = held {
-            // Somebody was quicker; either way it does not go on.
-            tracing::warn!(plan = %self.errand.plan, %error, "the plan could not be put on hold");
-        }
+        self.hold("circuit breaker", &why).await;
         Err(DeliveryError::Tripped { plan: self.errand.plan.clone(), why })
     }
 
@@ -382,7 +388,7 @@ impl<'a> Run<'a> {
         };
         let Some(in_hand) = self.in_hand.remove(&message.message_id) else { return };
         self.open -= 1;
-        let settled = judge(message, outcome, &in_hand, self.context.clock.now());
+        let settled = judge(message, outcome, &in_hand, self.delivery.channel, self.context.clock.now());
         if matches!(settled.state, State::Rejected | State::Unknown | State::Deferred) {
             tracing::warn!(customer_id = %settled.message.customer_id, message_id = %settled.message.message_id,
                 state = settled.state.as_str(), reply = settled.reply.as_deref().unwrap_or(""), "a message was not accepted");
@@ -416,6 +422,9 @@ impl<'a> Run<'a> {
             for settled in &turn.settle {
                 run.add(settled.state, 1);
             }
+        }
+        if let Some(Ending::Failed(DeliveryError::Transport(gone @ TransportError::Gone { .. }))) = &self.ending {
+            self.hold("the receiver", &gone.to_string()).await;
         }
         self.couriers.finish().await;
         match self.ending {
@@ -466,7 +475,7 @@ impl Scribe {
 }
 
 /// What an outcome means for the account.
-fn judge(message: Named, outcome: Outcome, in_hand: &InHand, now: DateTime<Utc>) -> Settled {
+fn judge(message: Named, outcome: Outcome, in_hand: &InHand, channel: Channel, now: DateTime<Utc>) -> Settled {
     let settled = |state, reason, reply| Settled { message: message.clone(), state, reason, reply, next_try_at: None, bounced: None };
     match outcome {
         Outcome::Accepted(reply) => settled(State::Accepted, None, reply),
@@ -476,7 +485,10 @@ fn judge(message: Named, outcome: Outcome, in_hand: &InHand, now: DateTime<Utc>)
         }
         Outcome::Deferred { reply, after } => {
             let tried = usize::try_from(in_hand.attempt).unwrap_or(usize::MAX).min(TRY_AGAIN.len() - 1);
-            let pause = after.unwrap_or(TRY_AGAIN[tried]);
+            let pause = after.unwrap_or(match channel {
+                Channel::Email => TRY_AGAIN[tried],
+                Channel::Webhook => webhook::pause(in_hand.attempt.saturating_add(1)),
+            });
             Settled { next_try_at: Some(now + pause), ..settled(State::Deferred, None, reply) }
         }
         Outcome::Unknown(reason) => settled(State::Unknown, Some("no_answer"), Some(reason)),

@@ -184,7 +184,7 @@ pub struct WebhookSettings {
     /// What calls are signed with by Standard Webhooks: `whsec_` and base64 of 24 to 64 bytes. Without it they are not signed.
     #[serde(default)]
     pub secret: Option<SecretRef>,
-    /// Hosts that may be called without https.
+    /// Hosts that may be called without https, and where they lie inside the house (private addresses, this machine's network).
     #[serde(default)]
     pub allow: Vec<String>,
     /// How long the other side may take.

@@ -20,6 +20,7 @@ use url::Url;
 
 use super::{
     error::{DeliveryError, TransportError},
+    guard::Guard,
     settings::WebhookSettings,
     transport::{Outcome, Parcel, Queue, plain},
 };
@@ -54,7 +55,14 @@ impl Receiver {
             })?),
             None => None,
         };
+        // This machine may be named as it is: whoever writes the settings is on it.
+        let own = settings.is_loopback().then(|| url.host_str().unwrap_or_default().to_owned());
+        let guard = Guard::new(&settings.allow.iter().cloned().chain(own).collect::<Vec<_>>());
+        guard.check(&url).map_err(|refused| {
+            wrong(format!("the webhook's `url`: {refused}"), "use an https address, or name the host in `allow` of `[delivery.webhook]`")
+        })?;
         let client = Client::builder()
+            .dns_resolver(Arc::new(guard))
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .no_proxy()
@@ -72,7 +80,14 @@ impl Receiver {
     pub(crate) async fn work(self: Arc<Self>, queue: Queue) {
         let mut away = 0;
         while let Some(parcel) = queue.next().await {
-            let (outcome, silence) = self.call(&parcel).await;
+            let (outcome, silence) = match self.call(&parcel).await {
+                Answer::Judged(outcome, silence) => (outcome, silence),
+                Answer::Gone => {
+                    queue.done(parcel.message, Outcome::NotSent);
+                    queue.closed(TransportError::Gone { host: self.url.host_str().unwrap_or_default().to_owned() });
+                    continue;
+                }
+            };
             away = if silence.is_some() { away + 1 } else { 0 };
             queue.done(parcel.message, outcome);
             if let Some(reason) = silence.filter(|_| away >= AWAY_IN_A_ROW) {
@@ -82,8 +97,8 @@ impl Receiver {
         }
     }
 
-    /// Makes one call; also says why there was no answer, where there was none.
-    async fn call(&self, parcel: &Parcel) -> (Outcome, Option<String>) {
+    /// Makes one call.
+    async fn call(&self, parcel: &Parcel) -> Answer {
         let message_id = parcel.message.message_id.as_str();
         let id = webhook_id(message_id);
         let now = self.clock.now();
@@ -98,11 +113,11 @@ impl Receiver {
             request = request.header("webhook-signature", signer.sign(id, now, &parcel.body));
         }
         if let Err(error) = faults::at("http.call.begin") {
-            return (Outcome::NotSent, Some(error.to_string()));
+            return Answer::Judged(Outcome::NotSent, Some(error.to_string()));
         }
         let answer = request.body(parcel.body.clone()).send().await;
         if let Err(error) = faults::at("http.call.answered") {
-            return (Outcome::Unknown(error.to_string()), Some(error.to_string()));
+            return Answer::Judged(Outcome::Unknown(error.to_string()), Some(error.to_string()));
         }
         match answer {
             Ok(mut response) => {
@@ -115,15 +130,44 @@ impl Receiver {
                         break;
                     }
                 }
-                (classify(status, after), None)
+                match status {
+                    StatusCode::GONE => Answer::Gone,
+                    _ => Answer::Judged(classify(status, after), None),
+                }
             }
-            Err(error) if error.is_builder() => (Outcome::Rejected { reason: "not_callable", reply: None, dead: false }, None),
+            Err(error) if error.is_builder() => {
+                Answer::Judged(Outcome::Rejected { reason: "not_callable", reply: None, dead: false }, None)
+            }
             Err(error) if error.is_connect() => {
                 let reason = cause(&error);
-                (Outcome::Deferred { reply: Some(reason.clone()), after: None }, Some(reason))
+                Answer::Judged(Outcome::Deferred { reply: Some(reason.clone()), after: None }, Some(reason))
             }
-            Err(error) => (Outcome::Unknown(cause(&error)), Some(cause(&error))),
+            Err(error) => Answer::Judged(Outcome::Unknown(cause(&error)), Some(cause(&error))),
         }
+    }
+}
+
+/// What a call came to.
+enum Answer {
+    /// This for its message; and why there was no answer, where there was none.
+    Judged(Outcome, Option<String>),
+    /// The receiver is there no more, and wants no more calls (Standard Webhooks: 410 disables).
+    Gone,
+}
+
+/// The pause after so many attempts: the schedule that Standard Webhooks 1.0.0 recommends. The plan's expiry bounds it.
+pub(super) fn pause(attempts: u32) -> TimeDelta {
+    match attempts {
+        0 => TimeDelta::zero(),
+        1 => TimeDelta::seconds(5),
+        2 => TimeDelta::minutes(5),
+        3 => TimeDelta::minutes(30),
+        4 => TimeDelta::hours(2),
+        5 => TimeDelta::hours(5),
+        6 => TimeDelta::hours(10),
+        7 => TimeDelta::hours(14),
+        8 => TimeDelta::hours(20),
+        _ => TimeDelta::hours(24),
     }
 }
 
@@ -251,6 +295,12 @@ mod tests {
         assert_eq!(wait("Sun, 22 Nov 2026 01:05:00 GMT"), Some(300));
         assert_eq!(wait("99999999999"), Some(LONGEST_WAIT));
         assert_eq!((wait("-5"), wait("soon")), (Some(0), None));
+    }
+
+    #[test]
+    fn pauses_are_those_of_standard_webhooks_and_never_shorten() {
+        let seconds: Vec<i64> = (0..12).map(|attempts| pause(attempts).num_seconds()).collect();
+        assert_eq!(seconds, [0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400, 86_400, 86_400]);
     }
 
     #[test]

@@ -58,8 +58,7 @@ pub(super) fn build(parts: &Parts<'_>, envelope: &Envelope) -> Result<Vec<u8>, M
         .from(parts.sender.clone())
         .raw_header(recipient(parts.name.as_deref(), &to)?)
         .reply_to(Mailbox::new(None, reply_to.clone()))
-        // What looks like an encoded word would be decoded by the reader's program.
-        .subject(parts.subject.replace("=?", "= ?"))
+        .raw_header(subject(parts.subject)?)
         .raw_header(raw("Message-ID", &format!("<{}>", envelope.message_id))?)
         .raw_header(raw("X-Perennial-Plan", &envelope.plan)?)
         // Campaign, variant, kind of mail and sender, by which mailbox providers report complaints back.
@@ -114,6 +113,24 @@ fn injected(name: &str) -> MessageError {
             .hint("campaign names, plan names and links are written in plain ASCII"),
     )
 }
+
+/// `Subject`. A word too long for a line can only be broken where it is encoded.
+fn subject(text: &str) -> Result<HeaderValue, MessageError> {
+    // What looks like an encoded word would be decoded by the reader's program.
+    let text = text.replace("=?", "= ?");
+    if text.split(' ').all(|word| word.len() <= LONGEST_WORD) {
+        return Ok(HeaderValue::new(HeaderName::new_from_ascii_str("Subject"), text));
+    }
+    // The first word shares its line with the header's name.
+    let (first, rest) = text.split_at(text.floor_char_boundary(WORD - 9));
+    let mut words = Vec::new();
+    encode(&mut first.to_owned(), &mut words);
+    encode(&mut rest.to_owned(), &mut words);
+    folded("Subject", &words.join("\r\n "))
+}
+
+/// A longer word is encoded, so that it can be broken; lines have at most 78 characters where that can be helped (RFC 5322, 2.1.1).
+const LONGEST_WORD: usize = 60;
 
 /// The most bytes of UTF-8 one encoded word of 75 characters holds (RFC 2047, 2): 60 of base64.
 const WORD: usize = 45;
@@ -217,6 +234,21 @@ mod tests {
         }
         let long = recipient(Some(&"Ärger ".repeat(40)), &"a@example.org".parse().unwrap());
         assert!(long.is_ok());
+    }
+
+    #[test]
+    fn a_subject_without_a_space_for_miles_still_crosses() {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        for word in ["x".repeat(2_000), "é".repeat(700), format!("short {} end", "長".repeat(400))] {
+            let mut headers = lettre::message::header::Headers::new();
+            headers.insert_raw(subject(&word).unwrap());
+            let text = headers.to_string();
+            assert!(text.split("\r\n").all(|line| line.len() <= 78), "{text}");
+            let words = text.trim_start_matches("Subject: ").split_whitespace();
+            let read: Vec<u8> =
+                words.flat_map(|word| STANDARD.decode(word.trim_start_matches("=?utf-8?b?").trim_end_matches("?=")).unwrap()).collect();
+            assert_eq!(String::from_utf8(read).unwrap(), word);
+        }
     }
 
     #[test]

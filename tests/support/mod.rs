@@ -10,7 +10,14 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) mod approved;
+pub(crate) mod authority;
+pub(crate) mod exim;
+pub(crate) mod machine;
+pub(crate) mod mailbox;
 pub(crate) mod oracle;
+pub(crate) mod postfix;
+pub(crate) mod relay;
 pub(crate) mod sink;
 
 /// The repository, which is itself the practice project.

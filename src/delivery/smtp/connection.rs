@@ -127,6 +127,7 @@ impl Connection {
         let refused = |error: &Error| {
             let reason = plain(&error.to_string());
             match error.status().map(u16::from) {
+                _ if reason.contains("invalid peer certificate") => untrusted(&door.host, &reason),
                 Some(500..) => TransportError::Refused { host: format!("{}:{}", door.host, door.port), reason },
                 _ => unreachable(reason),
             }
@@ -146,7 +147,7 @@ impl Connection {
         let stream: Box<dyn AsyncTokioStream> = match door.tls {
             Tls::Tls => {
                 let sealed = timeout(limit, Sealed::over(stream, tls()?)).await.map_err(|_| late())?;
-                Box::new(sealed.map_err(|error| unreachable(plain(&error.to_string())))?)
+                Box::new(sealed.map_err(|error| refused(&error))?)
             }
             Tls::None | Tls::Starttls => Box::new(stream),
         };
@@ -335,6 +336,17 @@ impl Connection {
     pub(crate) async fn quit(mut self) {
         let _ = timeout(Duration::from_secs(5), self.session.command(Quit)).await;
     }
+}
+
+/// A certificate nobody we know vouches for.
+fn untrusted(host: &str, reason: &str) -> TransportError {
+    let said = reason.rsplit_once("invalid peer certificate:").map_or(reason, |(_, said)| said).trim();
+    let reason = match said {
+        said if said.contains("CaUsedAsEndEntity") => "it is an authority's own, or signed by itself".to_owned(),
+        "UnknownIssuer" => "nobody this machine knows has signed it".to_owned(),
+        said => said.to_owned(),
+    };
+    TransportError::Certificate { host: host.to_owned(), reason }
 }
 
 /// A point at which a test may let the connection break, before any byte of the message.

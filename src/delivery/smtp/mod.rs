@@ -28,6 +28,8 @@ use lettre::{
     },
 };
 
+use tokio::time::timeout;
+
 use self::connection::{Account, Attempt, Connection, Door, Letter, Timeouts};
 use super::{
     error::{DeliveryError, TransportError},
@@ -39,6 +41,8 @@ use crate::{diagnosis::Diagnosis, ledger::Named, message::mailable, secret::Keys
 
 /// How long to wait before each new try to connect.
 const CONNECT_AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2)];
+/// How long a connection is kept open without a message.
+const IDLE: Duration = Duration::from_secs(1);
 /// How often one message is tried again after connections that broke before its first byte left.
 const TRIES: usize = 3;
 /// So many messages in a row whose connections broke mean that the relay does not work; going on would only make more unknowns.
@@ -137,7 +141,7 @@ impl Relay {
                     continue;
                 }
                 Some(letter) => letter,
-                None => match queue.next().await.map(|parcel| self.ready(parcel, &queue)) {
+                None => match self.next(&queue, &mut connection).await.map(|parcel| self.ready(parcel, &queue)) {
                     Some(Some(letter)) => letter,
                     Some(None) => continue,
                     None => break,
@@ -161,6 +165,20 @@ impl Relay {
         if let Some(connection) = connection {
             connection.quit().await;
         }
+    }
+
+    /// The next parcel. Meanwhile a connection is not kept open for nothing: a relay that takes fewer at once than we have workers lets the
+    /// next one in only when another has gone.
+    async fn next(&self, queue: &Queue, held: &mut Option<Connection>) -> Option<Parcel> {
+        if held.is_some() {
+            if let Ok(parcel) = timeout(IDLE, queue.next()).await {
+                return parcel;
+            }
+            if let Some(connection) = held.take() {
+                connection.quit().await;
+            }
+        }
+        queue.next().await
     }
 
     /// Sends one parcel over a connection of its own.
