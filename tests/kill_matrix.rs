@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Folder, copy, oracle::Oracle};
+use crate::support::{Folder, oracle::Oracle};
 
 const ROUNDS: u64 = 5;
 /// Deliveries at once.
@@ -132,18 +132,6 @@ impl Shop {
     fn plan(&self, way: Way) -> &str {
         if way == Way::Call { &self.calls.0 } else { &self.letters.0 }
     }
-
-    /// A copy of what a delivery reads and writes.
-    fn copy(&self) -> Folder {
-        let folder = Folder::empty();
-        for inside in ["config", "jobs", "sql", "data/plans"] {
-            copy(&self.folder.path(inside), &folder.path(inside));
-        }
-        for file in fs::read_dir(self.folder.path("data")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
-            fs::copy(&file, folder.path("data").join(file.file_name().unwrap())).unwrap();
-        }
-        folder
-    }
 }
 
 /// What several runs came to.
@@ -195,7 +183,7 @@ fn wherever_it_fails_nobody_is_lost_and_nobody_is_written_to_twice() {
 
 /// Delivers with a fault, then without, and looks at the account. Returns whether the fault happened, and how many messages are unknown.
 fn fail(shop: &Shop, case: &Case, mail: &Oracle, calls: &Oracle) -> Result<(bool, usize), String> {
-    let mut folder = shop.copy();
+    let mut folder = shop.folder.for_delivery();
     match case.point.way {
         Way::Mail => folder.send_to_port(mail.port),
         Way::Call => folder.set("PERENNIAL__DELIVERY__WEBHOOK__URL", format!("http://127.0.0.1:{}/", calls.port)),

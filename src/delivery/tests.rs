@@ -819,3 +819,38 @@ async fn a_campaign_that_reaches_too_many_dead_mailboxes_stops_by_itself_and_goe
     let tally = world.ledger().tally(&world.delivery.plan).await.unwrap();
     assert!(tally.rejected >= before + 21, "{tally:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_gone_is_called_no_more_and_nobody_is_lost() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let receiver = tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut asked = vec![0; 4096];
+                let _ = tcp.read(&mut asked).await;
+                let _ = tcp.write_all(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            });
+        }
+    });
+    let mut world =
+        World::of_kind((0..50).map(person).collect(), &format!("[webhook]\nurl = \"http://127.0.0.1:{port}/\""), Kind::Service).await;
+    let delivery = Arc::get_mut(&mut world.delivery).unwrap();
+    delivery.channel = Channel::Webhook;
+    delivery.letters = Box::new(|_: &PlannedRecipient, _: &Stamp| Ok(Message::Webhook { body: "{}".into() }));
+    let error = world.deliver().await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Transport(TransportError::Gone { .. })), "{error}");
+    assert_eq!(world.status().await, "held");
+    // Each of the four workers may have had a call under way.
+    let made = calls.load(Ordering::SeqCst);
+    assert!((1..=4).contains(&made), "{made} calls");
+    let tally = world.ledger().tally(&world.delivery.plan).await.unwrap();
+    assert_eq!((tally.waiting, tally.unknown, tally.rejected), (50, 0, 0), "{tally:?}");
+    assert!(matches!(world.deliver().await.unwrap_err(), DeliveryError::NotApproved { .. }));
+    assert_eq!(calls.load(Ordering::SeqCst), made, "no further call");
+    receiver.abort();
+}

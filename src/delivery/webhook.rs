@@ -274,7 +274,6 @@ mod tests {
             (400, "rejected"),
             (401, "rejected"),
             (408, "deferred"),
-            (410, "rejected"),
             (429, "deferred"),
             (500, "deferred"),
             (503, "deferred"),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Contact, CustomerId, Ledger, LedgerError, OptOut, micros,
-    suppressions::{Event, insert_event},
+    suppressions::{Event, insert_event, sent_to},
 };
 
 /// How many people one statement asks about.
@@ -49,11 +49,7 @@ impl Ledger {
     /// Where the ledger cannot be written; then the person must be told that it did not work.
     pub async fn wish(&self, letter: &OptOut, wish: Wish, now: DateTime<Utc>) -> Result<bool, LedgerError> {
         let mut write = self.begin().await?;
-        let sent: Option<(Option<String>, String)> = sqlx::query_as("select address_hash, plan from messages where message_id = ?")
-            .bind(&letter.message_id)
-            .fetch_optional(&mut *write)
-            .await?;
-        let (address_hash, plan) = sent.map_or((None, None), |(hash, plan)| (hash, Some(plan)));
+        let (address_hash, plan) = sent_to(&mut write, &letter.message_id).await?;
         let campaign = (wish == Wish::Without).then_some(&letter.campaign);
         let new = sqlx::query(
             "insert into preferences (customer_id, address_hash, wish, campaign, at)

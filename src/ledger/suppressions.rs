@@ -273,11 +273,7 @@ impl Ledger {
     /// Where the ledger cannot be written; then the person must be told that it did not work.
     pub async fn opt_out(&self, out: &OptOut, now: DateTime<Utc>) -> Result<bool, LedgerError> {
         let mut write = self.begin().await?;
-        let sent: Option<(Option<String>, String)> = sqlx::query_as("select address_hash, plan from messages where message_id = ?")
-            .bind(&out.message_id)
-            .fetch_optional(&mut *write)
-            .await?;
-        let (address_hash, plan) = sent.map_or((None, None), |(hash, plan)| (hash, Some(plan)));
+        let (address_hash, plan) = sent_to(&mut write, &out.message_id).await?;
         let suppression = NewSuppression {
             customer_id: Some(out.customer_id.clone()),
             address_hash,
@@ -335,6 +331,16 @@ impl Ledger {
             })
             .collect()
     }
+}
+
+/// The keyed hash of the address a letter went to, and its plan; neither where there is no such letter.
+pub(in crate::ledger) async fn sent_to(
+    write: &mut sqlx::SqliteConnection,
+    message_id: &str,
+) -> Result<(Option<String>, Option<String>), LedgerError> {
+    let sent: Option<(Option<String>, String)> =
+        sqlx::query_as("select address_hash, plan from messages where message_id = ?").bind(message_id).fetch_optional(write).await?;
+    Ok(sent.map_or((None, None), |(hash, plan)| (hash, Some(plan))))
 }
 
 /// Writes a suppression inside the caller's transaction; `false` where one that covers as much already holds.

@@ -2,14 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::Path,
     sync::{Arc, Mutex, Weak},
 };
 
 use serde_json::Value;
 
-use super::{Answer, Folder, copy, mailbox};
+use super::{Answer, Folder, mailbox};
 
 /// A project with an approved plan.
 pub(crate) struct Approved {
@@ -60,14 +59,7 @@ impl Approved {
 
     /// A copy of all a delivery reads and writes.
     pub(crate) fn copy(&self) -> Folder {
-        let folder = Folder::empty();
-        for inside in ["config", "jobs", "sql", "data/plans"] {
-            copy(&self.folder.path(inside), &folder.path(inside));
-        }
-        for file in fs::read_dir(self.folder.path("data")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
-            fs::copy(&file, folder.path("data").join(file.file_name().unwrap())).unwrap();
-        }
-        folder
+        self.folder.for_delivery()
     }
 
     /// Delivers, and looks at the account: everybody planned stands there once, nobody is left in hand, what is printed is what the ledger

@@ -86,6 +86,18 @@ impl Folder {
         Self { root: tempfile::tempdir().unwrap(), variables: Vec::new() }
     }
 
+    /// A copy of all a delivery reads and writes.
+    pub(crate) fn for_delivery(&self) -> Self {
+        let folder = Self::empty();
+        for inside in ["config", "jobs", "sql", "data/plans"] {
+            copy(&self.path(inside), &folder.path(inside));
+        }
+        for file in fs::read_dir(self.path("data")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            fs::copy(&file, folder.path("data").join(file.file_name().unwrap())).unwrap();
+        }
+        folder
+    }
+
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         self.root.path().join(inside)
     }

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    config::Cap,
     delivery::error::DeliveryError,
     ledger::{Ledger, LedgerError, Noted, ReturnKind, Returned, address_hash},
     secret::Keys,
@@ -130,7 +129,7 @@ async fn take(desk: &Desk, mailbox: &str, mail: &Mail, path: &ReturnPath, collec
             detail: notice.diagnostic.clone().or_else(|| notice.status.map(|status| status.to_string())),
         })
         .collect();
-    let noted = desk.ledger.note_returned(&returned, desk.settings.soft_bounces, now).await?;
+    let noted = note(desk, &returned).await?;
     for (one, noted) in returned.iter().zip(&noted) {
         match noted {
             Noted::New => *collected.noted.entry(one.kind.as_str()).or_default() += 1,
@@ -210,7 +209,7 @@ impl Providers {
                 return Ok(());
             }
             let returned: Vec<Returned> = reading.events.iter().map(|event| self.returned(name, event)).collect();
-            note(&self.desk, &returned, self.desk.settings.soft_bounces).await?;
+            note(&self.desk, &returned).await?;
             if let Some(replay) = &reading.replay {
                 self.desk.ledger.call_taken(&replay.key, replay.until, now).await?;
             }
@@ -254,12 +253,13 @@ impl Providers {
     }
 }
 
-async fn note(desk: &Desk, returned: &[Returned], soft: Cap) -> Result<(), LedgerError> {
-    let noted = desk.ledger.note_returned(returned, soft, desk.clock.now()).await?;
-    for (one, _) in returned.iter().zip(noted).filter(|(_, noted)| *noted == Noted::New) {
+/// Writes down what came back, and counts what is new.
+async fn note(desk: &Desk, returned: &[Returned]) -> Result<Vec<Noted>, LedgerError> {
+    let noted = desk.ledger.note_returned(returned, desk.settings.soft_bounces, desk.clock.now()).await?;
+    for (one, _) in returned.iter().zip(&noted).filter(|(_, noted)| **noted == Noted::New) {
         metrics::counter!("perennial_returns_total", "kind" => one.kind.as_str()).increment(1);
     }
-    Ok(())
+    Ok(noted)
 }
 
 /// Certificates from Amazon, each fetched once.
