@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `kill` | the process is gone, as by `kill -9` |
 //! | `panic` | the thread panics |
+//! | `stop` | the process stands still until somebody wakes it, as by `kill -STOP` |
 //! | `term` | the process is asked to stop, and goes on until it notices |
 //! | `io` | the operation fails with an I/O error, once |
 //! | `full` | from here on whatever writes to the disk fails as on a full one |
@@ -44,6 +45,7 @@ mod injected {
     enum Fault {
         Kill,
         Panic,
+        Stop,
         Term,
         Io,
         Full,
@@ -68,6 +70,7 @@ mod injected {
             let fault = match fault {
                 "kill" => Fault::Kill,
                 "panic" => Fault::Panic,
+                "stop" => Fault::Stop,
                 "term" => Fault::Term,
                 "io" => Fault::Io,
                 "full" => Fault::Full,
@@ -92,8 +95,8 @@ mod injected {
                         std::thread::park();
                     }
                 }
-                Fault::Term => {
-                    signal("TERM");
+                Fault::Stop | Fault::Term => {
+                    signal(if self.fault == Fault::Stop { "STOP" } else { "TERM" });
                     Ok(())
                 }
                 #[allow(clippy::panic, reason = "this is the fault")]

@@ -17,7 +17,7 @@ use crate::{
     config::{Cap, Folder, Period, QuietHours},
     diagnosis::Failure,
     lake::{Commit, Lake, LakeSettings},
-    ledger::{CustomerId, Ledger, LedgerSettings, MessageId, NewSuppression, PlanId, PlanStatus, PlanSummary, Scope, fixture},
+    ledger::{CustomerId, Ledger, MessageId, NewSuppression, PlanId, PlanStatus, PlanSummary, Scope, fixture},
     message::{Brand, Message},
     secret::{Keys, Secret},
 };
@@ -188,7 +188,7 @@ impl House {
             copy(&shipped, &root.path().join(CAMPAIGNS).join(name));
         }
         let lake = Lake::open(root.path(), &LakeSettings::default()).unwrap();
-        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
+        let ledger = fixture::open(root.path()).await;
         let campaigns = Campaign::load_all(&Folder::new(root.path(), None, std::iter::empty())).unwrap();
         let keys = Keys::new(Secret::new("practice"));
         let mut house = Self { root, lake, ledger, keys, brand: brand(), versions: BTreeMap::new(), stale: BTreeMap::new(), campaigns };

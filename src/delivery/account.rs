@@ -60,6 +60,19 @@ impl ThisRun {
     }
 }
 
+impl ThisRun {
+    /// Counts what another part of the run did.
+    pub(crate) fn join(&mut self, other: Self) {
+        let Self { accepted, rejected, deferred, unknown, cancelled, expired } = other;
+        self.accepted += accepted;
+        self.rejected += rejected;
+        self.deferred += deferred;
+        self.unknown += unknown;
+        self.cancelled += cancelled;
+        self.expired += expired;
+    }
+}
+
 impl Account {
     /// How the command ends: 3 where messages were rejected, deferred, expired or became unknown in this run, whosever they are, else 0.
     #[must_use]

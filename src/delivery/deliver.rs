@@ -1,6 +1,6 @@
 //! From an approved plan to its account: what must hold before the first message, the run itself, and what is said at the end.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,7 @@ use super::{
     outbox::Outbox,
     plan::Delivery,
     recover::{Lock, recover},
-    run::Run,
+    run::{Run, Share},
     settings::{DeliverySettings, EmailBy, mistakes},
     smtp::Relay,
     transport::Way,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::SharedClock,
     diagnosis::Diagnosis,
-    ledger::{CustomerId, Enlisted, Ledger, PlanId, State},
+    ledger::{CustomerId, Enlisted, Lease, Ledger, PlanId, State},
     message::{Channel, Kind},
     secret::Keys,
 };
@@ -64,7 +64,26 @@ pub async fn deliver(context: &Context, delivery: &Arc<Delivery>, options: Optio
     let started = context.clock.now();
     let (ledger, plan) = (&context.ledger, &delivery.plan);
     let way = way(context, delivery.kind, delivery.channel, &delivery.from)?;
-    let _lock = Lock::take(&context.root)?;
+    let _lock = if ledger.is_shared() { None } else { Some(Lock::take(&context.root)?) };
+    let lease = ledger.join(started).await?;
+    let ended = with_lease(context, delivery, options, &way, &lease, started).await;
+    if let Err(error) = ledger.leave(lease.worker()).await {
+        tracing::warn!(%plan, %error, "the lease of this worker could not be given back; it runs out by itself");
+    }
+    ended
+}
+
+/// The delivery itself.
+async fn with_lease(
+    context: &Context,
+    delivery: &Arc<Delivery>,
+    options: Options,
+    way: &Way,
+    lease: &Lease,
+    started: DateTime<Utc>,
+) -> Result<Account, DeliveryError> {
+    let (ledger, plan) = (&context.ledger, &delivery.plan);
+    ledger.take_over(lease.worker(), started).await?;
     let (mut run, elsewhere) = recover(ledger, &context.root, plan, started).await?;
     let account = |run| account(context, plan, run, elsewhere, started);
     run.add(State::Expired, ledger.close_plan(plan, started).await?);
@@ -91,14 +110,48 @@ pub async fn deliver(context: &Context, delivery: &Arc<Delivery>, options: Optio
         run.add(State::Cancelled, enlist(context, delivery, standing.planned, started).await?);
     }
     tracing::info!(%plan, way = way.name(), "delivering");
-    let ended = if ledger.anyone_due(plan, started).await? {
-        Run::new(context, delivery, way, &standing, options.first)?.go(&mut run).await
-    } else {
-        Ok(())
-    };
+    let mut ended = Ok(());
+    loop {
+        let before = run;
+        let due = ledger.anyone_due(plan, context.clock.now()).await?;
+        if due {
+            let (workers, place) = ledger.company(lease.worker()).await?;
+            let share = (lease, Share { workers, place });
+            ended = Run::new(context, delivery, way.clone(), &standing, options.first, share)?.go(&mut run).await;
+        }
+        let in_vain = due && run == before;
+        let is_alone = !ledger.is_shared() || options.first.is_some();
+        if ended.is_err() || in_vain || is_alone || !wait_for_others(context, plan, lease, &mut run).await? {
+            break;
+        }
+    }
     run.add(State::Expired, ledger.close_plan(plan, context.clock.now()).await?);
     ended?;
     account(run).await
+}
+
+/// Waits until the other workers have nothing of the plan in hand, takes over what those that died had, and says whether there may be something
+/// left to do. Whoever lives finishes what they have, so after the term of a lease there is nothing to wait for.
+async fn wait_for_others(context: &Context, plan: &PlanId, lease: &Lease, run: &mut ThisRun) -> Result<bool, DeliveryError> {
+    let (ledger, term) = (&context.ledger, context.ledger.term());
+    let pause = (term / 20).min(Duration::from_secs(1));
+    let mut waited = Duration::ZERO;
+    while ledger.in_other_hands(plan, lease.worker()).await? > 0 {
+        tokio::select! {
+            () = context.stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(pause) => waited += pause,
+        }
+        let now = context.clock.now();
+        if ledger.take_over(lease.worker(), now).await? > 0 {
+            let (recovered, _) = recover(ledger, &context.root, plan, now).await?;
+            run.join(recovered);
+        } else if waited > term + term / 4 {
+            return Ok(false);
+        }
+    }
+    let standing = ledger.plan_standing(plan).await?;
+    let is_due = ledger.anyone_due(plan, context.clock.now()).await?;
+    Ok(is_due && !context.stop.is_cancelled() && standing.is_some_and(|standing| standing.status == "delivering"))
 }
 
 async fn account(
@@ -177,7 +230,7 @@ async fn enlist(context: &Context, delivery: &Arc<Delivery>, planned: u64, now: 
         .await
         .map_err(|error| DeliveryError::People(Box::new(Diagnosis::new("people", error.to_string()))))?
         .map_err(|diagnosis| DeliveryError::People(Box::new(diagnosis)))?;
-    account.drop_twins(&twins).await?;
+    let dropped = account.drop_twins(&twins).await?;
     account.finish(planned).await?.map_err(|found| DeliveryError::Mismatch { plan: delivery.plan.clone(), planned, found })?;
-    Ok(twins.len() as u64)
+    Ok(dropped)
 }

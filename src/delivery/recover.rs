@@ -1,4 +1,4 @@
-//! What a process that died left behind, and the lock that tells a dead one from a living one.
+//! What a process that died left behind, and the lock that tells a dead one from a living one where the ledger is a file.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ impl Lock {
 }
 
 /// Settles every message a dead process left in flight, in any plan: what nobody can know is shown at once, also of plans that are never
-/// delivered again. Returns what that means for `plan`, and how many messages of other plans became unknown. Only while the lock is held.
+/// delivered again. Returns what that means for `plan`, and how many messages of other plans became unknown.
 pub(crate) async fn recover(ledger: &Ledger, root: &Path, plan: &PlanId, now: DateTime<Utc>) -> Result<(ThisRun, u64), DeliveryError> {
     let (mut run, mut elsewhere) = (ThisRun::default(), 0);
     let mut plans: BTreeMap<PlanId, Vec<Settled>> = BTreeMap::new();
@@ -49,16 +49,17 @@ pub(crate) async fn recover(ledger: &Ledger, root: &Path, plan: &PlanId, now: Da
         };
         tracing::warn!(plan = %stranded.plan, customer_id = %stranded.message.customer_id, message_id = %stranded.message.message_id,
             was = stranded.state.as_str(), now = state.as_str(), "a delivery died with this message in hand");
-        if stranded.plan == *plan {
-            run.add(state, 1);
-        } else if state == State::Unknown {
-            elsewhere += 1;
-        }
         let settled = Settled { message: stranded.message, state, reason: Some("crashed"), reply: None, next_try_at: None, bounced: None };
         plans.entry(stranded.plan).or_default().push(settled);
     }
-    for (plan, settled) in plans {
-        ledger.settle_stranded(&plan, &settled, now).await?;
+    for (of, settled) in plans {
+        for settled in ledger.settle_stranded(&of, settled, now).await? {
+            if of == *plan {
+                run.add(settled.state, 1);
+            } else if settled.state == State::Unknown {
+                elsewhere += 1;
+            }
+        }
     }
     Ok((run, elsewhere))
 }

@@ -25,7 +25,9 @@ use super::{
 };
 use crate::{
     diagnosis::Diagnosis,
-    ledger::{Candidate, CustomerId, Decision, Errand, MessageId, Named, Present, Settled, Standing, State, Turn, Turned},
+    ledger::{
+        Candidate, CustomerId, Decision, Errand, Lease, LedgerError, MessageId, Named, Present, Settled, Standing, State, Turn, Turned,
+    },
     message::{Channel, Kind, Message, mailable},
 };
 
@@ -89,13 +91,14 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A run by `way`; at most `first` messages leave.
+    /// A run by `way`, of a worker with a lease and a share of the people; at most `first` messages leave.
     pub(crate) fn new(
         context: &'a Context,
         delivery: &'a Arc<Delivery>,
         way: Way,
         standing: &Standing,
         first: Option<usize>,
+        (lease, share): (&Lease, Share),
     ) -> Result<Self, DeliveryError> {
         let cap = context.settings.policy.cap;
         let errand = Errand {
@@ -105,6 +108,7 @@ impl<'a> Run<'a> {
             channel: delivery.channel.as_str().to_owned(),
             segment: delivery.segment.clone(),
             transport: way.name(),
+            worker: lease.worker(),
             cap_window: cap.within.delta(),
         };
         let policy = Policy {
@@ -125,8 +129,8 @@ impl<'a> Run<'a> {
             only_to: context.settings.allowed()?,
             planned: standing.planned,
             left: first,
-            couriers: Couriers::start(&way, OPEN),
-            people: read(Arc::clone(delivery)),
+            couriers: Couriers::start(&way, OPEN, lease),
+            people: read(Arc::clone(delivery), share),
             read_all: false,
             due: VecDeque::new(),
             writing: JoinSet::new(),
@@ -418,9 +422,14 @@ impl<'a> Run<'a> {
         }
         if !self.settle.is_empty() {
             let turn = Turn { settle: std::mem::take(&mut self.settle), ..Turn::default() };
-            self.context.ledger.turn(&self.errand, &turn, self.context.clock.now(), &|_, _| Decision::Drop("")).await?;
-            for settled in &turn.settle {
-                run.add(settled.state, 1);
+            let now = self.context.clock.now();
+            match self.context.ledger.turn(&self.errand, &turn, now, &|_, _| Decision::Drop("")).await {
+                Ok(_) => turn.settle.iter().for_each(|settled| run.add(settled.state, 1)),
+                Err(LedgerError::Fenced) => {
+                    self.context.ledger.settle_late(&self.errand, &turn.settle, now).await?;
+                    self.ending = Some(Ending::Failed(LedgerError::Fenced.into()));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         if let Some(Ending::Failed(DeliveryError::Transport(gone @ TransportError::Gone { .. }))) = &self.ending {
@@ -496,19 +505,39 @@ fn judge(message: Named, outcome: Outcome, in_hand: &InHand, channel: Channel, n
     }
 }
 
-/// Reads the plan's people on a thread of its own, a few chunks ahead.
-fn read(delivery: Arc<Delivery>) -> mpsc::Receiver<Result<Vec<PlannedRecipient>, Diagnosis>> {
+/// Which part of a plan a worker begins with: of so many workers that deliver, it is that one, counted from 0.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub(super) workers: u64,
+    pub(super) place: u64,
+}
+
+/// Reads the plan's people on a thread of its own, a few chunks ahead: first the worker's own share, then what the others began with, as
+/// far as they have left any.
+fn read(delivery: Arc<Delivery>, share: Share) -> mpsc::Receiver<Result<Vec<PlannedRecipient>, Diagnosis>> {
     let (send, people) = mpsc::channel(2);
     tokio::task::spawn_blocking(move || {
         let reading = || -> Result<(), Diagnosis> {
-            let mut chunk = Vec::with_capacity(CHUNK);
-            for person in delivery.people.read()? {
-                chunk.push(person?);
-                if chunk.len() == CHUNK && send.blocking_send(Ok(std::mem::take(&mut chunk))).is_err() {
-                    return Ok(());
+            for own in [true, false].into_iter().take(if share.workers > 1 { 2 } else { 1 }) {
+                let (mut chunk, mut number) = (Vec::with_capacity(CHUNK), 0);
+                let mut people = delivery.people.read()?;
+                loop {
+                    let person = people.next().transpose()?;
+                    let is_last = person.is_none();
+                    chunk.extend(person);
+                    if chunk.len() == CHUNK || is_last {
+                        let wanted = (number % share.workers.max(1) == share.place) == own;
+                        let chunk = std::mem::take(&mut chunk);
+                        if wanted && send.blocking_send(Ok(chunk)).is_err() {
+                            return Ok(());
+                        }
+                        number += 1;
+                    }
+                    if is_last {
+                        break;
+                    }
                 }
             }
-            let _ = send.blocking_send(Ok(chunk));
             Ok(())
         };
         if let Err(diagnosis) = reading() {

@@ -329,7 +329,7 @@ async fn an_unknown_outcome_of_another_plan_ends_the_run_with_3_once() {
     let now = world.clock.now();
     fixture::approved(world.ledger(), "other", "marketing", 1, now, now + TimeDelta::hours(24)).await;
     let at = now.timestamp_micros();
-    let lost = format!("'other', 'p9', 'm9@x', 'committing', null, 1, null, 'smtp', {at}, null");
+    let lost = format!("'other', 'p9', 'm9@x', 'committing', null, 1, null, 'smtp', {at}, null, null");
     fixture::run(world.ledger(), &format!("insert into recipients values ({lost})")).await;
     let account = world.deliver().await.unwrap();
     assert_eq!((account.this_run.unknown, account.unknown_elsewhere, account.exit()), (0, 1, Exit::Partly));
@@ -419,13 +419,15 @@ async fn nothing_begins_that_may_not() {
     fixture::run(world.ledger(), "update plans set replay = 0, planned = 2").await;
     assert_eq!(refusal(&world).await, wrong("plan_changed"));
     fixture::run(world.ledger(), "update plans set planned = 1").await;
-    fixture::run(world.ledger(), "update contact_state_published set published_at = published_at - 17 * 3600 * 1000000").await;
+    fixture::run(world.ledger(), "update contact_state_published set published_at = published_at - 61200000000").await;
     assert_eq!(refusal(&world).await, wrong("stale"));
     fixture::run(world.ledger(), "delete from contact_state_published").await;
     assert_eq!(refusal(&world).await, wrong("never_built"));
-    let held = recover::Lock::take(world.root.path()).unwrap();
-    assert_eq!(refusal(&world).await, ("busy".to_owned(), Exit::Busy));
-    drop(held);
+    if !world.ledger().is_shared() {
+        let held = recover::Lock::take(world.root.path()).unwrap();
+        assert_eq!(refusal(&world).await, ("busy".to_owned(), Exit::Busy));
+        drop(held);
+    }
     world.clock.set(at("2026-11-23T01:00:00Z"));
     assert_eq!(refusal(&world).await, wrong("expired"));
     assert_eq!(world.status().await, "expired");
@@ -853,4 +855,89 @@ async fn a_receiver_that_is_gone_is_called_no_more_and_nobody_is_lost() {
     assert!(matches!(world.deliver().await.unwrap_err(), DeliveryError::NotApproved { .. }));
     assert_eq!(calls.load(Ordering::SeqCst), made, "no further call");
     receiver.abort();
+}
+
+/// A worker of its own: another process would open the ledger anew.
+async fn colleague(world: &World) -> Context {
+    Context { ledger: fixture::open(world.root.path()).await, ..world.context.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_workers_deliver_one_plan_and_nobody_is_written_to_twice() {
+    let sink = Sink::start(Script::default()).await;
+    let world = World::new((0..1_500).map(person).collect(), &smtp(sink.port)).await;
+    if !world.ledger().is_shared() {
+        return;
+    }
+    let mut colleagues = Vec::new();
+    for _ in 0..4 {
+        colleagues.push(colleague(&world).await);
+    }
+    let all = futures::future::join_all(colleagues.iter().map(|context| deliver(context, &world.delivery, Options::default()))).await;
+    let accounts: Vec<Account> = all.into_iter().map(Result::unwrap).collect();
+    let each: Vec<u64> = accounts.iter().map(|account| account.this_run.accepted).collect();
+    assert_eq!(each.iter().sum::<u64>(), 1_500, "{each:?}");
+    assert!(each.iter().filter(|accepted| **accepted > 0).count() >= 2, "they share the work: {each:?}");
+    assert_eq!(world.ledger().tally(&world.delivery.plan).await.unwrap().accepted, 1_500);
+    assert_eq!(world.status().await, "delivered");
+    let received = sink.message_ids();
+    let different: BTreeSet<&String> = received.iter().collect();
+    assert_eq!((received.len(), different.len()), (1_500, 1_500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_wakes_up_late_sends_nothing_that_others_have_taken() {
+    let world = World::new((0..3).map(person).collect(), "").await;
+    let (ledger, now) = (world.ledger(), world.clock.now());
+    let plan = &world.delivery.plan;
+    world.deliver().await.unwrap();
+    fixture::run(ledger, "update plans set status = 'delivering'").await;
+    // It had the first message on the wire, and the second reserved, when it fell asleep.
+    let sleeper = ledger.join(now).await.unwrap();
+    fixture::run(ledger, "delete from recipients").await;
+    for (number, state) in [(0, "committing"), (1, "reserved"), (2, "waiting")] {
+        let PlannedRecipient { customer_id, message_id, .. } = person(number);
+        fixture::run(
+            ledger,
+            &format!(
+                "insert into recipients (plan, customer_id, message_id, state, transport, updated_at, worker)
+                      select '{PLAN}', '{customer_id}', '{message_id}', '{state}', 'smtp', 0, max(worker) from workers"
+            ),
+        )
+        .await;
+    }
+    fixture::run(ledger, "delete from messages").await;
+    fixture::run(ledger, "update workers set until = 0").await;
+    let _ = std::fs::remove_dir_all(world.root.path().join("data/outbox"));
+    let account = world.deliver().await.unwrap();
+    assert_eq!((account.total.accepted, account.total.unknown), (2, 1), "{account:?}");
+
+    let errand = crate::ledger::Errand {
+        plan: plan.clone(),
+        campaign: "win-back".into(),
+        kind: "marketing".into(),
+        channel: "email".into(),
+        segment: "lapsed".into(),
+        transport: "smtp",
+        worker: sleeper.worker(),
+        cap_window: TimeDelta::days(30),
+    };
+    let named = |number| {
+        let PlannedRecipient { customer_id, message_id, .. } = person(number);
+        crate::ledger::Named { customer_id, message_id }
+    };
+    let turn = crate::ledger::Turn { commit: vec![named(1)], ..Default::default() };
+    let refused = ledger.turn(&errand, &turn, now, &|_, _| crate::ledger::Decision::Send).await.unwrap_err();
+    assert_eq!((refused.diagnosis().code.as_str(), refused.exit()), ("fenced", Exit::Failed));
+    // What it knows about the first is worth something all the same; what it believes about the second is not.
+    let settled = |number, state| crate::ledger::Settled {
+        message: named(number),
+        state,
+        reason: None,
+        reply: None,
+        next_try_at: None,
+        bounced: None,
+    };
+    ledger.settle_late(&errand, &[settled(0, State::Accepted), settled(1, State::Waiting)], now).await.unwrap();
+    assert_eq!(ledger.tally(plan).await.unwrap().accepted, 3);
 }

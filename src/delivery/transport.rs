@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{error::TransportError, outbox::Outbox, smtp::Relay, webhook::Receiver};
-use crate::ledger::Named;
+use crate::ledger::{Lease, Named};
 
 /// A finished message on its way to a transport.
 #[derive(Debug)]
@@ -93,12 +93,18 @@ pub(crate) struct Queue {
     parcels: Arc<Mutex<mpsc::Receiver<Parcel>>>,
     reports: mpsc::UnboundedSender<Report>,
     stop: CancellationToken,
+    lease: Lease,
 }
 
 impl Queue {
     /// The next parcel to send; `None` when there will be none. While the delivery stops, parcels go back unsent.
     pub(crate) async fn next(&self) -> Option<Parcel> {
         self.next_group(1).await.pop()
+    }
+
+    /// Whether a parcel may still leave: not while the delivery stops, nor once others may have taken over what this process had in hand.
+    fn may_send(&self) -> bool {
+        !self.stop.is_cancelled() && self.lease.holds()
     }
 
     /// Whether the delivery stops.
@@ -110,7 +116,7 @@ impl Queue {
     pub(crate) fn waiting(&self) -> Option<Parcel> {
         // Whoever waits for a parcel holds the lock.
         let parcel = self.parcels.try_lock().ok()?.try_recv().ok()?;
-        if self.stop.is_cancelled() {
+        if !self.may_send() {
             self.done(parcel.message, Outcome::NotSent);
             return None;
         }
@@ -123,7 +129,7 @@ impl Queue {
         // Whoever waits for a parcel holds the lock, so all that follows it is taken under the same one.
         let mut parcels = self.parcels.lock().await;
         while group.is_empty() && parcels.recv_many(&mut group, limit).await > 0 {
-            if self.stop.is_cancelled() {
+            if !self.may_send() {
                 group.drain(..).for_each(|parcel| self.done(parcel.message, Outcome::NotSent));
             }
         }
@@ -154,11 +160,11 @@ pub(crate) struct Couriers {
 
 impl Couriers {
     /// Sets the workers of `way` to work; at most `open` parcels are with them at once.
-    pub(crate) fn start(way: &Way, open: usize) -> Self {
+    pub(crate) fn start(way: &Way, open: usize, lease: &Lease) -> Self {
         let (parcels, waiting) = mpsc::channel(open);
         let (said, reports) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let queue = Queue { parcels: Arc::new(Mutex::new(waiting)), reports: said, stop: stop.clone() };
+        let queue = Queue { parcels: Arc::new(Mutex::new(waiting)), reports: said, stop: stop.clone(), lease: lease.clone() };
         let mut workers = JoinSet::new();
         let count = match way {
             Way::Outbox(_) | Way::Http(_) => 4,

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::{
+    CustomerId, Ledger, LedgerError, instant, micros,
+    store::{Held, Write, query, query_as},
+};
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, QueryBuilder, Row, Sqlite, pool::PoolConnection};
-
-use super::{CustomerId, Ledger, LedgerError, instant, micros};
 
 /// Rows bound by one statement; SQLite takes 32,766 values at most.
 const CHUNK: usize = 1000;
@@ -97,12 +98,15 @@ pub struct ContactState {
 /// Everyone's new state, collected beside the old until a build is published; dropped, it leaves no trace.
 #[derive(Debug)]
 pub struct FreshContactState {
-    connection: PoolConnection<Sqlite>,
+    connection: Held,
     people: u64,
 }
 
 const STATE_COLUMNS: &str =
     "customer_id, marketing_email, service_email, open_complaint, last_order_at, last_complaint_at, timezone, deleted, segments";
+
+/// The tables it is collected in, on a connection of its own.
+const FRESH: [&str; 2] = ["fresh_contact_state", "fresh_aliases"];
 
 impl FreshContactState {
     /// Adds people; each may come once.
@@ -110,21 +114,23 @@ impl FreshContactState {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn add(&mut self, people: &[ContactState]) -> Result<(), LedgerError> {
-        let mut write = self.connection.begin().await?;
+        let mut write = self.connection.begin_aside().await?;
         for chunk in people.chunks(CHUNK) {
-            let mut insert = QueryBuilder::<Sqlite>::new(format!("insert into fresh_contact_state ({STATE_COLUMNS}) "));
-            insert.push_values(chunk, |mut row, person| {
-                row.push_bind(person.customer_id.as_str())
-                    .push_bind(&person.marketing_email)
-                    .push_bind(&person.service_email)
-                    .push_bind(person.open_complaint)
-                    .push_bind(person.last_order_at.map(micros))
-                    .push_bind(person.last_complaint_at.map(micros))
-                    .push_bind(&person.timezone)
-                    .push_bind(person.deleted)
-                    .push_bind(serde_json::json!(person.segments).to_string());
-            });
-            insert.build().execute(&mut *write).await?;
+            let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; chunk.len()].join(", ");
+            let mut insert = query(format!("insert into fresh_contact_state ({STATE_COLUMNS}) values {rows}"));
+            for person in chunk {
+                insert = insert
+                    .bind(person.customer_id.as_str())
+                    .bind(&person.marketing_email)
+                    .bind(&person.service_email)
+                    .bind(person.open_complaint)
+                    .bind(person.last_order_at.map(micros))
+                    .bind(person.last_complaint_at.map(micros))
+                    .bind(&person.timezone)
+                    .bind(person.deleted)
+                    .bind(serde_json::json!(person.segments).to_string());
+            }
+            insert.execute(&mut write).await?;
         }
         write.commit().await?;
         self.people += people.len() as u64;
@@ -136,13 +142,19 @@ impl FreshContactState {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn add_aliases(&mut self, aliases: &[(String, CustomerId)]) -> Result<(), LedgerError> {
-        let mut write = self.connection.begin().await?;
+        let mut write = self.connection.begin_aside().await?;
         for chunk in aliases.chunks(CHUNK) {
-            let mut insert = QueryBuilder::<Sqlite>::new("insert or replace into temp.fresh_aliases (alias, customer_id) ");
-            insert.push_values(chunk, |mut row, (alias, customer)| {
-                row.push_bind(alias).push_bind(customer.as_str());
-            });
-            insert.build().execute(&mut *write).await?;
+            // One statement writes a row once: of two that share a name the later holds.
+            let chunk: BTreeMap<&String, &CustomerId> = chunk.iter().map(|(alias, customer)| (alias, customer)).collect();
+            let rows = vec!["(?, ?)"; chunk.len()].join(", ");
+            let mut insert = query(format!(
+                "insert into fresh_aliases (alias, customer_id) values {rows} \
+                 on conflict (alias) do update set customer_id = excluded.customer_id"
+            ));
+            for (alias, customer) in chunk {
+                insert = insert.bind(alias).bind(customer.as_str());
+            }
+            insert.execute(&mut write).await?;
         }
         write.commit().await?;
         Ok(())
@@ -161,7 +173,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn published(&self) -> Result<BTreeMap<String, i64>, LedgerError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as("select table_name, version from published").fetch_all(self.pool()).await?;
+        let rows: Vec<(String, i64)> = query_as("select table_name, version from published").fetch_all(self.pool()).await?;
         Ok(rows.into_iter().collect())
     }
 
@@ -170,9 +182,8 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn published_as_of(&self) -> Result<BTreeMap<String, DateTime<Utc>>, LedgerError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as("select p.table_name, b.as_of from published p join builds b on b.build = p.build")
-            .fetch_all(self.pool())
-            .await?;
+        let rows: Vec<(String, i64)> =
+            query_as("select p.table_name, b.as_of from published p join builds b on b.build = p.build").fetch_all(self.pool()).await?;
         rows.into_iter().map(|(table, as_of)| Ok((table, instant(as_of)?))).collect()
     }
 
@@ -181,7 +192,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn published_tables(&self) -> Result<BTreeMap<String, PublishedTable>, LedgerError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select t.table_name, t.kind, t.version, t.rows, t.fingerprint, t.content from published p \
              join build_tables t on t.build = p.build and t.table_name = p.table_name and t.version = p.version",
         );
@@ -208,68 +219,70 @@ impl Ledger {
         let Publication { run, as_of, now, tables, kept, outcomes, contact_state } = publication;
         let mut connection = match contact_state {
             Some(FreshContactState { connection, .. }) => (connection, true),
-            None => (self.pool().acquire().await?, false),
+            None => (self.pool().hold().await?, false),
         };
-        let mut write = connection.0.begin_with("begin immediate").await?;
-        let (earlier,): (i64,) = sqlx::query_as("select coalesce(max(rowid), 0) from builds").fetch_one(&mut *write).await?;
+        let mut write = connection.0.begin().await?;
+        let (earlier,): (i64,) = query_as("select coalesce(max(rowid), 0) from builds").fetch_one(&mut write).await?;
         let build = format!("{}-{}", as_of.format("%Y%m%dT%H%M%SZ"), earlier + 1);
-        sqlx::query("insert into builds (build, run, as_of, published_at) values (?, ?, ?, ?)")
+        query("insert into builds (build, run, as_of, published_at) values (?, ?, ?, ?)")
             .bind(&build)
             .bind(run)
             .bind(micros(as_of))
             .bind(micros(now))
-            .execute(&mut *write)
+            .execute(&mut write)
             .await?;
         for (table, made) in tables.iter().map(|table| (table, true)).chain(kept.iter().map(|table| (table, false))) {
-            sqlx::query(
-                "insert into build_tables (build, table_name, kind, version, rows, fingerprint, content) values (?, ?, ?, ?, ?, ?, ?)",
-            )
-            .bind(&build)
-            .bind(&table.name)
-            .bind(&table.kind)
-            .bind(table.version)
-            .bind(table.rows.and_then(|rows| i64::try_from(rows).ok()))
-            .bind(&table.fingerprint)
-            .bind(&table.content)
-            .execute(&mut *write)
-            .await?;
+            query("insert into build_tables (build, table_name, kind, version, rows, fingerprint, content) values (?, ?, ?, ?, ?, ?, ?)")
+                .bind(&build)
+                .bind(&table.name)
+                .bind(&table.kind)
+                .bind(table.version)
+                .bind(table.rows.and_then(|rows| i64::try_from(rows).ok()))
+                .bind(&table.fingerprint)
+                .bind(&table.content)
+                .execute(&mut write)
+                .await?;
             if made && table.kind != "raw" {
-                sqlx::query(
+                query(
                     "insert into published (table_name, version, build) values (?, ?, ?) \
                      on conflict (table_name) do update set version = excluded.version, build = excluded.build",
                 )
                 .bind(&table.name)
                 .bind(table.version)
                 .bind(&build)
-                .execute(&mut *write)
+                .execute(&mut write)
                 .await?;
             }
         }
         for TableOutcome { table, outcome, because, seconds } in outcomes {
-            sqlx::query("insert into build_outcomes (build, table_name, outcome, because, seconds) values (?, ?, ?, ?, ?)")
+            query("insert into build_outcomes (build, table_name, outcome, because, seconds) values (?, ?, ?, ?, ?)")
                 .bind(&build)
                 .bind(table)
                 .bind(outcome)
                 .bind(because)
                 .bind(seconds)
-                .execute(&mut *write)
+                .execute(&mut write)
                 .await?;
         }
         if connection.1 {
             replace_contact_state(&mut write).await?;
-            sqlx::raw_sql(FOLLOW_ALIASES).execute(&mut *write).await?;
-            sqlx::query(
+            for statement in FOLLOW_ALIASES {
+                query(statement).execute(&mut write).await?;
+            }
+            query(
                 "insert into contact_state_published (one, published_at, as_of) values (1, ?, ?) \
                  on conflict (one) do update set published_at = excluded.published_at, as_of = excluded.as_of",
             )
             .bind(micros(now))
             .bind(micros(as_of))
-            .execute(&mut *write)
+            .execute(&mut write)
             .await?;
         }
         write.commit().await?;
         if connection.1 {
-            sqlx::raw_sql("drop table temp.fresh_contact_state; drop table temp.fresh_aliases").execute(&mut *connection.0).await?;
+            for table in FRESH {
+                query(format!("drop table {table}")).execute(&mut connection.0).await?;
+            }
         }
         Ok(build)
     }
@@ -279,14 +292,17 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn fresh_contact_state(&self) -> Result<FreshContactState, LedgerError> {
-        let mut connection = self.pool().acquire().await?;
-        let statements = format!(
-            "drop table if exists temp.fresh_contact_state; drop table if exists temp.fresh_aliases; \
-             create temp table fresh_aliases (alias text not null primary key, customer_id text not null) without rowid; \
-             create temp table fresh_contact_state as select {STATE_COLUMNS} from contact_state where false; \
-             create unique index temp.fresh_contact_state_key on fresh_contact_state (customer_id)"
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut *connection).await?;
+        let mut connection = self.pool().hold().await?;
+        for table in FRESH {
+            query(format!("drop table if exists {table}")).execute(&mut connection).await?;
+        }
+        for statement in [
+            "create temp table fresh_aliases (alias text not null primary key, customer_id text not null) without rowid".to_owned(),
+            format!("create temp table fresh_contact_state as select {STATE_COLUMNS} from contact_state where false"),
+            "create unique index fresh_contact_state_key on fresh_contact_state (customer_id)".to_owned(),
+        ] {
+            query(statement).execute(&mut connection).await?;
+        }
         Ok(FreshContactState { connection, people: 0 })
     }
 
@@ -297,13 +313,12 @@ impl Ledger {
     pub async fn contact_state(&self, ids: &[CustomerId]) -> Result<Vec<ContactState>, LedgerError> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(CHUNK) {
-            let mut select = QueryBuilder::<Sqlite>::new(format!("select {STATE_COLUMNS} from contact_state where customer_id in ("));
-            let mut list = select.separated(", ");
+            let list = vec!["?"; chunk.len()].join(", ");
+            let mut select = query(format!("select {STATE_COLUMNS} from contact_state where customer_id in ({list})"));
             for id in chunk {
-                list.push_bind(id.as_str());
+                select = select.bind(id.as_str());
             }
-            select.push(")");
-            for row in select.build().fetch_all(self.pool()).await? {
+            for row in select.fetch_all(self.pool()).await? {
                 let at = |column: usize| row.try_get::<Option<i64>, _>(column).map_err(LedgerError::from)?.map(instant).transpose();
                 let segments: String = row.try_get(8)?;
                 found.push(ContactState {
@@ -329,7 +344,7 @@ impl Ledger {
     /// Where the ledger refuses.
     pub async fn contact_state_published(&self) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>, LedgerError> {
         let row: Option<(i64, i64)> =
-            sqlx::query_as("select published_at, as_of from contact_state_published where one = 1").fetch_optional(self.pool()).await?;
+            query_as("select published_at, as_of from contact_state_published where one = 1").fetch_optional(self.pool()).await?;
         row.map(|(published_at, as_of)| Ok((instant(published_at)?, instant(as_of)?))).transpose()
     }
 
@@ -338,7 +353,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn versions_of(&self, table: &str, count: u32) -> Result<Vec<(i64, DateTime<Utc>)>, LedgerError> {
-        let rows: Vec<(i64, i64)> = sqlx::query_as(
+        let rows: Vec<(i64, i64)> = query_as(
             "select t.version, min(b.as_of) from build_tables t join builds b on b.build = t.build \
              where t.table_name = ? group by t.version order by max(b.rowid) desc limit ?",
         )
@@ -354,11 +369,11 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn last_builds(&self) -> Result<BTreeMap<String, LastBuild>, LedgerError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select table_name, outcome, because, seconds, as_of, published_at from (
                select o.*, b.as_of, b.published_at, row_number() over (partition by o.table_name order by b.rowid desc) as nth
                from build_outcomes o join builds b on b.build = o.build
-             ) where nth = 1",
+             ) newest where nth = 1",
         );
         let mut builds = BTreeMap::new();
         for row in rows.fetch_all(self.pool()).await? {
@@ -375,7 +390,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn pinned_versions(&self, since: DateTime<Utc>) -> Result<BTreeMap<String, Vec<i64>>, LedgerError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as(
+        let rows: Vec<(String, i64)> = query_as(
             "select table_name, version from published union \
              select t.table_name, t.version from build_tables t join builds b on b.build = t.build \
              where b.published_at >= ? or b.rowid in (select rowid from builds order by rowid desc limit 2)",
@@ -400,10 +415,10 @@ impl Ledger {
         let mut write = self.begin().await?;
         for part in ["build_tables", "build_outcomes"] {
             let parts = format!("delete from {part} where build in ({old})");
-            sqlx::query(sqlx::AssertSqlSafe(parts)).bind(micros(before)).execute(&mut *write).await?;
+            query(parts).bind(micros(before)).execute(&mut write).await?;
         }
         let builds = format!("delete from builds where build in ({old})");
-        let forgotten = sqlx::query(sqlx::AssertSqlSafe(builds)).bind(micros(before)).execute(&mut *write).await?;
+        let forgotten = query(builds).bind(micros(before)).execute(&mut write).await?;
         write.commit().await?;
         Ok(forgotten.rows_affected())
     }
@@ -413,52 +428,55 @@ impl Ledger {
     /// # Errors
     /// Where the ledger refuses.
     pub async fn last_pulled(&self, source: &str, stream: &str) -> Result<Option<DateTime<Utc>>, LedgerError> {
-        let (at,): (Option<i64>,) = sqlx::query_as(
-            "select max(finished_at) from pulls where source = ? and stream = ? and finished_at is not null and error is null",
-        )
-        .bind(source)
-        .bind(stream)
-        .fetch_one(self.pool())
-        .await?;
+        let (at,): (Option<i64>,) =
+            query_as("select max(finished_at) from pulls where source = ? and stream = ? and finished_at is not null and error is null")
+                .bind(source)
+                .bind(stream)
+                .fetch_one(self.pool())
+                .await?;
         at.map(instant).transpose()
     }
 }
 
 /// Takes in who is who now. A name nobody has any more stays with the person it belonged to, wherever that person's own name went.
-const FOLLOW_ALIASES: &str = "
-delete from aliases where alias in (select customer_id from temp.fresh_contact_state);
-insert into aliases (alias, customer_id) select alias, customer_id from temp.fresh_aliases where true
-  on conflict (alias) do update set customer_id = excluded.customer_id where customer_id <> excluded.customer_id;
-update aliases set customer_id = (select n.customer_id from aliases n where n.alias = aliases.customer_id)
-  where customer_id in (select alias from aliases);";
+const FOLLOW_ALIASES: [&str; 3] = [
+    "delete from aliases where exists (select 1 from fresh_contact_state f where f.customer_id = aliases.alias)",
+    "insert into aliases (alias, customer_id) select alias, customer_id from fresh_aliases where true
+     on conflict (alias) do update set customer_id = excluded.customer_id where aliases.customer_id <> excluded.customer_id",
+    "update aliases set customer_id = (select n.customer_id from aliases n where n.alias = aliases.customer_id)
+     where customer_id in (select alias from aliases)",
+];
 
 /// Writes only what differs: on most nights few people change, and the ledger's log stays small.
-async fn replace_contact_state(write: &mut sqlx::Transaction<'_, Sqlite>) -> Result<(), LedgerError> {
+async fn replace_contact_state(write: &mut Write<'_>) -> Result<(), LedgerError> {
     let changed =
         ["marketing_email", "service_email", "open_complaint", "last_order_at", "last_complaint_at", "timezone", "deleted", "segments"];
     let list = |prefix: &str| changed.map(|column| format!("{prefix}{column}")).join(", ");
     let set = changed.map(|column| format!("{column} = excluded.{column}")).join(", ");
-    sqlx::raw_sql("delete from contact_state where customer_id not in (select customer_id from temp.fresh_contact_state)")
-        .execute(&mut **write)
-        .await?;
+    query(
+        "delete from contact_state
+         where not exists (select 1 from fresh_contact_state f where f.customer_id = contact_state.customer_id)",
+    )
+    .execute(&mut *write)
+    .await?;
     let upsert = format!(
-        "insert into contact_state ({STATE_COLUMNS}) select {STATE_COLUMNS} from temp.fresh_contact_state where true \
-         on conflict (customer_id) do update set {set} where ({}) is not ({})",
+        "insert into contact_state ({STATE_COLUMNS}) select {STATE_COLUMNS} from fresh_contact_state where true \
+         on conflict (customer_id) do update set {set} where ({}) is distinct from ({})",
         list("contact_state."),
         list("excluded.")
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(upsert)).execute(&mut **write).await?;
+    query(upsert).execute(&mut *write).await?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{LedgerSettings, fixture};
+    use crate::ledger::fixture;
 
     async fn ledger() -> (tempfile::TempDir, Ledger) {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(folder.path(), &LedgerSettings::default()).await.unwrap();
+        let ledger = fixture::open(folder.path()).await;
         (folder, ledger)
     }
 
@@ -602,7 +620,7 @@ mod tests {
                 .await
                 .unwrap();
             let rows: Vec<(String, String)> =
-                sqlx::query_as("select alias, customer_id from aliases order by alias").fetch_all(ledger.pool()).await.unwrap();
+                query_as("select alias, customer_id from aliases order by alias").fetch_all(ledger.pool()).await.unwrap();
             rows.into_iter().map(|(alias, id)| format!("{alias} is {id}")).collect::<Vec<_>>()
         };
         assert_eq!(publish(1, &["shop:5", "crm:9"], &[]).await, [""; 0]);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
-use super::{CustomerId, Ledger, LedgerError, MessageId, PlanId, instant, micros};
+use super::{CustomerId, Ledger, LedgerError, MessageId, PlanId, instant, micros, store::query_as};
 
 /// A message to a person, as the gates before the next message see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn told_before(&self, campaign: &str, slot: DateTime<Utc>) -> Result<Told, LedgerError> {
-        let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
+        let rows: Vec<(String, String, String, i64)> = query_as(
             "select m.message_id, coalesce(a.customer_id, m.customer_id), m.occasion, m.step
              from messages m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
              where m.campaign = ? and m.state not in ('rejected', 'cancelled', 'expired') and (p.as_of is null or p.as_of <> ?)",
@@ -64,7 +64,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn people_of(&self, plan: &PlanId) -> Result<Vec<CustomerId>, LedgerError> {
-        let rows: Vec<(String,)> = sqlx::query_as(
+        let rows: Vec<(String,)> = query_as(
             "select customer_id from recipients where plan = ?1 and state not in ('rejected', 'cancelled', 'expired')
              union select customer_id from assignments where plan = ?1 order by 1",
         )
@@ -84,7 +84,7 @@ impl Ledger {
         until: Option<DateTime<Utc>>,
         slot: DateTime<Utc>,
     ) -> Result<Vec<Heard>, LedgerError> {
-        let rows: Vec<(String, Option<String>, i64)> = sqlx::query_as(
+        let rows: Vec<(String, Option<String>, i64)> = query_as(
             "select coalesce(a.customer_id, m.customer_id), m.address_hash, m.at
              from messages m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
              where m.at > ? and m.at <= ? and m.kind <> 'internal' and m.state in ('accepted', 'unknown', 'reserved', 'committing')
@@ -106,7 +106,7 @@ mod tests {
     use chrono::{TimeDelta, TimeZone};
 
     use super::*;
-    use crate::ledger::fixture;
+    use crate::ledger::{fixture, store::query};
 
     #[tokio::test]
     async fn only_what_people_heard_or_may_hear_counts_and_the_slot_itself_does_not() {
@@ -123,7 +123,7 @@ mod tests {
             ("m5", "before", "marketing", "deferred"),
             ("m6", "before", "service", "unknown"),
         ] {
-            sqlx::query(
+            query(
                 "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, address_hash, state, at)
                  values (?, ?, 'win-back', ?, 'email', 'ann', 'o', 1, 'h', ?, ?)",
             )
@@ -148,14 +148,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let ledger = fixture::open(root.path()).await;
         let now = Utc.with_ymd_and_hms(2026, 11, 22, 1, 0, 0).unwrap();
-        sqlx::query(
+        query(
             "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, state, at)
              values ('m1', 'old', 'win-back', 'marketing', 'email', 'shop:5', 'o-1', 2, 'accepted', 0)",
         )
         .execute(ledger.pool())
         .await
         .unwrap();
-        sqlx::query("insert into aliases values ('shop:5', 'crm:9')").execute(ledger.pool()).await.unwrap();
+        query("insert into aliases values ('shop:5', 'crm:9')").execute(ledger.pool()).await.unwrap();
         let told = ledger.told_before("win-back", now).await.unwrap();
         let knows = |message: &str, customer: &str, occasion: &str, step| {
             told.knows(&MessageId::new(message), &CustomerId::new(customer), occasion, step)

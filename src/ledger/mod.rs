@@ -1,13 +1,16 @@
-//! What was promised, tried and done, and never forgotten: one SQLite file in WAL mode with `synchronous=FULL`.
+//! What was promised, tried and done, and never forgotten: one SQLite file in WAL mode with `synchronous=FULL`, or a schema of a PostgreSQL
+//! database where several workers deliver at once.
 //!
 //! | file | what it answers |
 //! |---|---|
+//! | `store/` | the file or the database, and how a statement is put to either |
 //! | `ids.rs` | the names things go by |
 //! | `runs.rs` | which jobs ran, what they pulled, which slots are taken |
 //! | `builds.rs` | which version of each table readers see, what builds did; each person's present state |
 //! | `snapshot.rs` | the tables that SQL may see |
 //! | `plans.rs` | plans, decisions about them, assignments |
 //! | `recipients.rs` | the account of every message of a plan |
+//! | `workers.rs` | who delivers now, and whose leases have run out |
 //! | `turn.rs` | one step of a running delivery: record, commit, reserve |
 //! | `messages.rs` | the occasions people have heard about, unique for ever |
 //! | `tokens.rs` | refresh tokens that sources exchange for new ones |
@@ -18,15 +21,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::{
+    config::Period,
+    diagnosis::{Diagnose, Diagnosis, Exit},
+    secret::{SecretError, SecretRef},
+};
 use chrono::{DateTime, TimeZone, Utc};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sqlx::{
-    ConnectOptions as _,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
-};
-
-use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
 mod builds;
 #[cfg(test)]
@@ -39,9 +41,11 @@ mod recipients;
 mod returned;
 mod runs;
 mod snapshot;
+mod store;
 mod suppressions;
 mod tokens;
 mod turn;
+mod workers;
 mod write_backs;
 
 pub use builds::{ContactState, FreshContactState, LastBuild, Publication, PublishedTable, TableOutcome};
@@ -54,14 +58,16 @@ pub use recipients::{Standing, State, Tally, Unknown, Verdict};
 pub(crate) use returned::{Noted, Rates, ReturnKind, Returned};
 pub use runs::{PullRecord, RunRecord, RunStatus, SlotStatus};
 pub use snapshot::SnapshotColumn;
+use store::{Store, Write, query};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, REASONS, Scope, Suppression, address_hash};
 pub use turn::Consent;
 pub(crate) use turn::{Candidate, Decision, Errand, Named, Present, Settled, Turn, Turned};
+pub(crate) use workers::{Lease, Worker};
 pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 11] = [
+const SCHEMA: [&str; 12] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
@@ -73,10 +79,11 @@ const SCHEMA: [&str; 11] = [
     include_str!("in_hand.sql"),
     include_str!("returns.sql"),
     include_str!("preferences.sql"),
+    include_str!("workers.sql"),
 ];
 
-/// How long a statement waits for another process to let go of the file.
-const BUSY: std::time::Duration = std::time::Duration::from_secs(30);
+/// The same for PostgreSQL.
+const SCHEMA_OF_POSTGRES: [&str; 1] = [include_str!("store/postgres.sql")];
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -84,11 +91,17 @@ const BUSY: std::time::Duration = std::time::Duration::from_secs(30);
 pub struct LedgerSettings {
     /// The SQLite file, relative to the project folder; on a local disk, never on a network share.
     pub path: PathBuf,
+    /// A PostgreSQL database instead of the file, `postgres://user:password@host/database`: several workers may deliver from it at once.
+    pub url: Option<SecretRef>,
+    /// The schema of that database which holds the ledger; made where it is not there.
+    pub schema: String,
+    /// How long a worker with a PostgreSQL ledger may stand still before the others take over what it had in hand.
+    pub lease: Period,
 }
 
 impl Default for LedgerSettings {
     fn default() -> Self {
-        Self { path: PathBuf::from("data/ledger.db") }
+        Self { path: PathBuf::from("data/ledger.db"), url: None, schema: "perennial".to_owned(), lease: Period::seconds(60) }
     }
 }
 
@@ -103,12 +116,24 @@ pub enum LedgerError {
         /// What the system said.
         reason: String,
     },
+    /// The database cannot be reached, or does not let us in.
+    #[error("the ledger's database cannot be opened: {0}")]
+    Database(String),
+    /// The address of the database cannot be read.
+    #[error("the address of the ledger's database is not there: {0}")]
+    Url(#[from] SecretError),
+    /// Not a name a schema can have.
+    #[error("`{0}` is no name for the ledger's schema")]
+    Schema(String),
     /// There are plans, and the ledger that says what became of them is not there.
-    #[error("there are plans in data/plans, but the ledger {} that says what became of them is not there", path.display())]
+    #[error("there are plans in data/plans, but the ledger {place} that says what became of them is not there")]
     Missing {
-        /// The ledger's file.
-        path: PathBuf,
+        /// The ledger's file, or its schema.
+        place: String,
     },
+    /// Another worker has taken over what this one had in hand.
+    #[error("this worker stood still for so long that others took over what it had in hand")]
+    Fenced,
     /// A statement failed.
     #[error("the ledger refused a statement: {0}")]
     Sql(#[from] sqlx::Error),
@@ -128,7 +153,16 @@ impl Diagnose for LedgerError {
             Self::Open { path, .. } => Diagnosis::new("ledger", self.to_string())
                 .in_file(path)
                 .hint("check that the data folder exists on a local disk and that the program's user may write there"),
-            Self::Missing { path } => Diagnosis::new("ledger_missing", self.to_string()).in_file(path).hint(
+            Self::Database(_) => Diagnosis::new("ledger", self.to_string())
+                .in_file(DEPLOYMENT)
+                .hint("look at `url` in `[ledger]`, and whether the server answers; nothing was lost, run the command again"),
+            Self::Url(error) => error.diagnosis().in_file(DEPLOYMENT),
+            Self::Schema(_) => Diagnosis::new("ledger_schema", self.to_string())
+                .in_file(DEPLOYMENT)
+                .hint("`schema` in `[ledger]` takes small letters, digits and `_`, such as `perennial`"),
+            Self::Fenced => Diagnosis::new("fenced", self.to_string())
+                .hint("nothing was sent twice: what may have left is listed by `perennial unknown list`, the rest was or will be sent by another worker"),
+            Self::Missing { .. } => Diagnosis::new("ledger_missing", self.to_string()).hint(
                 "restore it from the backup; without it people could be written to twice. If nothing was ever sent from this folder, move data/plans away",
             ),
             _ => Diagnosis::new("ledger", self.to_string())
@@ -138,87 +172,86 @@ impl Diagnose for LedgerError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Missing { .. } => Exit::Wrong,
+            Self::Missing { .. } | Self::Url(_) | Self::Schema(_) => Exit::Wrong,
             _ => Exit::Failed,
         }
     }
 }
 
-/// How much of the ledger the connection that writes keeps in memory, in KiB, as SQLite wants it told.
-const KEPT: &str = "-16384";
+const DEPLOYMENT: &str = "config/perennial.toml";
 
 /// The open ledger; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    pool: SqlitePool,
-    /// The one connection of this process that writes transactions. Were they written by several, each would throw away what it knows of
-    /// the file whenever another had written.
-    writer: SqlitePool,
+    store: Store,
+    lease: Period,
 }
 
 impl Ledger {
-    /// Whether the ledger of the project in `root` is there, or need not be because nothing has been planned yet.
+    /// Whether the ledger of the project in `root` is there, or need not be because nothing has been planned yet; of one in a database, whether
+    /// its settings can be right.
     ///
     /// # Errors
     /// Where there are plans without a ledger: a new one would not know whom they were sent to.
     pub fn present(root: &Path, settings: &LedgerSettings) -> Result<(), LedgerError> {
+        if let Some(url) = &settings.url {
+            schema(settings)?;
+            url.resolve(root)?;
+            return Ok(());
+        }
         // A file without a byte is what a restore that failed leaves behind.
         let present = std::fs::metadata(root.join(&settings.path)).is_ok_and(|file| file.len() > 0);
-        // A folder `.tmp-…` was left by planning that did not come to its end; nobody has seen it.
-        let planned = || {
-            let plans = std::fs::read_dir(root.join("data/plans")).into_iter().flatten().flatten();
-            plans.filter(|entry| entry.path().is_dir()).any(|entry| !entry.file_name().to_string_lossy().starts_with(".tmp-"))
-        };
-        if !present && planned() { Err(LedgerError::Missing { path: settings.path.clone() }) } else { Ok(()) }
+        if present { Ok(()) } else { nothing_planned(root, settings.path.display().to_string()) }
     }
 
     /// Opens the ledger of the project in `root`, and makes it where nothing has been planned yet.
     ///
     /// # Errors
-    /// Where there are plans without a ledger, or the file cannot be created, opened or brought to the present schema.
+    /// Where there are plans without a ledger, or it cannot be created, opened or brought to the present schema.
     pub async fn open(root: &Path, settings: &LedgerSettings) -> Result<Self, LedgerError> {
         Self::present(root, settings)?;
-        let path = root.join(&settings.path);
-        let refused = |reason: String| LedgerError::Open { path: settings.path.clone(), reason };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| refused(error.to_string()))?;
-        }
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("secure_delete", "on")
-            .foreign_keys(true)
-            .busy_timeout(BUSY)
-            // Every statement would be told at the level `debug`, a message a dozen times.
-            .disable_statement_logging();
-        let writing = options.clone().pragma("cache_size", KEPT);
-        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false);
-        let writer = pool(1).connect_with(writing).await.map_err(|error| refused(error.to_string()))?;
-        let pool = pool(4).connect_with(options).await.map_err(|error| refused(error.to_string()))?;
-        let ledger = Self { pool, writer };
-        ledger.prepare().await?;
-        Ok(ledger)
+        let store = if let Some(url) = &settings.url {
+            let store = Store::postgres(&url.resolve(root)?, schema(settings)?, false).await.map_err(unreachable)?;
+            if store.version().await?.is_none() {
+                nothing_planned(root, format!("in the schema `{}`", settings.schema))?;
+            }
+            store
+        } else {
+            let path = root.join(&settings.path);
+            let refused = |reason: String| LedgerError::Open { path: settings.path.clone(), reason };
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).map_err(|error| refused(error.to_string()))?;
+            }
+            Store::sqlite(&path).await.map_err(|error| refused(error.to_string()))?
+        };
+        store.prepare(&SCHEMA, &SCHEMA_OF_POSTGRES).await?;
+        Ok(Self { store, lease: settings.lease })
     }
 
     /// Opens the ledger of the project in `root` to look at it; none where there is none. Nothing is made, and nothing can be written.
     ///
     /// # Errors
-    /// Where the file cannot be opened, or an earlier version of the program wrote it and no run has brought it to the present schema.
+    /// Where it cannot be opened, or an earlier version of the program wrote it and no run has brought it to the present schema.
     pub async fn look(root: &Path, settings: &LedgerSettings) -> Result<Option<Self>, LedgerError> {
-        let path = root.join(&settings.path);
-        if !std::fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
-            return Ok(None);
+        let (store, steps) = if let Some(url) = &settings.url {
+            let store = Store::postgres(&url.resolve(root)?, schema(settings)?, true).await.map_err(unreachable)?;
+            (store, SCHEMA_OF_POSTGRES.len())
+        } else {
+            let path = root.join(&settings.path);
+            if !std::fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+                return Ok(None);
+            }
+            let refused = |error: sqlx::Error| LedgerError::Open { path: settings.path.clone(), reason: error.to_string() };
+            (Store::sqlite_to_look_at(&path).await.map_err(refused)?, SCHEMA.len())
+        };
+        match store.version().await? {
+            None => Ok(None),
+            Some(version) if version < steps => {
+                let reason = "an earlier version of the program wrote it; the next run brings it up to date".to_owned();
+                Err(LedgerError::Open { path: settings.path.clone(), reason })
+            }
+            Some(_) => Ok(Some(Self { store, lease: settings.lease })),
         }
-        let refused = |reason: String| LedgerError::Open { path: settings.path.clone(), reason };
-        let options = SqliteConnectOptions::new().filename(&path).read_only(true).busy_timeout(BUSY);
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(|error| refused(error.to_string()))?;
-        let (version,): (i64,) = sqlx::query_as("pragma user_version").fetch_one(&pool).await?;
-        if usize::try_from(version).is_ok_and(|version| version < SCHEMA.len()) {
-            return Err(refused("an earlier version of the program wrote it; the next run brings it up to date".to_owned()));
-        }
-        Ok(Some(Self { writer: pool.clone(), pool }))
     }
 
     /// Whether the ledger answers.
@@ -226,30 +259,40 @@ impl Ledger {
     /// # Errors
     /// Where it does not.
     pub async fn ping(&self) -> Result<(), LedgerError> {
-        sqlx::query("select 1").execute(&self.pool).await?;
+        query("select 1").execute(self.pool()).await?;
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<(), LedgerError> {
-        let mut write = self.begin().await?;
-        let (version,): (i64,) = sqlx::query_as("pragma user_version").fetch_one(&mut *write).await?;
-        for (step, sql) in (1..).zip(SCHEMA).filter(|(step, _)| *step > version) {
-            sqlx::raw_sql(sql).execute(&mut *write).await?;
-            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("pragma user_version = {step}"))).execute(&mut *write).await?;
-        }
-        write.commit().await?;
-        Ok(())
-    }
-
-    /// The pool, for the files of this room.
-    pub(in crate::ledger) fn pool(&self) -> &SqlitePool {
-        &self.pool
+    /// The connections, for the files of this room.
+    pub(in crate::ledger) fn pool(&self) -> &Store {
+        &self.store
     }
 
     /// A transaction that takes the write lock at once, so that what it reads is still true when it writes.
-    pub(in crate::ledger) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, LedgerError> {
-        Ok(self.writer.begin_with("begin immediate").await?)
+    pub(in crate::ledger) async fn begin(&self) -> Result<Write<'static>, LedgerError> {
+        Ok(self.store.begin().await?)
     }
+}
+
+/// The schema's name, which stands in statements.
+fn schema(settings: &LedgerSettings) -> Result<&str, LedgerError> {
+    let name = settings.schema.as_str();
+    let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.len() < 64
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if fits { Ok(name) } else { Err(LedgerError::Schema(name.to_owned())) }
+}
+
+fn unreachable(error: sqlx::Error) -> LedgerError {
+    LedgerError::Database(error.to_string())
+}
+
+/// Whether a new ledger may be made: where there are plans it would not know whom they were sent to.
+fn nothing_planned(root: &Path, place: String) -> Result<(), LedgerError> {
+    // A folder `.tmp-…` was left by planning that did not come to its end; nobody has seen it.
+    let plans = std::fs::read_dir(root.join("data/plans")).into_iter().flatten().flatten();
+    let planned = plans.filter(|entry| entry.path().is_dir()).any(|entry| !entry.file_name().to_string_lossy().starts_with(".tmp-"));
+    if planned { Err(LedgerError::Missing { place }) } else { Ok(()) }
 }
 
 /// A point at which a test may let the ledger fail.
@@ -280,8 +323,8 @@ mod tests {
         let ledger = Ledger::open(root.path(), &settings).await.unwrap();
         let look = Ledger::look(root.path(), &settings).await.unwrap().unwrap();
         assert!(look.published().await.unwrap().is_empty());
-        assert!(sqlx::query("delete from builds").execute(look.pool()).await.is_err());
-        sqlx::query("pragma user_version = 3").execute(ledger.pool()).await.unwrap();
+        assert!(query("delete from builds").execute(look.pool()).await.is_err());
+        query("pragma user_version = 3").execute(ledger.pool()).await.unwrap();
         let error = Ledger::look(root.path(), &settings).await.unwrap_err();
         assert!(error.to_string().contains("earlier version"), "{error}");
     }

@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
-use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
-use super::{CustomerId, Ledger, LedgerError, PlanId, instant, micros};
+use super::{
+    CustomerId, Ledger, LedgerError, PlanId, instant, micros,
+    store::{Row, Write, query, query_as},
+};
 use crate::diagnosis::{Diagnose, Diagnosis, Exit};
 
 /// How many rows one statement writes.
@@ -266,7 +268,7 @@ impl PlanRecord {
         self.is_promised() || matches!(self.status, PlanStatus::Delivered | PlanStatus::Stopped)
     }
 
-    fn read(row: &SqliteRow) -> Result<Self, LedgerError> {
+    fn read(row: &Row) -> Result<Self, LedgerError> {
         let excluded: String = row.try_get("excluded")?;
         Ok(Self {
             plan: PlanId::new(row.try_get::<String, _>("plan")?),
@@ -378,12 +380,11 @@ impl Ledger {
         {
             return Ok(Drafted::Known(record.clone()));
         }
-        let open =
-            sqlx::query("select * from plans where campaign = ? and replay = ? and status in ('draft', 'approved', 'delivering', 'held')")
-                .bind(&new.campaign)
-                .bind(new.replay)
-                .fetch_all(&mut *write)
-                .await?;
+        let open = query("select * from plans where campaign = ? and replay = ? and status in ('draft', 'approved', 'delivering', 'held')")
+            .bind(&new.campaign)
+            .bind(new.replay)
+            .fetch_all(&mut write)
+            .await?;
         for row in &open {
             let older = PlanRecord::read(row)?;
             if older.is_promised() {
@@ -393,15 +394,15 @@ impl Ledger {
             event(&mut write, &older.plan, now, "superseded", None, None, Some(new.plan.as_str())).await?;
         }
         if known.is_some() {
-            sqlx::query("update plans set status = 'draft', held_from = null, expires_at = ?, run = ? where plan = ?")
+            query("update plans set status = 'draft', held_from = null, expires_at = ?, run = ? where plan = ?")
                 .bind(micros(new.expires_at))
                 .bind(&new.run)
                 .bind(new.plan.as_str())
-                .execute(&mut *write)
+                .execute(&mut write)
                 .await?;
             event(&mut write, &new.plan, now, "planned_again", Some(&new.hash), None, None).await?;
         } else {
-            sqlx::query(
+            query(
                 "insert into plans (plan, campaign, kind, channel, segment, as_of, replay, hash, status, in_segment, planned, excluded,
                                     created_at, expires_at, run)
                  values (?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?, ?, ?, ?, ?, ?)",
@@ -420,7 +421,7 @@ impl Ledger {
             .bind(micros(now))
             .bind(micros(new.expires_at))
             .bind(&new.run)
-            .execute(&mut *write)
+            .execute(&mut write)
             .await?;
             event(&mut write, &new.plan, now, "created", Some(&new.hash), None, None).await?;
         }
@@ -434,7 +435,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn plan(&self, plan: &PlanId) -> Result<Option<PlanRecord>, LedgerError> {
-        let row = sqlx::query("select * from plans where plan = ?").bind(plan.as_str()).fetch_optional(self.pool()).await?;
+        let row = query("select * from plans where plan = ?").bind(plan.as_str()).fetch_optional(self.pool()).await?;
         row.as_ref().map(PlanRecord::read).transpose()
     }
 
@@ -443,7 +444,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn plans(&self, campaign: Option<&str>) -> Result<Vec<PlanRecord>, LedgerError> {
-        let rows = sqlx::query("select * from plans where ?1 is null or campaign = ?1 order by as_of desc, created_at desc, plan")
+        let rows = query("select * from plans where ?1 is null or campaign = ?1 order by as_of desc, created_at desc, plan")
             .bind(campaign)
             .fetch_all(self.pool())
             .await?;
@@ -455,7 +456,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn plan_before(&self, campaign: &str, as_of: DateTime<Utc>, replay: bool) -> Result<Option<PlanRecord>, LedgerError> {
-        let row = sqlx::query(
+        let row = query(
             "select * from plans where campaign = ? and as_of < ?
              order by replay = ? desc, as_of desc, status = 'superseded', created_at desc limit 1",
         )
@@ -472,7 +473,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn plan_events(&self, plan: &PlanId) -> Result<Vec<PlanEvent>, LedgerError> {
-        let rows = sqlx::query("select at, what, hash, by, why from plan_events where plan = ? order by rowid")
+        let rows = query("select at, what, hash, by, why from plan_events where plan = ? order by rowid")
             .bind(plan.as_str())
             .fetch_all(self.pool())
             .await?;
@@ -515,15 +516,16 @@ impl Ledger {
             let rows: Vec<[&str; 3]> =
                 chunk.iter().map(|one| [one.customer_id.as_str(), one.occasion.as_str(), one.arm.as_str()]).collect();
             // Whoever was assigned before about the same occasion stays where they were.
-            sqlx::query(
-                "insert or ignore into assignments (campaign, customer_id, occasion, arm, plan, at)
-                 select ?2, j.value ->> 0, j.value ->> 1, j.value ->> 2, ?3, ?4 from json_each(?1) j",
+            query(
+                "insert into assignments (campaign, customer_id, occasion, arm, plan, at)
+                 select ?2, j.value ->> 0, j.value ->> 1, j.value ->> 2, ?3, ?4 from json_each(?1) j where true
+                 on conflict (campaign, customer_id, occasion) do nothing",
             )
             .bind(serde_json::to_string(&rows).unwrap_or_default())
             .bind(&record.campaign)
             .bind(plan.as_str())
             .bind(micros(now))
-            .execute(&mut *write)
+            .execute(&mut write)
             .await?;
         }
         finish(write, record, PlanStatus::Approved, None, Said { now, what: "approved", hash: Some(hash), by: Some(by), why: None }).await
@@ -580,12 +582,12 @@ impl Ledger {
     /// Where the ledger cannot be written.
     pub async fn expire_drafts(&self, now: DateTime<Utc>) -> Result<Vec<PlanId>, LedgerError> {
         let mut write = self.begin().await?;
-        let rows: Vec<(String,)> = sqlx::query_as(
+        let rows: Vec<(String,)> = query_as(
             "select plan from plans
              where expires_at <= ? and (status = 'draft' or (status = 'held' and held_from = 'draft')) order by plan",
         )
         .bind(micros(now))
-        .fetch_all(&mut *write)
+        .fetch_all(&mut write)
         .await?;
         let expired: Vec<PlanId> = rows.into_iter().map(|(plan,)| PlanId::new(plan)).collect();
         for plan in &expired {
@@ -601,27 +603,23 @@ fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-type Write = Transaction<'static, Sqlite>;
-
-async fn fetch(write: &mut Write, plan: &PlanId) -> Result<Option<PlanRecord>, LedgerError> {
-    let row = sqlx::query("select * from plans where plan = ?").bind(plan.as_str()).fetch_optional(&mut **write).await?;
+async fn fetch(write: &mut Write<'static>, plan: &PlanId) -> Result<Option<PlanRecord>, LedgerError> {
+    let row = query("select * from plans where plan = ?").bind(plan.as_str()).fetch_optional(&mut *write).await?;
     row.as_ref().map(PlanRecord::read).transpose()
 }
 
 /// Whether a plan is over without a person having said no to it and without anybody having been written to.
-async fn may_stand_again(write: &mut Write, record: &PlanRecord) -> Result<bool, LedgerError> {
+async fn may_stand_again(write: &mut Write<'static>, record: &PlanRecord) -> Result<bool, LedgerError> {
     if !matches!(record.status, PlanStatus::Superseded | PlanStatus::Expired) {
         return Ok(false);
     }
-    let (begun,): (bool,) = sqlx::query_as("select exists (select 1 from recipients where plan = ?)")
-        .bind(record.plan.as_str())
-        .fetch_one(&mut **write)
-        .await?;
+    let (begun,): (bool,) =
+        query_as("select exists (select 1 from recipients where plan = ?)").bind(record.plan.as_str()).fetch_one(&mut *write).await?;
     Ok(!begun)
 }
 
 /// The plan an act is about, where the act is possible now; otherwise what to do instead.
-async fn due(write: &mut Write, plan: &PlanId, now: DateTime<Utc>, act: Act) -> Result<PlanRecord, ActError> {
+async fn due(write: &mut Write<'static>, plan: &PlanId, now: DateTime<Utc>, act: Act) -> Result<PlanRecord, ActError> {
     let Some(record) = fetch(write, plan).await? else {
         return Err(refused("unknown_plan", format!("there is no plan `{plan}`"), "`perennial plans` lists them all"));
     };
@@ -666,7 +664,7 @@ struct Said<'a> {
 }
 
 async fn finish(
-    mut write: Write,
+    mut write: Write<'static>,
     record: PlanRecord,
     status: PlanStatus,
     held_from: Option<PlanStatus>,
@@ -678,18 +676,23 @@ async fn finish(
     Ok(PlanRecord { status, held_from, ..record })
 }
 
-async fn set_status(write: &mut Write, plan: &PlanId, status: PlanStatus, held_from: Option<PlanStatus>) -> Result<(), LedgerError> {
-    sqlx::query("update plans set status = ?, held_from = ? where plan = ?")
+async fn set_status(
+    write: &mut Write<'static>,
+    plan: &PlanId,
+    status: PlanStatus,
+    held_from: Option<PlanStatus>,
+) -> Result<(), LedgerError> {
+    query("update plans set status = ?, held_from = ? where plan = ?")
         .bind(status.as_str())
         .bind(held_from.map(PlanStatus::as_str))
         .bind(plan.as_str())
-        .execute(&mut **write)
+        .execute(&mut *write)
         .await?;
     Ok(())
 }
 
 async fn event(
-    write: &mut Write,
+    write: &mut Write<'static>,
     plan: &PlanId,
     at: DateTime<Utc>,
     what: &str,
@@ -697,14 +700,14 @@ async fn event(
     by: Option<&str>,
     why: Option<&str>,
 ) -> Result<(), LedgerError> {
-    sqlx::query("insert into plan_events (plan, at, what, hash, by, why) values (?, ?, ?, ?, ?, ?)")
+    query("insert into plan_events (plan, at, what, hash, by, why) values (?, ?, ?, ?, ?, ?)")
         .bind(plan.as_str())
         .bind(micros(at))
         .bind(what)
         .bind(hash)
         .bind(by)
         .bind(why)
-        .execute(&mut **write)
+        .execute(&mut *write)
         .await?;
     Ok(())
 }

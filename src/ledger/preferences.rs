@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Contact, CustomerId, Ledger, LedgerError, OptOut, micros,
+    store::{query, query_as},
     suppressions::{Event, insert_event, sent_to},
 };
 
@@ -51,18 +52,18 @@ impl Ledger {
         let mut write = self.begin().await?;
         let (address_hash, plan) = sent_to(&mut write, &letter.message_id).await?;
         let campaign = (wish == Wish::Without).then_some(&letter.campaign);
-        let new = sqlx::query(
+        let new = query(
             "insert into preferences (customer_id, address_hash, wish, campaign, at)
              select ?1, ?2, ?3, ?4, ?5
              where not exists (select 1 from preferences
-               where lifted_at is null and customer_id = ?1 and address_hash is ?2 and wish = ?3 and campaign is ?4)",
+               where lifted_at is null and customer_id = ?1 and address_hash is not distinct from ?2 and wish = ?3 and campaign is not distinct from ?4)",
         )
         .bind(letter.customer_id.as_str())
         .bind(&address_hash)
         .bind(wish.as_str())
         .bind(campaign)
         .bind(micros(now))
-        .execute(&mut *write)
+        .execute(&mut write)
         .await?
         .rows_affected()
             > 0;
@@ -96,7 +97,7 @@ impl Ledger {
         let mut wishes = Wishes::default();
         for chunk in people.chunks(CHUNK) {
             let asked = Value::Array(chunk.iter().map(|person| json!([person.customer_id.as_str(), person.address_hash])).collect());
-            let rows: Vec<(String, bool)> = sqlx::query_as(
+            let rows: Vec<(String, bool)> = query_as(
                 "with p (customer_id, name, address_hash) as (
                    select value ->> 0, value ->> 0, value ->> 1 from json_each(?1)
                    union all

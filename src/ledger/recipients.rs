@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::{
-    CustomerId, Ledger, LedgerError, MessageId, Named, PlanId, Settled, instant, micros, point,
+    CustomerId, Errand, Ledger, LedgerError, MessageId, Named, PlanId, Settled, Worker, instant, micros, point,
+    store::{Write, query, query_as},
     suppressions::{Event, insert_event},
     turn::settle,
 };
@@ -178,7 +178,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn plan_standing(&self, plan: &PlanId) -> Result<Option<Standing>, LedgerError> {
-        let row: Option<(String, i64, i64, bool)> = sqlx::query_as("select status, expires_at, planned, replay from plans where plan = ?")
+        let row: Option<(String, i64, i64, bool)> = query_as("select status, expires_at, planned, replay from plans where plan = ?")
             .bind(plan.as_str())
             .fetch_optional(self.pool())
             .await?;
@@ -201,7 +201,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub(crate) async fn anyone_due(&self, plan: &PlanId, now: DateTime<Utc>) -> Result<bool, LedgerError> {
-        let (due,): (bool,) = sqlx::query_as(
+        let (due,): (bool,) = query_as(
             "select exists (select 1 from recipients indexed by recipients_waiting
              where plan = ? and state in ('waiting', 'deferred') and (next_try_at is null or next_try_at <= ?))",
         )
@@ -222,10 +222,10 @@ impl Ledger {
         people: &[&CustomerId],
         now: DateTime<Utc>,
     ) -> Result<HashSet<CustomerId>, LedgerError> {
-        let asked = Value::Array(people.iter().map(|id| json!(id.as_str())).collect());
-        let rows: Vec<(String,)> = sqlx::query_as(
+        let asked = Value::Array(people.iter().map(|id| json!([id.as_str()])).collect());
+        let rows: Vec<(String,)> = query_as(
             "select r.customer_id from json_each(?1) j
-             cross join recipients r on r.plan = ?2 and r.customer_id = j.value
+             cross join recipients r on r.plan = ?2 and r.customer_id = j.value ->> 0
              where r.state in ('waiting', 'deferred') and (r.next_try_at is null or r.next_try_at <= ?3)",
         )
         .bind(asked.to_string())
@@ -236,14 +236,15 @@ impl Ledger {
         Ok(rows.into_iter().map(|(id,)| CustomerId::new(id)).collect())
     }
 
-    /// Messages in flight in any plan. While a process holds the delivery lock these are its own; otherwise their process died.
+    /// Messages in flight in any plan whose worker has no lease any more.
     ///
     /// # Errors
     /// Where the ledger cannot be read.
     pub(crate) async fn stranded(&self) -> Result<Vec<Stranded>, LedgerError> {
-        let rows = sqlx::query(
-            "select plan, customer_id, message_id, state, transport from recipients
-             where state in ('reserved', 'committing') order by plan, customer_id",
+        let rows = query(
+            "select plan, customer_id, message_id, state, transport from recipients r
+             where state in ('reserved', 'committing') and not exists (select 1 from workers w where w.worker = r.worker)
+             order by plan, customer_id",
         )
         .fetch_all(self.pool())
         .await?;
@@ -262,17 +263,72 @@ impl Ledger {
             .collect()
     }
 
-    /// Records what became of messages whose process died.
+    /// How many messages of a plan other workers have in hand.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub(crate) async fn in_other_hands(&self, plan: &PlanId, worker: Worker) -> Result<u64, LedgerError> {
+        let count: i64 = query_as(
+            "select count(*) from recipients indexed by recipients_in_hand
+             where plan = ?1 and state in ('reserved', 'committing') and (worker is null or worker <> ?2)",
+        )
+        .bind(plan.as_str())
+        .bind(worker.id())
+        .fetch_one(self.pool())
+        .await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Records what became of messages whose worker has no lease any more; those that another has settled meanwhile stay as they are.
+    /// Returns what was settled.
     ///
     /// # Errors
     /// Where the ledger cannot be written.
-    pub(crate) async fn settle_stranded(&self, plan: &PlanId, settled: &[Settled], now: DateTime<Utc>) -> Result<(), LedgerError> {
+    pub(crate) async fn settle_stranded(
+        &self,
+        plan: &PlanId,
+        mut settled: Vec<Settled>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Settled>, LedgerError> {
         let mut write = self.begin().await?;
-        settle(&mut write, plan, None, settled, now).await?;
+        let still: Vec<String> = query_as(
+            "select message_id from recipients r indexed by recipients_in_hand
+             where plan = ?1 and state in ('reserved', 'committing') and not exists (select 1 from workers w where w.worker = r.worker)",
+        )
+        .bind(plan.as_str())
+        .fetch_all(&mut write)
+        .await?;
+        let still: HashSet<String> = still.into_iter().collect();
+        settled.retain(|one| still.contains(one.message.message_id.as_str()));
+        settle(&mut write, plan, None, &settled, now).await?;
         close_stopped(&mut write, plan, now).await?;
         point("ledger.recover.commit")?;
         write.commit().await?;
-        point("ledger.recover.durable")
+        point("ledger.recover.durable")?;
+        Ok(settled)
+    }
+
+    /// What a worker learnt after its lease had been taken away about messages that it had in hand and that count as unknown since: those it
+    /// knows to have arrived or not to have left are that, unless somebody has settled them meanwhile.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written.
+    pub(crate) async fn settle_late(&self, errand: &Errand, settled: &[Settled], now: DateTime<Utc>) -> Result<(), LedgerError> {
+        let mut write = self.begin().await?;
+        let mine: Vec<String> =
+            query_as("select message_id from recipients where plan = ?1 and state = 'unknown' and reason = 'crashed' and worker = ?2")
+                .bind(errand.plan.as_str())
+                .bind(errand.worker.id())
+                .fetch_all(&mut write)
+                .await?;
+        let mine: HashSet<String> = mine.into_iter().collect();
+        let known =
+            |one: &&Settled| matches!(one.state, State::Accepted | State::Waiting) && mine.contains(one.message.message_id.as_str());
+        let settled: Vec<Settled> = settled.iter().filter(known).cloned().collect();
+        settle(&mut write, &errand.plan, None, &settled, now).await?;
+        close_stopped(&mut write, &errand.plan, now).await?;
+        write.commit().await?;
+        Ok(())
     }
 
     /// Closes what cannot go on: past its expiry whoever still waits is `expired`, and a plan in which nobody waits is `delivered`.
@@ -296,12 +352,12 @@ impl Ledger {
     /// Where the ledger cannot be written.
     pub async fn close_expired(&self, now: DateTime<Utc>) -> Result<Vec<(PlanId, u64)>, LedgerError> {
         let mut write = self.begin().await?;
-        let late: Vec<(String, bool)> = sqlx::query_as(
+        let late: Vec<(String, bool)> = query_as(
             "select plan, replay from plans
              where expires_at <= ? and (status in ('approved', 'delivering') or (status = 'held' and held_from <> 'draft')) order by plan",
         )
         .bind(micros(now))
-        .fetch_all(&mut *write)
+        .fetch_all(&mut write)
         .await?;
         let mut closed = Vec::new();
         for (plan, replay) in late {
@@ -322,13 +378,12 @@ impl Ledger {
     /// Where the ledger cannot be written.
     pub async fn stop_plan(&self, plan: &PlanId, by: Option<&str>, now: DateTime<Utc>) -> Result<u64, LedgerError> {
         let mut write = self.begin().await?;
-        let stopped = sqlx::query(
-            "update plans set status = 'stopped', held_from = null where plan = ? and status in ('approved', 'delivering', 'held')",
-        )
-        .bind(plan.as_str())
-        .execute(&mut *write)
-        .await?
-        .rows_affected();
+        let stopped =
+            query("update plans set status = 'stopped', held_from = null where plan = ? and status in ('approved', 'delivering', 'held')")
+                .bind(plan.as_str())
+                .execute(&mut write)
+                .await?
+                .rows_affected();
         if stopped > 0 {
             plan_event(&mut write, plan, "cancelled", by, now).await?;
         }
@@ -342,7 +397,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn tally(&self, plan: &PlanId) -> Result<Tally, LedgerError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as("select state, count(*) from recipients where plan = ? group by state")
+        let rows: Vec<(String, i64)> = query_as("select state, count(*) from recipients where plan = ? group by state")
             .bind(plan.as_str())
             .fetch_all(self.pool())
             .await?;
@@ -369,7 +424,7 @@ impl Ledger {
     /// Where the ledger cannot be read.
     pub async fn reasons(&self, plan: &PlanId) -> Result<BTreeMap<String, u64>, LedgerError> {
         let rows: Vec<(String, i64)> =
-            sqlx::query_as("select reason, count(*) from recipients where plan = ? and reason is not null group by reason")
+            query_as("select reason, count(*) from recipients where plan = ? and reason is not null group by reason")
                 .bind(plan.as_str())
                 .fetch_all(self.pool())
                 .await?;
@@ -381,12 +436,11 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn recipient(&self, plan: &PlanId, customer: &CustomerId) -> Result<Option<(State, Option<String>)>, LedgerError> {
-        let row: Option<(String, Option<String>)> =
-            sqlx::query_as("select state, reason from recipients where plan = ? and customer_id = ?")
-                .bind(plan.as_str())
-                .bind(customer.as_str())
-                .fetch_optional(self.pool())
-                .await?;
+        let row: Option<(String, Option<String>)> = query_as("select state, reason from recipients where plan = ? and customer_id = ?")
+            .bind(plan.as_str())
+            .bind(customer.as_str())
+            .fetch_optional(self.pool())
+            .await?;
         row.map(|(state, reason)| Ok((State::read(&state)?, reason))).transpose()
     }
 
@@ -397,7 +451,7 @@ impl Ledger {
     pub async fn open_messages(&self) -> Result<HashSet<String>, LedgerError> {
         let open = "select r.message_id from recipients r join plans p on p.plan = r.plan
                     where p.status in ('draft', 'approved', 'delivering', 'held')";
-        Ok(sqlx::query_scalar(open).fetch_all(self.pool()).await?.into_iter().collect())
+        Ok(query_as(open).fetch_all(self.pool()).await?.into_iter().collect())
     }
 
     /// All messages nobody can know the fate of.
@@ -405,7 +459,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn unknowns(&self) -> Result<Vec<Unknown>, LedgerError> {
-        let rows: Vec<(String, String, String)> = sqlx::query_as(
+        let rows: Vec<(String, String, String)> = query_as(
             "select plan, customer_id, message_id from recipients indexed by recipients_unknown
              where state = 'unknown' order by plan, customer_id",
         )
@@ -434,12 +488,12 @@ impl Ledger {
         now: DateTime<Utc>,
     ) -> Result<Option<State>, LedgerError> {
         let mut write = self.begin().await?;
-        let found: Option<(String, String, String, i64, String)> = sqlx::query_as(
+        let found: Option<(String, String, String, i64, String)> = query_as(
             "select r.plan, r.customer_id, p.status, p.expires_at, p.campaign from recipients r join plans p on p.plan = r.plan
              where r.message_id = ? and r.state = 'unknown'",
         )
         .bind(message.as_str())
-        .fetch_optional(&mut *write)
+        .fetch_optional(&mut write)
         .await?;
         let Some((plan, customer, status, expires_at, campaign)) = found else { return Ok(None) };
         let open = matches!(status.as_str(), "delivering" | "held") && expires_at > micros(now);
@@ -470,7 +524,7 @@ impl Ledger {
 
 /// The opening of a plan's account, not yet visible to anybody.
 pub(crate) struct Enlisting {
-    write: Transaction<'static, Sqlite>,
+    write: Write<'static>,
     plan: PlanId,
     now: DateTime<Utc>,
 }
@@ -482,48 +536,48 @@ impl Enlisting {
             let rows = Value::Array(
                 chunk.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str(), one.send_after.map(micros)])).collect(),
             );
-            sqlx::query(
+            query(
                 "insert into recipients (plan, customer_id, message_id, state, next_try_at, updated_at)
-                 select ?2, value ->> 0, value ->> 1, 'waiting', value ->> 2, ?3 from json_each(?1) where true
+                 select ?2, value ->> 0, value ->> 1, 'waiting', cast(value ->> 2 as bigint), ?3 from json_each(?1) where true
                  on conflict (plan, customer_id) do nothing",
             )
             .bind(rows.to_string())
             .bind(self.plan.as_str())
             .bind(micros(self.now))
-            .execute(&mut *self.write)
+            .execute(&mut self.write)
             .await?;
             point("ledger.enlist.added")?;
         }
         Ok(())
     }
 
-    /// Cancels people whose address another of the plan has as well.
-    pub(crate) async fn drop_twins(&mut self, people: &[CustomerId]) -> Result<(), LedgerError> {
-        let rows = Value::Array(people.iter().map(|id| json!(id.as_str())).collect());
-        sqlx::query(
+    /// Cancels people whose address another of the plan has as well; returns how many had not been yet.
+    pub(crate) async fn drop_twins(&mut self, people: &[CustomerId]) -> Result<u64, LedgerError> {
+        let rows = Value::Array(people.iter().map(|id| json!([id.as_str()])).collect());
+        let dropped = query(
             "update recipients set state = 'cancelled', reason = 'duplicate_address', updated_at = ?3
-             where plan = ?2 and customer_id in (select value from json_each(?1)) and state = 'waiting'",
+             where plan = ?2 and customer_id in (select value ->> 0 from json_each(?1)) and state = 'waiting'",
         )
         .bind(rows.to_string())
         .bind(self.plan.as_str())
         .bind(micros(self.now))
-        .execute(&mut *self.write)
+        .execute(&mut self.write)
         .await?;
-        Ok(())
+        Ok(dropped.rows_affected())
     }
 
     /// Makes the account stand and the plan `delivering`, if it holds exactly as many people as the plan promised; otherwise nothing
     /// stands, and the count found is returned.
     pub(crate) async fn finish(mut self, planned: u64) -> Result<Result<(), u64>, LedgerError> {
         let (count,): (i64,) =
-            sqlx::query_as("select count(*) from recipients where plan = ?").bind(self.plan.as_str()).fetch_one(&mut *self.write).await?;
+            query_as("select count(*) from recipients where plan = ?").bind(self.plan.as_str()).fetch_one(&mut self.write).await?;
         if count.unsigned_abs() != planned {
             self.write.rollback().await?;
             return Ok(Err(count.unsigned_abs()));
         }
-        let changed = sqlx::query("update plans set status = 'delivering' where plan = ? and status = 'approved'")
+        let changed = query("update plans set status = 'delivering' where plan = ? and status = 'approved'")
             .bind(self.plan.as_str())
-            .execute(&mut *self.write)
+            .execute(&mut self.write)
             .await?;
         if changed.rows_affected() > 0 {
             plan_event(&mut self.write, &self.plan, "delivering", None, self.now).await?;
@@ -537,22 +591,22 @@ impl Enlisting {
 
 /// Expires whoever waits in a plan past its time, and closes a plan nobody waits in. Returns how many expired: of a plan that was never
 /// begun, all it promised.
-async fn close(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: DateTime<Utc>) -> Result<u64, LedgerError> {
-    let expired = sqlx::query(
+async fn close(write: &mut Write<'static>, plan: &PlanId, now: DateTime<Utc>) -> Result<u64, LedgerError> {
+    let expired = query(
         "update recipients set state = 'expired', reason = null, next_try_at = null, updated_at = ?2
          where plan = ?1 and state in ('waiting', 'deferred')
            and exists (select 1 from plans p where p.plan = ?1 and p.expires_at <= ?2)",
     )
     .bind(plan.as_str())
     .bind(micros(now))
-    .execute(&mut **write)
+    .execute(&mut *write)
     .await?
     .rows_affected();
     if expired > 0 {
         follow(write, plan, "expired", now).await?;
     }
     close_stopped(write, plan, now).await?;
-    let delivered = sqlx::query(
+    let delivered = query(
         "update plans set status = 'delivered', held_from = null
          where plan = ?1 and (status = 'delivering' or (status = 'held' and expires_at <= ?2))
            and (status = 'delivering' or exists (select 1 from recipients where plan = ?1))
@@ -561,41 +615,40 @@ async fn close(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: Dat
     )
     .bind(plan.as_str())
     .bind(micros(now))
-    .execute(&mut **write)
+    .execute(&mut *write)
     .await?
     .rows_affected();
     if delivered > 0 {
         plan_event(write, plan, "delivered", None, now).await?;
     }
-    let late = sqlx::query(
+    let late = query(
         "update plans set status = 'expired', held_from = null
          where plan = ?1 and status in ('approved', 'held') and expires_at <= ?2
            and not exists (select 1 from recipients where plan = ?1)",
     )
     .bind(plan.as_str())
     .bind(micros(now))
-    .execute(&mut **write)
+    .execute(&mut *write)
     .await?
     .rows_affected();
     if late > 0 {
         plan_event(write, plan, "expired", None, now).await?;
-        let (planned,): (i64,) =
-            sqlx::query_as("select planned from plans where plan = ?").bind(plan.as_str()).fetch_one(&mut **write).await?;
+        let (planned,): (i64,) = query_as("select planned from plans where plan = ?").bind(plan.as_str()).fetch_one(&mut *write).await?;
         return Ok(planned.unsigned_abs());
     }
     Ok(expired)
 }
 
 /// Cancels whoever waits in a plan that was stopped; returns how many.
-async fn close_stopped(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, now: DateTime<Utc>) -> Result<u64, LedgerError> {
-    let cancelled = sqlx::query(
+async fn close_stopped(write: &mut Write<'static>, plan: &PlanId, now: DateTime<Utc>) -> Result<u64, LedgerError> {
+    let cancelled = query(
         "update recipients set state = 'cancelled', reason = 'plan_cancelled', next_try_at = null, updated_at = ?2
          where plan = ?1 and state in ('waiting', 'deferred')
            and exists (select 1 from plans p where p.plan = ?1 and p.status = 'stopped')",
     )
     .bind(plan.as_str())
     .bind(micros(now))
-    .execute(&mut **write)
+    .execute(&mut *write)
     .await?
     .rows_affected();
     if cancelled > 0 {
@@ -605,13 +658,8 @@ async fn close_stopped(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, 
 }
 
 /// Lets the claims in `messages` follow people who have just been moved to a closing state.
-async fn follow(
-    write: &mut Transaction<'static, Sqlite>,
-    plan: &PlanId,
-    state: &'static str,
-    now: DateTime<Utc>,
-) -> Result<(), LedgerError> {
-    sqlx::query(
+async fn follow(write: &mut Write<'static>, plan: &PlanId, state: &'static str, now: DateTime<Utc>) -> Result<(), LedgerError> {
+    query(
         "update messages set state = ?2, at = ?3 from recipients r
          where r.plan = ?1 and r.state = ?2 and messages.message_id = r.message_id and +messages.plan = ?1
            and messages.state in ('waiting', 'deferred', 'reserved')",
@@ -619,24 +667,24 @@ async fn follow(
     .bind(plan.as_str())
     .bind(state)
     .bind(micros(now))
-    .execute(&mut **write)
+    .execute(&mut *write)
     .await?;
     Ok(())
 }
 
 async fn plan_event(
-    write: &mut Transaction<'static, Sqlite>,
+    write: &mut Write<'static>,
     plan: &PlanId,
     what: &'static str,
     by: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
-    sqlx::query("insert into plan_events (plan, at, what, by) values (?, ?, ?, ?)")
+    query("insert into plan_events (plan, at, what, by) values (?, ?, ?, ?)")
         .bind(plan.as_str())
         .bind(micros(now))
         .bind(what)
         .bind(by)
-        .execute(&mut **write)
+        .execute(&mut *write)
         .await?;
     Ok(())
 }

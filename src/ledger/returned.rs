@@ -12,10 +12,10 @@
 //! Whatever came back about a message proves that it left: one that was `unknown` is `accepted` from then on.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Sqlite, Transaction};
 
 use super::{
     CustomerId, Ledger, LedgerError, MessageId, Named, PlanId, Settled, State, micros,
+    store::{Write, query, query_as},
     suppressions::{Event, NewSuppression, Scope, insert_event, insert_suppression},
     turn::settle,
 };
@@ -131,7 +131,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub(crate) async fn rates(&self, plan: &PlanId, campaign: &str, over: u32) -> Result<Rates, LedgerError> {
-        let (messages, bounced, complained) = sqlx::query_as(
+        let (messages, bounced, complained) = query_as(
             "with last as (
                select message_id from messages
                where campaign = ?2 and state in ('accepted', 'rejected') and rowid > (select max(rowid) from messages) - ?4
@@ -158,7 +158,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub(crate) async fn mailbox_cursor(&self, mailbox: &str) -> Result<Option<String>, LedgerError> {
-        Ok(sqlx::query_scalar("select cursor from mailboxes where mailbox = ?").bind(mailbox).fetch_optional(self.pool()).await?)
+        Ok(query_as("select cursor from mailboxes where mailbox = ?").bind(mailbox).fetch_optional(self.pool()).await?)
     }
 
     /// Remembers how far a mailbox has been read.
@@ -166,7 +166,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be written; then its mails are read again, and known by their ids.
     pub(crate) async fn mailbox_read(&self, mailbox: &str, cursor: &str, now: DateTime<Utc>) -> Result<(), LedgerError> {
-        sqlx::query(
+        query(
             "insert into mailboxes (mailbox, cursor, at) values (?, ?, ?)
              on conflict (mailbox) do update set cursor = excluded.cursor, at = excluded.at",
         )
@@ -183,7 +183,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub(crate) async fn has_taken_call(&self, key: &str) -> Result<bool, LedgerError> {
-        Ok(sqlx::query_scalar("select exists (select 1 from provider_calls where key = ?)").bind(key).fetch_one(self.pool()).await?)
+        Ok(query_as("select exists (select 1 from provider_calls where key = ?)").bind(key).fetch_one(self.pool()).await?)
     }
 
     /// Remembers a provider's call until its signature is too old by itself.
@@ -191,8 +191,8 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be written.
     pub(crate) async fn call_taken(&self, key: &str, until: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), LedgerError> {
-        sqlx::query("delete from provider_calls where until < ?").bind(micros(now)).execute(self.pool()).await?;
-        sqlx::query("insert into provider_calls (key, until) values (?, ?) on conflict (key) do nothing")
+        query("delete from provider_calls where until < ?").bind(micros(now)).execute(self.pool()).await?;
+        query("insert into provider_calls (key, until) values (?, ?) on conflict (key) do nothing")
             .bind(key)
             .bind(micros(until))
             .execute(self.pool())
@@ -201,7 +201,7 @@ impl Ledger {
     }
 }
 
-async fn note(write: &mut Transaction<'static, Sqlite>, one: &Returned, soft: Cap, now: DateTime<Utc>) -> Result<Noted, LedgerError> {
+async fn note(write: &mut Write<'static>, one: &Returned, soft: Cap, now: DateTime<Utc>) -> Result<Noted, LedgerError> {
     let sent = match &one.message_id {
         Some(id) => find(write, id).await?,
         None => None,
@@ -261,16 +261,16 @@ async fn note(write: &mut Transaction<'static, Sqlite>, one: &Returned, soft: Ca
 }
 
 /// The message of a whole id, or of the part before the `@`.
-async fn find(write: &mut Transaction<'static, Sqlite>, id: &str) -> Result<Option<Sent>, LedgerError> {
+async fn find(write: &mut Write<'static>, id: &str) -> Result<Option<Sent>, LedgerError> {
     // `A` is the letter after `@`.
     let (from, to) = if id.contains('@') { (id.to_owned(), id.to_owned()) } else { (format!("{id}@"), format!("{id}A")) };
-    let row: Option<(String, String, String, String, String, Option<String>)> = sqlx::query_as(
+    let row: Option<(String, String, String, String, String, Option<String>)> = query_as(
         "select message_id, plan, campaign, channel, customer_id, address_hash from messages
          where message_id >= ?1 and (message_id < ?2 or message_id = ?1) order by message_id limit 1",
     )
     .bind(from)
     .bind(to)
-    .fetch_optional(&mut **write)
+    .fetch_optional(&mut *write)
     .await?;
     Ok(row.map(|(message_id, plan, campaign, channel, customer_id, address_hash)| Sent {
         message_id,
@@ -283,13 +283,12 @@ async fn find(write: &mut Transaction<'static, Sqlite>, id: &str) -> Result<Opti
 }
 
 /// Resolves an unknown outcome by what came back: the message did leave.
-async fn it_left(write: &mut Transaction<'static, Sqlite>, sent: &Sent, now: DateTime<Utc>) -> Result<(), LedgerError> {
-    let unknown: bool =
-        sqlx::query_scalar("select exists (select 1 from recipients where message_id = ?1 and state = 'unknown' and +plan = ?2)")
-            .bind(&sent.message_id)
-            .bind(&sent.plan)
-            .fetch_one(&mut **write)
-            .await?;
+async fn it_left(write: &mut Write<'static>, sent: &Sent, now: DateTime<Utc>) -> Result<(), LedgerError> {
+    let unknown: bool = query_as("select exists (select 1 from recipients where message_id = ?1 and state = 'unknown' and +plan = ?2)")
+        .bind(&sent.message_id)
+        .bind(&sent.plan)
+        .fetch_one(&mut *write)
+        .await?;
     if !unknown {
         return Ok(());
     }
@@ -300,8 +299,8 @@ async fn it_left(write: &mut Transaction<'static, Sqlite>, sent: &Sent, now: Dat
 }
 
 /// How many messages to an address have come back since, one just told included, and none has arrived after the first.
-async fn soft_bounces(write: &mut Transaction<'static, Sqlite>, address_hash: &str, since: DateTime<Utc>) -> Result<i64, LedgerError> {
-    Ok(sqlx::query_scalar(
+async fn soft_bounces(write: &mut Write<'static>, address_hash: &str, since: DateTime<Utc>) -> Result<i64, LedgerError> {
+    Ok(query_as(
         "select count(distinct e.message_id) from events e join messages m on m.message_id = e.message_id
          where e.kind = 'soft_bounced' and e.at >= ?2 and m.address_hash = ?1
            and e.at > coalesce((select max(d.at) from events d join messages w on w.message_id = d.message_id
@@ -309,7 +308,7 @@ async fn soft_bounces(write: &mut Transaction<'static, Sqlite>, address_hash: &s
     )
     .bind(address_hash)
     .bind(micros(since))
-    .fetch_one(&mut **write)
+    .fetch_one(&mut *write)
     .await?)
 }
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Ledger, LedgerError, instant, micros};
+use super::{
+    Ledger, LedgerError, instant, micros,
+    store::{Row, query, query_as},
+};
 
 /// How a run ended, or that it has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -170,7 +172,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be written, or the run has begun before.
     pub async fn begin_run(&self, run: &str, job: &str, as_of: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), LedgerError> {
-        sqlx::query("insert into runs (run, job, as_of, started_at, status) values (?, ?, ?, ?, 'running')")
+        query("insert into runs (run, job, as_of, started_at, status) values (?, ?, ?, ?, 'running')")
             .bind(run)
             .bind(job)
             .bind(micros(as_of))
@@ -185,7 +187,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be written.
     pub async fn close_dead_runs(&self, job: &str, now: DateTime<Utc>) -> Result<u64, LedgerError> {
-        let closed = sqlx::query("update runs set status = 'failed', error = ?, finished_at = ? where job = ? and status = 'running'")
+        let closed = query("update runs set status = 'failed', error = ?, finished_at = ? where job = ? and status = 'running'")
             .bind("its process was killed before it ended")
             .bind(micros(now))
             .bind(job)
@@ -206,7 +208,7 @@ impl Ledger {
         summary: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        sqlx::query("update runs set status = ?, error = ?, summary = ?, finished_at = ? where run = ?")
+        query("update runs set status = ?, error = ?, summary = ?, finished_at = ? where run = ?")
             .bind(status.as_str())
             .bind(error)
             .bind(summary)
@@ -222,7 +224,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn runs(&self, n: u32) -> Result<Vec<RunRecord>, LedgerError> {
-        let rows = sqlx::query("select * from runs order by started_at desc, run desc limit ?").bind(n).fetch_all(self.pool()).await?;
+        let rows = query("select * from runs order by started_at desc, run desc limit ?").bind(n).fetch_all(self.pool()).await?;
         rows.iter().map(run).collect()
     }
 
@@ -231,11 +233,16 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be written.
     pub async fn record_pull(&self, pull: &PullRecord) -> Result<(), LedgerError> {
-        sqlx::query(
-            "insert or replace into pulls
+        query(
+            "insert into pulls
              (run, source, stream, started_at, finished_at, rows, bytes, inserted, updated, deleted, quarantined, requests, retries,
               cursor, cursor_at, deletes, drift, error)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             on conflict (run, source, stream) do update set started_at = excluded.started_at, finished_at = excluded.finished_at,
+               rows = excluded.rows, bytes = excluded.bytes, inserted = excluded.inserted, updated = excluded.updated,
+               deleted = excluded.deleted, quarantined = excluded.quarantined, requests = excluded.requests, retries = excluded.retries,
+               cursor = excluded.cursor, cursor_at = excluded.cursor_at, deletes = excluded.deletes, drift = excluded.drift,
+               error = excluded.error",
         )
         .bind(&pull.run)
         .bind(&pull.source)
@@ -265,10 +272,10 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn last_pulls(&self) -> Result<Vec<PullRecord>, LedgerError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select * from (
                select *, row_number() over (partition by source, stream order by started_at desc, rowid desc) as nth from pulls
-             ) where nth = 1 order by source, stream",
+             ) newest where nth = 1 order by source, stream",
         )
         .fetch_all(self.pool())
         .await?;
@@ -280,7 +287,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn pulls_of(&self, run: &str) -> Result<Vec<PullRecord>, LedgerError> {
-        let rows = sqlx::query("select * from pulls where run = ? order by source, stream").bind(run).fetch_all(self.pool()).await?;
+        let rows = query("select * from pulls where run = ? order by source, stream").bind(run).fetch_all(self.pool()).await?;
         rows.iter().map(pull).collect()
     }
 
@@ -289,11 +296,11 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn streams_with_rows(&self) -> Result<BTreeSet<(String, String)>, LedgerError> {
-        let rows: Vec<(String, String)> = sqlx::query_as(
+        let rows: Vec<(String, String)> = query_as(
             "select source, stream from (
                select source, stream, rows, row_number() over (partition by source, stream order by started_at desc, rowid desc) as nth
                from pulls where error is null and finished_at is not null
-             ) where nth = 1 and rows > 0",
+             ) newest where nth = 1 and rows > 0",
         )
         .fetch_all(self.pool())
         .await?;
@@ -305,12 +312,13 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be written.
     pub async fn claim_slot(&self, job: &str, slot: DateTime<Utc>, now: DateTime<Utc>) -> Result<bool, LedgerError> {
-        let done = sqlx::query("insert or ignore into slots (job, slot, claimed_at, status) values (?, ?, ?, 'claimed')")
-            .bind(job)
-            .bind(micros(slot))
-            .bind(micros(now))
-            .execute(self.pool())
-            .await?;
+        let done =
+            query("insert into slots (job, slot, claimed_at, status) values (?, ?, ?, 'claimed') on conflict (job, slot) do nothing")
+                .bind(job)
+                .bind(micros(slot))
+                .bind(micros(now))
+                .execute(self.pool())
+                .await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -326,9 +334,10 @@ impl Ledger {
         status: SlotStatus,
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        sqlx::query(
+        query(
             "insert into slots (job, slot, claimed_at, run, status) values (?, ?, ?, ?, ?)
-             on conflict (job, slot) do update set run = coalesce(excluded.run, run), status = excluded.status where status <> 'done'",
+             on conflict (job, slot) do update set run = coalesce(excluded.run, slots.run), status = excluded.status
+               where slots.status <> 'done'",
         )
         .bind(job)
         .bind(micros(slot))
@@ -345,7 +354,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn last_slot(&self, job: &str) -> Result<Option<DateTime<Utc>>, LedgerError> {
-        let (slot,): (Option<i64>,) = sqlx::query_as("select max(slot) from slots where job = ?").bind(job).fetch_one(self.pool()).await?;
+        let (slot,): (Option<i64>,) = query_as("select max(slot) from slots where job = ?").bind(job).fetch_one(self.pool()).await?;
         slot.map(instant).transpose()
     }
 
@@ -355,10 +364,8 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn open_slots(&self, job: &str) -> Result<BTreeMap<DateTime<Utc>, DateTime<Utc>>, LedgerError> {
-        let rows: Vec<(i64, i64)> = sqlx::query_as("select slot, claimed_at from slots where job = ? and status = 'claimed'")
-            .bind(job)
-            .fetch_all(self.pool())
-            .await?;
+        let rows: Vec<(i64, i64)> =
+            query_as("select slot, claimed_at from slots where job = ? and status = 'claimed'").bind(job).fetch_all(self.pool()).await?;
         rows.into_iter().map(|(slot, claimed_at)| Ok((instant(slot)?, instant(claimed_at)?))).collect()
     }
 
@@ -373,7 +380,7 @@ impl Ledger {
         claimed_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<bool, LedgerError> {
-        let done = sqlx::query("update slots set claimed_at = ? where job = ? and slot = ? and claimed_at = ? and status = 'claimed'")
+        let done = query("update slots set claimed_at = ? where job = ? and slot = ? and claimed_at = ? and status = 'claimed'")
             .bind(micros(now))
             .bind(job)
             .bind(micros(slot))
@@ -384,7 +391,7 @@ impl Ledger {
     }
 }
 
-fn run(row: &SqliteRow) -> Result<RunRecord, LedgerError> {
+fn run(row: &Row) -> Result<RunRecord, LedgerError> {
     Ok(RunRecord {
         run: row.try_get("run")?,
         job: row.try_get("job")?,
@@ -397,7 +404,7 @@ fn run(row: &SqliteRow) -> Result<RunRecord, LedgerError> {
     })
 }
 
-fn pull(row: &SqliteRow) -> Result<PullRecord, LedgerError> {
+fn pull(row: &Row) -> Result<PullRecord, LedgerError> {
     let count = |name: &str| -> Result<u64, LedgerError> { Ok(u64::try_from(row.try_get::<i64, _>(name)?).unwrap_or(0)) };
     Ok(PullRecord {
         run: row.try_get("run")?,
@@ -429,7 +436,7 @@ fn signed(count: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::LedgerSettings;
+    use crate::ledger::fixture;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
@@ -437,7 +444,7 @@ mod tests {
 
     async fn ledger() -> (tempfile::TempDir, Ledger) {
         let root = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
+        let ledger = fixture::open(root.path()).await;
         (root, ledger)
     }
 
@@ -463,7 +470,7 @@ mod tests {
         ledger.slot_done("nightly", first, Some("r3"), SlotStatus::Failed, now).await.unwrap();
         ledger.slot_done("nightly", second, None, SlotStatus::Missed, now).await.unwrap();
         let told: Vec<(i64, Option<String>, String)> =
-            sqlx::query_as("select slot, run, status from slots order by slot").fetch_all(ledger.pool()).await.unwrap();
+            query_as("select slot, run, status from slots order by slot").fetch_all(ledger.pool()).await.unwrap();
         assert_eq!(told, [(micros(first), Some("r2".into()), "done".into()), (micros(second), None, "missed".into())]);
     }
 

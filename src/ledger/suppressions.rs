@@ -7,9 +7,11 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{CustomerId, Ledger, LedgerError, instant, micros};
+use super::{
+    CustomerId, Ledger, LedgerError, instant, micros,
+    store::{Write, query, query_as},
+};
 use crate::secret::Keys;
 
 /// Why somebody is not written to any more, as the ledger writes it.
@@ -189,13 +191,13 @@ impl Ledger {
             "update preferences set lifted_at = ?1, lifted_by = ?2
              where lifted_at is null and ?3 = 'email' and (customer_id = ?4 or address_hash = ?5)",
         ] {
-            lifted += sqlx::query(statement)
+            lifted += query(statement)
                 .bind(micros(now))
                 .bind(by)
                 .bind(channel)
                 .bind(customer_id.map(CustomerId::as_str))
                 .bind(address_hash)
-                .execute(&mut *write)
+                .execute(&mut write)
                 .await?
                 .rows_affected();
         }
@@ -208,7 +210,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub async fn suppressions(&self, after: i64, limit: u32) -> Result<Vec<Suppression>, LedgerError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select id, customer_id, address_hash, address, channel, scope, reason, at, by, lifted_at
              from suppressions where id > ? order by id limit ?",
         )
@@ -246,14 +248,14 @@ impl Ledger {
             let asked = serde_json::Value::Array(
                 chunk.iter().map(|person| serde_json::json!([person.customer_id.as_str(), person.address_hash])).collect(),
             );
-            let rows: Vec<(String, String)> = sqlx::query_as(
+            let rows: Vec<(String, String)> = query_as(
                 "with p (customer_id, name, address_hash) as (
                    select value ->> 0, value ->> 0, value ->> 1 from json_each(?1)
                    union all
                    select j.value ->> 0, a.alias, null from json_each(?1) j cross join aliases a on a.customer_id = j.value ->> 0)
                  select p.customer_id, min(s.reason)
                  from p cross join suppressions s on s.customer_id = p.name or s.address_hash = p.address_hash
-                 where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3)
+                 where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3 = 1)
                  group by p.customer_id",
             )
             .bind(asked.to_string())
@@ -307,7 +309,7 @@ impl Ledger {
     /// Where the ledger cannot be read.
     pub async fn events(&self, after: Option<(DateTime<Utc>, &str)>, limit: u32) -> Result<Vec<Event>, LedgerError> {
         let (at, id) = after.map_or((i64::MIN, ""), |(at, id)| (micros(at), id));
-        let rows = sqlx::query(
+        let rows = query(
             "select event_id, at, kind, customer_id, campaign, plan, message_id, detail
              from events where (at, event_id) > (?, ?) order by at, event_id limit ?",
         )
@@ -334,22 +336,19 @@ impl Ledger {
 }
 
 /// The keyed hash of the address a letter went to, and its plan; neither where there is no such letter.
-pub(in crate::ledger) async fn sent_to(
-    write: &mut sqlx::SqliteConnection,
-    message_id: &str,
-) -> Result<(Option<String>, Option<String>), LedgerError> {
+pub(in crate::ledger) async fn sent_to(write: &mut Write<'_>, message_id: &str) -> Result<(Option<String>, Option<String>), LedgerError> {
     let sent: Option<(Option<String>, String)> =
-        sqlx::query_as("select address_hash, plan from messages where message_id = ?").bind(message_id).fetch_optional(write).await?;
+        query_as("select address_hash, plan from messages where message_id = ?").bind(message_id).fetch_optional(write).await?;
     Ok(sent.map_or((None, None), |(hash, plan)| (hash, Some(plan))))
 }
 
 /// Writes a suppression inside the caller's transaction; `false` where one that covers as much already holds.
 pub(in crate::ledger) async fn insert_suppression(
-    write: &mut sqlx::SqliteConnection,
+    write: &mut Write<'_>,
     new: &NewSuppression,
     now: DateTime<Utc>,
 ) -> Result<bool, LedgerError> {
-    let written = sqlx::query(
+    let written = query(
         "insert into suppressions (customer_id, address_hash, address, channel, scope, reason, at, by)
          select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
          where not exists (
@@ -371,8 +370,8 @@ pub(in crate::ledger) async fn insert_suppression(
 }
 
 /// Writes an event inside the caller's transaction; `false` where it stands already.
-pub(in crate::ledger) async fn insert_event(write: &mut sqlx::SqliteConnection, event: &Event) -> Result<bool, LedgerError> {
-    let written = sqlx::query(
+pub(in crate::ledger) async fn insert_event(write: &mut Write<'_>, event: &Event) -> Result<bool, LedgerError> {
+    let written = query(
         "insert into events (event_id, at, kind, customer_id, campaign, plan, message_id, detail)
          values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (event_id) do nothing",
     )
@@ -392,11 +391,11 @@ pub(in crate::ledger) async fn insert_event(write: &mut sqlx::SqliteConnection, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ledger::LedgerSettings, secret::Secret};
+    use crate::{ledger::fixture, secret::Secret};
 
     async fn ledger() -> (tempfile::TempDir, Ledger) {
         let root = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
+        let ledger = fixture::open(root.path()).await;
         (root, ledger)
     }
 
@@ -452,7 +451,7 @@ mod tests {
         ledger.opt_out(&out, at(1)).await.unwrap();
         let asked = [person("crm:9", "another address"), person("crm:8", "h8")];
         assert!(ledger.suppressed(&asked, "email", true).await.unwrap().is_empty());
-        sqlx::query("insert into aliases values ('shop:5', 'crm:9')").execute(ledger.pool()).await.unwrap();
+        query("insert into aliases values ('shop:5', 'crm:9')").execute(ledger.pool()).await.unwrap();
         let found = ledger.suppressed(&asked, "email", true).await.unwrap();
         assert_eq!(found, HashMap::from([(CustomerId::new("crm:9"), "unsubscribed".to_owned())]));
     }

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Ledger, LedgerError, micros};
+use super::{
+    Ledger, LedgerError, micros,
+    store::{query, query_as},
+};
 use crate::secret::{Keys, Secret};
 
 const LABEL: &str = "refresh token";
@@ -17,7 +20,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read, or the token was sealed with another master key.
     pub(crate) async fn refresh_token(&self, keys: &Keys, source: &str, given: &Secret) -> Result<Option<Secret>, LedgerError> {
-        let kept: Option<(Vec<u8>,)> = sqlx::query_as("select sealed from refresh_tokens where source = ? and given = ?")
+        let kept: Option<(Vec<u8>,)> = query_as("select sealed from refresh_tokens where source = ? and given = ?")
             .bind(source)
             .bind(hash(keys, source, given))
             .fetch_optional(self.pool())
@@ -44,7 +47,7 @@ impl Ledger {
         let sealed = keys
             .seal(LABEL, source, token)
             .map_err(|error| LedgerError::Value { value: error.to_string(), expected: "random number of the system" })?;
-        sqlx::query(
+        query(
             "insert into refresh_tokens (source, given, sealed, at) values (?, ?, ?, ?)
              on conflict (source) do update set given = excluded.given, sealed = excluded.sealed, at = excluded.at",
         )
@@ -61,12 +64,12 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::LedgerSettings;
+    use crate::ledger::fixture;
 
     #[tokio::test]
     async fn the_newest_token_is_kept_sealed_until_access_is_granted_anew() {
         let root = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
+        let ledger = fixture::open(root.path()).await;
         let keys = Keys::new(Secret::new("0123456789abcdef"));
         let (given, now) = (Secret::new("given-1"), "2026-11-22T01:00:00Z".parse().unwrap());
         assert_eq!(ledger.refresh_token(&keys, "crm", &given).await.unwrap(), None);
@@ -76,9 +79,10 @@ mod tests {
         }
         assert_eq!(ledger.refresh_token(&keys, "shop", &given).await.unwrap(), None);
         assert_eq!(ledger.refresh_token(&keys, "crm", &Secret::new("given-2")).await.unwrap(), None, "the settings have a newer one");
-        let files = std::fs::read_dir(root.path().join("data")).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
-        for bytes in files {
-            assert!(!bytes.windows(9).any(|part| part == b"refresh-1" || part == b"refresh-2"));
+        let kept = query("select source, given, sealed from refresh_tokens").fetch_all(ledger.pool()).await.unwrap();
+        for row in kept {
+            let (given, sealed): (String, Vec<u8>) = (row.try_get("given").unwrap(), row.try_get("sealed").unwrap());
+            assert!(!given.contains("refresh-") && !sealed.windows(8).any(|part| part == b"refresh-"));
         }
     }
 }

@@ -7,10 +7,10 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::{
-    CustomerId, Ledger, LedgerError, MessageId, PlanId, State, instant, micros, point,
+    CustomerId, Ledger, LedgerError, MessageId, PlanId, State, Worker, instant, micros, point,
+    store::{Row, Write, query, query_as},
     suppressions::{Event, NewSuppression, Scope, insert_event, insert_suppression},
 };
 
@@ -53,6 +53,8 @@ pub(crate) struct Errand {
     pub segment: String,
     /// `outbox`, `smtp` or `http`.
     pub transport: &'static str,
+    /// Who delivers.
+    pub worker: Worker,
     /// Messages since this long count against the cap.
     pub cap_window: TimeDelta,
 }
@@ -172,7 +174,7 @@ pub(crate) struct Turned {
     pub reserved: Vec<(Named, u32)>,
     /// People dropped in this step.
     pub dropped: u64,
-    /// How many of the candidates the account holds as due.
+    /// How many of the candidates the account holds.
     pub looked_at: u64,
 }
 
@@ -185,16 +187,16 @@ macro_rules! names_of {
 
 const PRESENT: &str = concat!(
     "
-select j.key, r.attempt, r.next_try_at,
+select j.key, r.state, r.attempt, r.next_try_at,
   c.customer_id is not null, coalesce(c.deleted, 0), coalesce(c.marketing_email, 'unknown'), coalesce(c.service_email, 'unknown'),
   coalesce(c.open_complaint, 0), c.last_order_at, c.last_complaint_at, c.timezone,
-  exists (select 1 from json_each(c.segments) s where s.value = ?3),
+  coalesce(instr(c.segments, ?3), 0) > 0,
   (select min(s.reason) from suppressions s
-   where s.lifted_at is null and s.channel in ('email', ?4) and (s.scope = 'all' or ?5)
+   where s.lifted_at is null and s.channel in ('email', ?4) and (s.scope = 'all' or ?5 = 1)
      and (s.customer_id in ",
     names_of!("r"),
     " or s.address_hash = j.value ->> 2)),
-  coalesce((select sum(distinct iif(f.wish = 'fewer', 1, 2)) from preferences f
+  coalesce((select cast(sum(distinct case when f.wish = 'fewer' then 1 else 2 end) as bigint) from preferences f
    where f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?7)
      and (f.customer_id in ",
     names_of!("r"),
@@ -204,7 +206,7 @@ select j.key, r.attempt, r.next_try_at,
   or exists (select 1 from messages m
              where m.customer_id in ",
     names_of!("r"),
-    " and m.campaign = ?7 and m.occasion = j.value ->> 3 and m.step = j.value ->> 4 and m.plan <> r.plan
+    " and m.campaign = ?7 and m.occasion = j.value ->> 3 and m.step = cast(j.value ->> 4 as bigint) and m.plan <> r.plan
                and m.state not in ('rejected', 'cancelled', 'expired')),
   (select count(*) from messages w
    where w.customer_id in ",
@@ -219,7 +221,6 @@ select j.key, r.attempt, r.next_try_at,
 from json_each(?1) j
 cross join recipients r on r.plan = ?2 and r.customer_id = j.value ->> 0 and +r.message_id = j.value ->> 1
 left join contact_state c on c.customer_id = r.customer_id
-where +r.state in ('waiting', 'deferred')
 order by j.key"
 );
 
@@ -228,12 +229,12 @@ order by j.key"
 macro_rules! each_named {
     () => {
         " from json_each(?1) j
-         where plan = iif(j.key is null, null, ?2) and customer_id = j.value ->> 0 and +message_id = j.value ->> 1"
+         where plan = case when j.key is null then null else ?2 end and customer_id = j.value ->> 0 and +message_id = j.value ->> 1"
     };
 }
 const MOVE_RECIPIENTS: &str = concat!(
     "update recipients set state = j.value ->> 2, reason = j.value ->> 3, reply = coalesce(j.value ->> 4, reply),
-           next_try_at = j.value ->> 5, updated_at = ?3",
+           next_try_at = cast(j.value ->> 5 as bigint), worker = coalesce(?4, worker), updated_at = ?3",
     each_named!()
 );
 const MOVE_MESSAGES: &str =
@@ -242,7 +243,7 @@ const SILENCED: &str = concat!(
     "select j.key from json_each(?1) j
          cross join messages m on m.message_id = j.value ->> 1
          where exists (select 1 from suppressions s
-           where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3)
+           where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3 = 1)
              and (s.customer_id in ",
     names_of!("m"),
     " or s.address_hash = m.address_hash))
@@ -257,10 +258,10 @@ const LEAVING: &str = concat!(
     "update recipients set state = 'committing', reason = null, next_try_at = null, attempt = attempt + 1, transport = ?4, updated_at = ?3",
     each_named!()
 );
-const WAITING: &str = concat!("update recipients set next_try_at = j.value ->> 2", each_named!());
+const WAITING: &str = concat!("update recipients set next_try_at = cast(j.value ->> 2 as bigint)", each_named!());
 const CLAIM: &str =
     "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
-             select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 6, value ->> 7, value ->> 8, value ->> 9, 'reserved', ?6
+             select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 6, cast(value ->> 7 as bigint), value ->> 8, value ->> 9, 'reserved', ?6
              from json_each(?1) where true
              on conflict (message_id) do update set plan = excluded.plan, campaign = excluded.campaign, kind = excluded.kind,
                channel = excluded.channel, customer_id = excluded.customer_id, occasion = excluded.occasion, step = excluded.step,
@@ -272,7 +273,7 @@ impl Ledger {
     /// `decide` has looked at the person's present state.
     ///
     /// # Errors
-    /// Where the ledger cannot be written; then nothing of the step stands, and nothing may be sent.
+    /// Where the ledger cannot be written, or the worker's lease was taken away; then nothing of the step stands, and nothing may be sent.
     pub(crate) async fn turn(
         &self,
         errand: &Errand,
@@ -282,10 +283,17 @@ impl Ledger {
     ) -> Result<Turned, LedgerError> {
         point("ledger.turn.begin")?;
         let mut write = self.begin().await?;
+        let (status, lives): (String, bool) =
+            query_as("select status, exists (select 1 from workers where worker = ?2) from plans where plan = ?1")
+                .bind(errand.plan.as_str())
+                .bind(errand.worker.id())
+                .fetch_one(&mut write)
+                .await?;
+        if !lives {
+            return Err(LedgerError::Fenced);
+        }
         settle(&mut write, &errand.plan, Some(errand), &turn.settle, now).await?;
         point("ledger.turn.settled")?;
-        let (status,): (String,) =
-            sqlx::query_as("select status from plans where plan = ?").bind(errand.plan.as_str()).fetch_one(&mut *write).await?;
         let mut turned = Turned { status, ..Turned::default() };
         if turned.status == "delivering" {
             commit(&mut write, errand, &turn.commit, now, &mut turned).await?;
@@ -300,7 +308,7 @@ impl Ledger {
 
 /// Records what became of messages. Their rows in `messages` follow.
 pub(in crate::ledger) async fn settle(
-    write: &mut Transaction<'static, Sqlite>,
+    write: &mut Write<'static>,
     plan: &PlanId,
     errand: Option<&Errand>,
     settled: &[Settled],
@@ -322,7 +330,7 @@ pub(in crate::ledger) async fn settle(
                 })
                 .collect(),
         );
-        move_states(write, plan, &rows.to_string(), now).await?;
+        move_states(write, plan, errand.map(|errand| errand.worker), &rows.to_string(), now).await?;
     }
     for one in settled {
         let (Some(hash), Some(errand)) = (&one.bounced, errand) else { continue };
@@ -352,15 +360,22 @@ pub(in crate::ledger) async fn settle(
 }
 
 /// Moves rows `[customer, message, state, reason, reply, next_try_at]` to their new states, in the account and in `messages`.
-async fn move_states(write: &mut Transaction<'static, Sqlite>, plan: &PlanId, rows: &str, now: DateTime<Utc>) -> Result<(), LedgerError> {
-    sqlx::query(MOVE_RECIPIENTS).bind(rows).bind(plan.as_str()).bind(micros(now)).execute(&mut **write).await?;
-    sqlx::query(MOVE_MESSAGES).bind(rows).bind(plan.as_str()).bind(micros(now)).execute(&mut **write).await?;
+async fn move_states(
+    write: &mut Write<'static>,
+    plan: &PlanId,
+    worker: Option<Worker>,
+    rows: &str,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let worker = worker.map(Worker::id);
+    query(MOVE_RECIPIENTS).bind(rows).bind(plan.as_str()).bind(micros(now)).bind(worker).execute(&mut *write).await?;
+    query(MOVE_MESSAGES).bind(rows).bind(plan.as_str()).bind(micros(now)).execute(&mut *write).await?;
     Ok(())
 }
 
 /// Reserved messages become `committing`; from the end of this transaction on their bytes may leave.
 async fn commit(
-    write: &mut Transaction<'static, Sqlite>,
+    write: &mut Write<'static>,
     errand: &Errand,
     ready: &[Named],
     now: DateTime<Utc>,
@@ -370,12 +385,12 @@ async fn commit(
         return Ok(());
     }
     let rows = Value::Array(ready.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str()])).collect()).to_string();
-    let silenced: Vec<(i64,)> = sqlx::query_as(SILENCED)
+    let silenced: Vec<(i64,)> = query_as(SILENCED)
         .bind(&rows)
         .bind(&errand.channel)
         .bind(errand.kind == "marketing")
         .bind(&errand.campaign)
-        .fetch_all(&mut **write)
+        .fetch_all(&mut *write)
         .await?;
     let silenced: HashSet<usize> = silenced.into_iter().filter_map(|(key,)| usize::try_from(key).ok()).collect();
     let (mut moves, mut dropped) = (Vec::new(), Vec::new());
@@ -390,21 +405,21 @@ async fn commit(
     }
     if !dropped.is_empty() {
         turned.dropped += dropped.len() as u64;
-        move_states(write, &errand.plan, &Value::Array(dropped).to_string(), now).await?;
+        move_states(write, &errand.plan, Some(errand.worker), &Value::Array(dropped).to_string(), now).await?;
     }
-    sqlx::query(LEAVING)
+    query(LEAVING)
         .bind(Value::Array(moves).to_string())
         .bind(errand.plan.as_str())
         .bind(micros(now))
         .bind(errand.transport)
-        .execute(&mut **write)
+        .execute(&mut *write)
         .await?;
     Ok(())
 }
 
 /// Looks at each candidate's present state and claims the messages that may be sent.
 async fn reserve(
-    write: &mut Transaction<'static, Sqlite>,
+    write: &mut Write<'static>,
     errand: &Errand,
     candidates: &[Candidate],
     now: DateTime<Utc>,
@@ -419,20 +434,24 @@ async fn reserve(
         .map(|one| json!([one.customer_id.as_str(), one.message_id.as_str(), one.address_hash, one.occasion, one.step]))
         .collect();
     let asked = Value::Array(asked);
-    let rows = sqlx::query(PRESENT)
+    let rows = query(PRESENT)
         .bind(asked.to_string())
         .bind(errand.plan.as_str())
-        .bind(&errand.segment)
+        .bind(Value::from(errand.segment.as_str()).to_string())
         .bind(&errand.channel)
         .bind(errand.kind == "marketing")
         .bind(micros(now - errand.cap_window))
         .bind(&errand.campaign)
-        .fetch_all(&mut **write)
+        .fetch_all(&mut *write)
         .await?;
     turned.looked_at = rows.len() as u64;
     let (mut claims, mut drops, mut waits) = (Vec::new(), Vec::new(), Vec::new());
     for row in &rows {
         let Some(candidate) = usize::try_from(row.try_get::<i64, _>(0)?).ok().and_then(|key| candidates.get(key)) else { continue };
+        // Another worker has it in hand, or is done with it.
+        if !matches!(row.try_get(1)?, "waiting" | "deferred") {
+            continue;
+        }
         let present = read_present(row)?;
         let (customer, message) = (candidate.customer_id.as_str(), candidate.message_id.as_str());
         match decide(candidate, &present) {
@@ -458,66 +477,73 @@ async fn reserve(
     }
     turned.dropped += drops.len() as u64;
     if !drops.is_empty() {
-        move_states(write, &errand.plan, &Value::Array(drops).to_string(), now).await?;
+        move_states(write, &errand.plan, Some(errand.worker), &Value::Array(drops).to_string(), now).await?;
     }
     if !waits.is_empty() {
-        sqlx::query(WAITING).bind(Value::Array(waits).to_string()).bind(errand.plan.as_str()).execute(&mut **write).await?;
+        query(WAITING).bind(Value::Array(waits).to_string()).bind(errand.plan.as_str()).execute(&mut *write).await?;
     }
     if !claims.is_empty() {
         let claims = Value::Array(claims).to_string();
-        sqlx::query(CLAIM)
+        query(CLAIM)
             .bind(&claims)
             .bind(errand.plan.as_str())
             .bind(&errand.campaign)
             .bind(&errand.kind)
             .bind(&errand.channel)
             .bind(micros(now))
-            .execute(&mut **write)
+            .execute(&mut *write)
             .await?;
-        sqlx::query(MOVE_RECIPIENTS).bind(&claims).bind(errand.plan.as_str()).bind(micros(now)).execute(&mut **write).await?;
+        query(MOVE_RECIPIENTS)
+            .bind(&claims)
+            .bind(errand.plan.as_str())
+            .bind(micros(now))
+            .bind(errand.worker.id())
+            .execute(&mut *write)
+            .await?;
     }
     Ok(())
 }
 
-fn read_present(row: &sqlx::sqlite::SqliteRow) -> Result<Present, LedgerError> {
+fn read_present(row: &Row) -> Result<Present, LedgerError> {
     let moment =
         |column: usize| -> Result<Option<DateTime<Utc>>, LedgerError> { row.try_get::<Option<i64>, _>(column)?.map(instant).transpose() };
     Ok(Present {
-        attempt: row.try_get(1)?,
-        next_try_at: moment(2)?,
-        known: row.try_get(3)?,
-        deleted: row.try_get(4)?,
-        marketing: Consent::read(row.try_get(5)?),
-        service: Consent::read(row.try_get(6)?),
-        open_complaint: row.try_get(7)?,
-        last_order_at: moment(8)?,
-        last_complaint_at: moment(9)?,
-        timezone: row.try_get(10)?,
-        in_segment: row.try_get(11)?,
-        suppressed: row.try_get(12)?,
-        wants_fewer: row.try_get::<i64, _>(13)? & 1 > 0,
-        left_campaign: row.try_get::<i64, _>(13)? & 2 > 0,
-        told: row.try_get(14)?,
-        messages: row.try_get(15)?,
-        last_message_at: moment(16)?,
+        attempt: row.try_get(2)?,
+        next_try_at: moment(3)?,
+        known: row.try_get(4)?,
+        deleted: row.try_get(5)?,
+        marketing: Consent::read(row.try_get(6)?),
+        service: Consent::read(row.try_get(7)?),
+        open_complaint: row.try_get(8)?,
+        last_order_at: moment(9)?,
+        last_complaint_at: moment(10)?,
+        timezone: row.try_get(11)?,
+        in_segment: row.try_get(12)?,
+        suppressed: row.try_get(13)?,
+        wants_fewer: row.try_get::<i64, _>(14)? & 1 > 0,
+        left_campaign: row.try_get::<i64, _>(14)? & 2 > 0,
+        told: row.try_get(15)?,
+        messages: row.try_get(16)?,
+        last_message_at: moment(17)?,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::fixture;
+    use crate::ledger::LedgerSettings;
 
     #[tokio::test]
     async fn no_statement_of_a_turn_walks_through_a_table() {
         let root = tempfile::tempdir().unwrap();
-        let ledger = fixture::open(root.path()).await;
+        // PostgreSQL is told to go by keys.
+        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
         let allowed = ["SCAN j ", "SCAN s VIRTUAL", "SCAN json_each", "SCAN CONSTANT ROW"];
         let indexed = ["(plan=? AND customer_id=?)", "(message_id=?)", "(customer_id=?)", "(address_hash=?)"];
         for sql in [PRESENT, MOVE_RECIPIENTS, MOVE_MESSAGES, SILENCED, LEAVING, WAITING, CLAIM] {
-            let plan = sqlx::query(sqlx::AssertSqlSafe(format!("explain query plan {sql}"))).fetch_all(ledger.pool()).await.unwrap();
+            let plan = query(format!("explain query plan {sql}")).fetch_all(ledger.pool()).await.unwrap();
             for step in plan {
-                let step: String = step.get(3);
+                let step: String = step.try_get(3).unwrap();
                 let walks = step.starts_with("SCAN") && !allowed.iter().any(|start| step.starts_with(start));
                 let seeks_wide = step.starts_with("SEARCH") && !indexed.iter().any(|key| step.contains(key));
                 assert!(!walks && !seeks_wide, "{step}, in: {sql}");

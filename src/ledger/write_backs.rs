@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{CustomerId, Ledger, LedgerError, instant, micros};
+use super::{CustomerId, Ledger, LedgerError, instant, micros, store::query};
 
 /// Where the telling of one suppression stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,18 +117,18 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be read.
     pub(crate) async fn untold(&self, source: &str, section: &str, reasons: &[String]) -> Result<Vec<Untold>, LedgerError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select s.id, coalesce(a.customer_id, s.customer_id), s.address_hash, s.address, s.channel, s.scope, s.reason, s.at,
                w.target, w.state, w.attempt
              from suppressions s
              left join aliases a on a.alias = s.customer_id
              left join write_backs w on w.source = ?1 and w.section = ?2 and w.suppression = s.id
-             where s.lifted_at is null and s.reason in (select value from json_each(?3))
+             where s.lifted_at is null and s.reason in (select value ->> 0 from json_each(?3))
              order by s.id, w.target",
         )
         .bind(source)
         .bind(section)
-        .bind(serde_json::json!(reasons).to_string())
+        .bind(each(reasons))
         .fetch_all(self.pool())
         .await?;
         let mut found: Vec<Untold> = Vec::new();
@@ -162,7 +161,7 @@ impl Ledger {
     /// Where the ledger cannot be written, or the other side has answered before; then nothing may be called.
     pub(crate) async fn begin_write_back(&self, call: Call<'_>, now: DateTime<Utc>) -> Result<bool, LedgerError> {
         let mut write = self.begin().await?;
-        let begun = sqlx::query(
+        let begun = query(
             "insert into write_backs (source, section, suppression, target, state, attempt, at)
              select ?1, ?2, id, ?4, 'telling', 1, ?5 from suppressions where id = ?3 and lifted_at is null
              on conflict (source, section, suppression, target) do update
@@ -173,14 +172,14 @@ impl Ledger {
         .bind(call.suppression)
         .bind(call.target)
         .bind(micros(now))
-        .execute(&mut *write)
+        .execute(&mut write)
         .await?;
         // Nobody was known there; now somebody is.
-        sqlx::query("delete from write_backs where source = ? and section = ? and suppression = ? and target = '' and attempt = 0")
+        query("delete from write_backs where source = ? and section = ? and suppression = ? and target = '' and attempt = 0")
             .bind(call.source)
             .bind(call.section)
             .bind(call.suppression)
-            .execute(&mut *write)
+            .execute(&mut write)
             .await?;
         write.commit().await?;
         Ok(begun.rows_affected() > 0)
@@ -197,18 +196,16 @@ impl Ledger {
         reason: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        sqlx::query(
-            "update write_backs set state = ?, reason = ?, at = ? where source = ? and section = ? and suppression = ? and target = ?",
-        )
-        .bind(state.as_str())
-        .bind(reason)
-        .bind(micros(now))
-        .bind(call.source)
-        .bind(call.section)
-        .bind(call.suppression)
-        .bind(call.target)
-        .execute(self.pool())
-        .await?;
+        query("update write_backs set state = ?, reason = ?, at = ? where source = ? and section = ? and suppression = ? and target = ?")
+            .bind(state.as_str())
+            .bind(reason)
+            .bind(micros(now))
+            .bind(call.source)
+            .bind(call.section)
+            .bind(call.suppression)
+            .bind(call.target)
+            .execute(self.pool())
+            .await?;
         Ok(())
     }
 
@@ -223,9 +220,9 @@ impl Ledger {
         suppressions: &[(i64, &'static str)],
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        sqlx::query(
+        query(
             "insert into write_backs (source, section, suppression, target, state, attempt, reason, at)
-             select ?1, ?2, value ->> 0, '', 'not_there', 0, value ->> 1, ?4 from json_each(?3) where true
+             select ?1, ?2, cast(value ->> 0 as bigint), '', 'not_there', 0, value ->> 1, ?4 from json_each(?3) where true
              on conflict (source, section, suppression, target) do nothing",
         )
         .bind(source)
@@ -243,7 +240,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be written.
     pub(crate) async fn strand_write_backs(&self, source: &str, section: &str, now: DateTime<Utc>) -> Result<u64, LedgerError> {
-        let stranded = sqlx::query(
+        let stranded = query(
             "update write_backs set state = 'unknown', reason = 'the process died during the call', at = ?
              where source = ? and section = ? and state = 'telling'",
         )
@@ -265,11 +262,11 @@ impl Ledger {
         section: &str,
         reasons: &[String],
     ) -> Result<WriteBackStanding, LedgerError> {
-        let row = sqlx::query(
+        let row = query(
             "with w as (
                select s.id, w.state, w.reason, w.at from suppressions s
                left join write_backs w on w.source = ?1 and w.section = ?2 and w.suppression = s.id
-               where s.lifted_at is null and s.reason in (select value from json_each(?3)))
+               where s.lifted_at is null and s.reason in (select value ->> 0 from json_each(?3)))
              select count(*) filter (where state is null or state = 'telling'), count(*) filter (where state = 'failed'),
                count(*) filter (where state = 'unknown'),
                (select reason from w where state in ('failed', 'unknown') order by at desc, id desc limit 1)
@@ -277,12 +274,17 @@ impl Ledger {
         )
         .bind(source)
         .bind(section)
-        .bind(serde_json::json!(reasons).to_string())
+        .bind(each(reasons))
         .fetch_one(self.pool())
         .await?;
         let count = |at: usize| Ok::<u64, LedgerError>(row.try_get::<i64, _>(at)?.unsigned_abs());
         Ok(WriteBackStanding { waiting: count(0)?, failed: count(1)?, unknown: count(2)?, reason: row.try_get(3)? })
     }
+}
+
+/// Texts as a statement takes them: one row each.
+fn each(texts: &[String]) -> String {
+    serde_json::json!(texts.iter().map(|text| [text]).collect::<Vec<_>>()).to_string()
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use crate::{
 };
 
 mod columns;
-mod database;
+pub(crate) mod database;
 mod deletes;
 mod error;
 mod extra;

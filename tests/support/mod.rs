@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 pub(crate) mod approved;
 pub(crate) mod authority;
+#[allow(dead_code, reason = "the unit tests use the rest")]
+#[path = "../../src/source/database/server.rs"]
+pub(crate) mod database;
 pub(crate) mod exim;
 pub(crate) mod machine;
 pub(crate) mod mailbox;
@@ -96,6 +99,16 @@ impl Folder {
             fs::copy(&file, folder.path("data").join(file.file_name().unwrap())).unwrap();
         }
         folder
+    }
+
+    /// The same with its ledger in a database, whose address is `url`.
+    pub(crate) fn with_ledger_at(&mut self, url: &str) {
+        fs::write(self.path("config/ledger.url"), url).unwrap();
+        let settings = fs::read_to_string(self.path("config/perennial.toml")).unwrap();
+        if !settings.contains("[ledger]") {
+            let ledger = "\n[ledger]\nurl = { file = \"config/ledger.url\" }\nlease = \"2s\"\n";
+            fs::write(self.path("config/perennial.toml"), settings + ledger).unwrap();
+        }
     }
 
     pub(crate) fn path(&self, inside: &str) -> PathBuf {

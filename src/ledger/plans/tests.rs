@@ -159,7 +159,7 @@ async fn approval_records_control_group_and_variants_once() {
     let arm = |customer: &str, arm: &str| Assignment { customer_id: CustomerId::new(customer), occasion: "o".into(), arm: arm.into() };
     ledger.approve(&id, "Mara", "hash-a", &[arm("1", "holdout"), arm("2", "plain")], now()).await.unwrap();
     let rows: Vec<(String, String)> =
-        sqlx::query_as("select customer_id, arm from assignments order by customer_id").fetch_all(ledger.pool()).await.unwrap();
+        query_as("select customer_id, arm from assignments order by customer_id").fetch_all(ledger.pool()).await.unwrap();
     assert_eq!(rows, [("1".into(), "holdout".into()), ("2".into(), "plain".into())]);
     let events = ledger.plan_events(&id).await.unwrap();
     assert_eq!(events.iter().map(|event| event.what.as_str()).collect::<Vec<_>>(), ["created", "approved"]);

@@ -31,7 +31,7 @@ pub(crate) mod mysql;
 pub(crate) mod postgres;
 pub(crate) mod reader;
 #[cfg(test)]
-mod server;
+pub(crate) mod server;
 pub(crate) mod settings;
 pub(crate) mod sql;
 #[cfg(test)]

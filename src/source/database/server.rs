@@ -10,12 +10,12 @@ use std::{
 };
 
 /// One server with an empty database, on a port of its own.
-pub(super) enum Server {
+pub(crate) enum Server {
     Postgres(Running),
     MariaDb(Running),
 }
 
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     port: u16,
     _folder: tempfile::TempDir,
@@ -70,7 +70,7 @@ fn found(pattern: &str) -> Option<PathBuf> {
 
 impl Server {
     /// PostgreSQL, or a word on why there is none.
-    pub(super) fn postgres() -> Option<Self> {
+    pub(crate) fn postgres() -> Option<Self> {
         let Some(bin) = found("/usr/lib/postgresql/*/bin/postgres") else {
             println!("skipped: PostgreSQL is not installed (Debian's package postgresql)");
             return None;
@@ -110,7 +110,7 @@ impl Server {
     }
 
     /// MariaDB, or a word on why there is none.
-    pub(super) fn mariadb() -> Option<Self> {
+    pub(crate) fn mariadb() -> Option<Self> {
         let (Some(server), Some(install)) = (found("/usr/sbin/mariadbd"), found("/usr/bin/mariadb-install-db")) else {
             println!("skipped: MariaDB is not installed (Debian's package mariadb-server)");
             return None;
@@ -154,14 +154,14 @@ impl Server {
         )))
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         match self {
             Self::Postgres(running) | Self::MariaDb(running) => running.port,
         }
     }
 
     /// The address a source names.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::Postgres(running) => format!("postgres://postgres@127.0.0.1:{}/postgres", running.port),
             Self::MariaDb(running) => format!("mysql://shop@127.0.0.1:{}/shop", running.port),

@@ -30,6 +30,9 @@ read_only = true
 
 [ledger]
 path = "data/ledger.db"
+url = { env = "LEDGER_URL" }
+schema = "perennial"
+lease = "60s"
 
 [engine]
 memory_limit = "60%"

@@ -1,0 +1,137 @@
+//! Rows of either database, read by the same types.
+
+use sqlx::{
+    ColumnIndex, Decode, Row as _, Type, TypeInfo as _, ValueRef as _,
+    postgres::{PgRow, Postgres},
+    sqlite::{Sqlite, SqliteRow},
+};
+
+/// One row of an answer.
+#[derive(Debug)]
+pub(in crate::ledger) enum Row {
+    /// From a file.
+    Sqlite(SqliteRow),
+    /// From a database.
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// The value of a column, by its place or its name.
+    pub(in crate::ledger) fn try_get<'r, T, I>(&'r self, column: I) -> Result<T, sqlx::Error>
+    where
+        T: Column<'r>,
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        match self {
+            Self::Sqlite(row) => T::of_sqlite(row, &column),
+            Self::Postgres(row) => T::of_postgres(row, &column),
+        }
+    }
+}
+
+/// A type that columns are read as.
+pub(in crate::ledger) trait Column<'r>: Sized {
+    /// From a file's row.
+    fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error>;
+    /// From a database's row.
+    fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error>;
+}
+
+/// A column's place in a row.
+pub(in crate::ledger) trait ColumnIndexOf<R> {
+    /// Counted from 0.
+    fn place(&self, row: &R) -> Result<usize, sqlx::Error>;
+}
+
+impl<R: sqlx::Row, I: ColumnIndex<R>> ColumnIndexOf<R> for I {
+    fn place(&self, row: &R) -> Result<usize, sqlx::Error> {
+        self.index(row)
+    }
+}
+
+fn plain_sqlite<'r, T: Decode<'r, Sqlite> + Type<Sqlite>>(
+    row: &'r SqliteRow,
+    column: &dyn ColumnIndexOf<SqliteRow>,
+) -> Result<T, sqlx::Error> {
+    row.try_get(column.place(row)?)
+}
+
+fn plain_postgres<'r, T: Decode<'r, Postgres> + Type<Postgres>>(
+    row: &'r PgRow,
+    column: &dyn ColumnIndexOf<PgRow>,
+) -> Result<T, sqlx::Error> {
+    row.try_get(column.place(row)?)
+}
+
+macro_rules! plain {
+    ($($type:ty),*) => { $(
+        impl<'r> Column<'r> for $type {
+            fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
+                plain_sqlite(row, column)
+            }
+            fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
+                plain_postgres(row, column)
+            }
+        }
+    )* };
+}
+
+plain!(&'r str, Option<&'r str>, String, Option<String>, i64, Option<i64>, f64, Vec<u8>);
+
+impl<'r> Column<'r> for u32 {
+    fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
+        plain_sqlite(row, column)
+    }
+
+    fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
+        let number: i64 = plain_postgres(row, column)?;
+        Self::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
+    }
+}
+
+/// The ledger's tables have 0 and 1; what is compared gives PostgreSQL's own kind of truth.
+impl<'r> Column<'r> for bool {
+    fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
+        plain_sqlite(row, column)
+    }
+
+    fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
+        let place = column.place(row)?;
+        if row.try_get_raw(place)?.type_info().name() == "BOOL" { row.try_get(place) } else { Ok(row.try_get::<i64, _>(place)? != 0) }
+    }
+}
+
+/// What a whole row is read as.
+pub(in crate::ledger) trait FromRow: Sized {
+    /// From one row.
+    fn from_row(row: Row) -> Result<Self, sqlx::Error>;
+}
+
+macro_rules! single {
+    ($($type:ty),*) => { $(
+        impl FromRow for $type {
+            fn from_row(row: Row) -> Result<Self, sqlx::Error> {
+                row.try_get(0)
+            }
+        }
+    )* };
+}
+
+single!(String, i64, bool, u32);
+
+macro_rules! tuple {
+    ($($name:ident $place:tt),*) => {
+        impl<$($name: for<'r> Column<'r>),*> FromRow for ($($name,)*) {
+            fn from_row(row: Row) -> Result<Self, sqlx::Error> {
+                Ok(($(row.try_get::<$name, _>($place)?,)*))
+            }
+        }
+    };
+}
+
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+tuple!(A 0, B 1, C 2, D 3, E 4);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
