@@ -12,6 +12,7 @@
 //! | `recipients.rs` | the account of every message of a plan |
 //! | `workers.rs` | who delivers now, and whose leases have run out |
 //! | `turn.rs` | one step of a running delivery: record, commit, reserve |
+//! | `present.rs` | what stands about a person at the moment of deciding |
 //! | `messages.rs` | the occasions people have heard about, unique for ever |
 //! | `tokens.rs` | refresh tokens that sources exchange for new ones |
 //! | `suppressions.rs` | who must not be written to, and what came back |
@@ -37,6 +38,7 @@ mod ids;
 mod messages;
 mod plans;
 mod preferences;
+mod present;
 mod recipients;
 mod returned;
 mod runs;
@@ -53,6 +55,8 @@ pub use ids::{CustomerId, MessageId, PlanId};
 pub use messages::{Heard, Told};
 pub use plans::{Act, ActError, Assignment, Drafted, NewPlan, PlanEvent, PlanRecord, PlanStatus, PlanSummary, after};
 pub use preferences::{Wish, Wishes};
+pub use present::Consent;
+pub(crate) use present::Present;
 pub(crate) use recipients::{Enlisted, Stranded};
 pub use recipients::{Standing, State, Tally, Unknown, Verdict};
 pub(crate) use returned::{Noted, Rates, ReturnKind, Returned};
@@ -60,8 +64,7 @@ pub use runs::{PullRecord, RunRecord, RunStatus, SlotStatus};
 pub use snapshot::SnapshotColumn;
 use store::{Store, Write, query};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, REASONS, Scope, Suppression, address_hash};
-pub use turn::Consent;
-pub(crate) use turn::{Candidate, Decision, Errand, Named, Present, Settled, Turn, Turned};
+pub(crate) use turn::{Candidate, Decision, Errand, Named, Settled, Turn, Turned};
 pub(crate) use workers::{Lease, Worker};
 pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};

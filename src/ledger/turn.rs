@@ -3,40 +3,18 @@
 //! All three happen in one synced transaction, so durability costs one sync a group, not one a message; and what the policy decides by is
 //! still true when the decision is written.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::{
-    CustomerId, Ledger, LedgerError, MessageId, PlanId, State, Worker, instant, micros, point,
-    store::{Row, Write, query, query_as},
+    CustomerId, Ledger, LedgerError, MessageId, PlanId, State, Worker, micros, point,
+    present::{Present, present, silenced},
+    store::{Write, query, query_as},
     suppressions::{Event, NewSuppression, Scope, insert_event, insert_suppression},
 };
 
 /// How many rows one statement writes.
 const CHUNK: usize = 2_000;
-
-/// What a person agreed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consent {
-    /// Yes.
-    Granted,
-    /// No.
-    Denied,
-    /// Never asked, or not recorded.
-    Unknown,
-}
-
-impl Consent {
-    fn read(text: &str) -> Self {
-        match text {
-            "granted" => Self::Granted,
-            "denied" => Self::Denied,
-            _ => Self::Unknown,
-        }
-    }
-}
 
 /// What a delivery is about; the same for all its messages.
 #[derive(Debug, Clone)]
@@ -74,45 +52,6 @@ pub(crate) struct Candidate {
     pub step: u32,
     /// The variant the person was given.
     pub variant: Option<String>,
-}
-
-/// A person's present state and history, as it stands inside the transaction that reserves.
-#[derive(Debug, Clone)]
-pub(crate) struct Present {
-    /// How often it was tried before.
-    pub attempt: u32,
-    /// Not before this.
-    pub next_try_at: Option<DateTime<Utc>>,
-    /// Whether the last build knows the person.
-    pub known: bool,
-    /// Whether the person has been deleted at the source.
-    pub deleted: bool,
-    /// Consent to marketing by email.
-    pub marketing: Consent,
-    /// Consent to service mail.
-    pub service: Consent,
-    /// Whether a complaint is open.
-    pub open_complaint: bool,
-    /// The last order.
-    pub last_order_at: Option<DateTime<Utc>>,
-    /// The last complaint.
-    pub last_complaint_at: Option<DateTime<Utc>>,
-    /// The person's time zone, IANA.
-    pub timezone: Option<String>,
-    /// Whether the person is in the plan's segment today.
-    pub in_segment: bool,
-    /// Why nothing may be sent, where a suppression holds.
-    pub suppressed: Option<String>,
-    /// Whether the person wants no more letters of the campaign.
-    pub left_campaign: bool,
-    /// Whether the person wants fewer letters.
-    pub wants_fewer: bool,
-    /// Whether another plan has told, may have told or promised this occasion.
-    pub told: bool,
-    /// Messages within the cap's window, this one aside.
-    pub messages: u32,
-    /// The last message of ours.
-    pub last_message_at: Option<DateTime<Utc>>,
 }
 
 /// What the policy says about one message.
@@ -178,52 +117,6 @@ pub(crate) struct Turned {
     pub looked_at: u64,
 }
 
-/// Every name the person of a row was or is known by, so that what was said to an old name counts for the person it belongs to now.
-macro_rules! names_of {
-    ($row:literal) => {
-        concat!("(select ", $row, ".customer_id union all select a.alias from aliases a where a.customer_id = ", $row, ".customer_id)")
-    };
-}
-
-const PRESENT: &str = concat!(
-    "
-select j.key, r.state, r.attempt, r.next_try_at,
-  c.customer_id is not null, coalesce(c.deleted, 0), coalesce(c.marketing_email, 'unknown'), coalesce(c.service_email, 'unknown'),
-  coalesce(c.open_complaint, 0), c.last_order_at, c.last_complaint_at, c.timezone,
-  coalesce(instr(c.segments, ?3), 0) > 0,
-  (select min(s.reason) from suppressions s
-   where s.lifted_at is null and s.channel in ('email', ?4) and (s.scope = 'all' or ?5 = 1)
-     and (s.customer_id in ",
-    names_of!("r"),
-    " or s.address_hash = j.value ->> 2)),
-  coalesce((select cast(sum(distinct case when f.wish = 'fewer' then 1 else 2 end) as bigint) from preferences f
-   where f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?7)
-     and (f.customer_id in ",
-    names_of!("r"),
-    " or f.address_hash = j.value ->> 2)), 0),
-  exists (select 1 from messages m
-          where m.message_id = r.message_id and m.plan <> r.plan and m.state not in ('rejected', 'cancelled', 'expired'))
-  or exists (select 1 from messages m
-             where m.customer_id in ",
-    names_of!("r"),
-    " and m.campaign = ?7 and m.occasion = j.value ->> 3 and m.step = cast(j.value ->> 4 as bigint) and m.plan <> r.plan
-               and m.state not in ('rejected', 'cancelled', 'expired')),
-  (select count(*) from messages w
-   where w.customer_id in ",
-    names_of!("r"),
-    " and w.at >= ?6 and w.kind <> 'internal' and w.message_id <> r.message_id
-     and w.state in ('accepted', 'unknown', 'reserved', 'committing')),
-  (select max(w.at) from messages w
-   where w.customer_id in ",
-    names_of!("r"),
-    " and w.kind <> 'internal' and w.message_id <> r.message_id
-     and w.state in ('accepted', 'unknown', 'reserved', 'committing'))
-from json_each(?1) j
-cross join recipients r on r.plan = ?2 and r.customer_id = j.value ->> 0 and +r.message_id = j.value ->> 1
-left join contact_state c on c.customer_id = r.customer_id
-order by j.key"
-);
-
 // Of a plan of a million every turn touches a handful. The plan is said by way of `j`, so that SQLite looks up each row of `j` by the
 // primary key instead of walking through the plan; a test looks at the plans it makes.
 macro_rules! each_named {
@@ -239,20 +132,6 @@ const MOVE_RECIPIENTS: &str = concat!(
 );
 const MOVE_MESSAGES: &str =
     "update messages set state = j.value ->> 2, at = ?3 from json_each(?1) j where messages.message_id = j.value ->> 1 and plan = ?2";
-const SILENCED: &str = concat!(
-    "select j.key from json_each(?1) j
-         cross join messages m on m.message_id = j.value ->> 1
-         where exists (select 1 from suppressions s
-           where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3 = 1)
-             and (s.customer_id in ",
-    names_of!("m"),
-    " or s.address_hash = m.address_hash))
-         or exists (select 1 from preferences f
-           where f.lifted_at is null and f.campaign = ?4
-             and (f.customer_id in ",
-    names_of!("m"),
-    " or f.address_hash = m.address_hash))"
-);
 // Their rows in `messages` stay as they are: a claim that is reserved counts as one on the wire.
 const LEAVING: &str = concat!(
     "update recipients set state = 'committing', reason = null, next_try_at = null, attempt = attempt + 1, transport = ?4, updated_at = ?3",
@@ -385,14 +264,7 @@ async fn commit(
         return Ok(());
     }
     let rows = Value::Array(ready.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str()])).collect()).to_string();
-    let silenced: Vec<(i64,)> = query_as(SILENCED)
-        .bind(&rows)
-        .bind(&errand.channel)
-        .bind(errand.kind == "marketing")
-        .bind(&errand.campaign)
-        .fetch_all(&mut *write)
-        .await?;
-    let silenced: HashSet<usize> = silenced.into_iter().filter_map(|(key,)| usize::try_from(key).ok()).collect();
+    let silenced = silenced(write, errand, &rows).await?;
     let (mut moves, mut dropped) = (Vec::new(), Vec::new());
     for (position, one) in ready.iter().enumerate() {
         let internal = errand.kind == "internal";
@@ -429,32 +301,14 @@ async fn reserve(
     if candidates.is_empty() {
         return Ok(());
     }
-    let asked = candidates
-        .iter()
-        .map(|one| json!([one.customer_id.as_str(), one.message_id.as_str(), one.address_hash, one.occasion, one.step]))
-        .collect();
-    let asked = Value::Array(asked);
-    let rows = query(PRESENT)
-        .bind(asked.to_string())
-        .bind(errand.plan.as_str())
-        .bind(Value::from(errand.segment.as_str()).to_string())
-        .bind(&errand.channel)
-        .bind(errand.kind == "marketing")
-        .bind(micros(now - errand.cap_window))
-        .bind(&errand.campaign)
-        .fetch_all(&mut *write)
-        .await?;
-    turned.looked_at = rows.len() as u64;
+    let found = present(write, errand, candidates, now).await?;
+    turned.looked_at = found.len() as u64;
     let (mut claims, mut drops, mut waits) = (Vec::new(), Vec::new(), Vec::new());
-    for row in &rows {
-        let Some(candidate) = usize::try_from(row.try_get::<i64, _>(0)?).ok().and_then(|key| candidates.get(key)) else { continue };
-        // Another worker has it in hand, or is done with it.
-        if !matches!(row.try_get(1)?, "waiting" | "deferred") {
-            continue;
-        }
-        let present = read_present(row)?;
+    for (place, present) in &found {
+        // Where another worker has it in hand, or is done with it, there is nothing to decide.
+        let (Some(candidate), Some(present)) = (candidates.get(*place), present) else { continue };
         let (customer, message) = (candidate.customer_id.as_str(), candidate.message_id.as_str());
-        match decide(candidate, &present) {
+        match decide(candidate, present) {
             Decision::Send => {
                 claims.push(json!([
                     customer,
@@ -504,43 +358,22 @@ async fn reserve(
     Ok(())
 }
 
-fn read_present(row: &Row) -> Result<Present, LedgerError> {
-    let moment =
-        |column: usize| -> Result<Option<DateTime<Utc>>, LedgerError> { row.try_get::<Option<i64>, _>(column)?.map(instant).transpose() };
-    Ok(Present {
-        attempt: row.try_get(2)?,
-        next_try_at: moment(3)?,
-        known: row.try_get(4)?,
-        deleted: row.try_get(5)?,
-        marketing: Consent::read(row.try_get(6)?),
-        service: Consent::read(row.try_get(7)?),
-        open_complaint: row.try_get(8)?,
-        last_order_at: moment(9)?,
-        last_complaint_at: moment(10)?,
-        timezone: row.try_get(11)?,
-        in_segment: row.try_get(12)?,
-        suppressed: row.try_get(13)?,
-        wants_fewer: row.try_get::<i64, _>(14)? & 1 > 0,
-        left_campaign: row.try_get::<i64, _>(14)? & 2 > 0,
-        told: row.try_get(15)?,
-        messages: row.try_get(16)?,
-        last_message_at: moment(17)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::LedgerSettings;
+    use crate::ledger::{
+        LedgerSettings,
+        present::{HEARD, SILENCED, SILENCES, STATE},
+    };
 
     #[tokio::test]
     async fn no_statement_of_a_turn_walks_through_a_table() {
         let root = tempfile::tempdir().unwrap();
         // PostgreSQL is told to go by keys.
         let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
-        let allowed = ["SCAN j ", "SCAN s VIRTUAL", "SCAN json_each", "SCAN CONSTANT ROW"];
+        let allowed = ["SCAN j ", "SCAN n", "SCAN h", "SCAN json_each", "SCAN CONSTANT ROW"];
         let indexed = ["(plan=? AND customer_id=?)", "(message_id=?)", "(customer_id=?)", "(address_hash=?)"];
-        for sql in [PRESENT, MOVE_RECIPIENTS, MOVE_MESSAGES, SILENCED, LEAVING, WAITING, CLAIM] {
+        for sql in [STATE, HEARD, SILENCES, SILENCED, MOVE_RECIPIENTS, MOVE_MESSAGES, LEAVING, WAITING, CLAIM] {
             let plan = query(format!("explain query plan {sql}")).fetch_all(ledger.pool()).await.unwrap();
             for step in plan {
                 let step: String = step.try_get(3).unwrap();

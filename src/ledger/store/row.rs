@@ -76,7 +76,34 @@ macro_rules! plain {
     )* };
 }
 
-plain!(&'r str, Option<&'r str>, String, Option<String>, i64, Option<i64>, f64, Vec<u8>);
+plain!(&'r str, Option<&'r str>, String, Option<String>, f64, Vec<u8>);
+
+/// A number that stands in a statement is a short one in PostgreSQL.
+impl<'r> Column<'r> for Option<i64> {
+    fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
+        plain_sqlite(row, column)
+    }
+
+    fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
+        let place = column.place(row)?;
+        if row.try_get_raw(place)?.type_info().name() == "INT4" {
+            Ok(row.try_get::<Option<i32>, _>(place)?.map(i64::from))
+        } else {
+            row.try_get(place)
+        }
+    }
+}
+
+impl<'r> Column<'r> for i64 {
+    fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
+        plain_sqlite(row, column)
+    }
+
+    fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
+        let number: Option<Self> = Column::of_postgres(row, column)?;
+        number.ok_or_else(|| sqlx::Error::Decode("a number is missing".into()))
+    }
+}
 
 impl<'r> Column<'r> for u32 {
     fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
@@ -84,7 +111,7 @@ impl<'r> Column<'r> for u32 {
     }
 
     fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
-        let number: i64 = plain_postgres(row, column)?;
+        let number: i64 = Column::of_postgres(row, column)?;
         Self::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
     }
 }

@@ -1,0 +1,251 @@
+//! A person's present state and history, as they stand inside the transaction that decides about a message.
+//!
+//! What was said to a name the person had before a merge counts for the person, so each statement begins with all their names.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::{
+    Candidate, Errand, LedgerError, instant, micros,
+    store::{Row, Write, query, query_as},
+};
+
+/// What a person agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Yes.
+    Granted,
+    /// No.
+    Denied,
+    /// Never asked, or not recorded.
+    Unknown,
+}
+
+impl Consent {
+    fn read(text: &str) -> Self {
+        match text {
+            "granted" => Self::Granted,
+            "denied" => Self::Denied,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A person's present state and history, as it stands inside the transaction that reserves.
+#[derive(Debug, Clone)]
+pub(crate) struct Present {
+    /// How often it was tried before.
+    pub attempt: u32,
+    /// Not before this.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// Whether the last build knows the person.
+    pub known: bool,
+    /// Whether the person has been deleted at the source.
+    pub deleted: bool,
+    /// Consent to marketing by email.
+    pub marketing: Consent,
+    /// Consent to service mail.
+    pub service: Consent,
+    /// Whether a complaint is open.
+    pub open_complaint: bool,
+    /// The last order.
+    pub last_order_at: Option<DateTime<Utc>>,
+    /// The last complaint.
+    pub last_complaint_at: Option<DateTime<Utc>>,
+    /// The person's time zone, IANA.
+    pub timezone: Option<String>,
+    /// Whether the person is in the plan's segment today.
+    pub in_segment: bool,
+    /// Why nothing may be sent, where a suppression holds.
+    pub suppressed: Option<String>,
+    /// Whether the person wants no more letters of the campaign.
+    pub left_campaign: bool,
+    /// Whether the person wants fewer letters.
+    pub wants_fewer: bool,
+    /// Whether another plan has told, may have told or promised this occasion.
+    pub told: bool,
+    /// Messages within the cap's window, this one aside.
+    pub messages: u32,
+    /// The last message of ours.
+    pub last_message_at: Option<DateTime<Utc>>,
+}
+
+/// Everybody asked about by every name they were or are known by: `n (key, name, value)`.
+macro_rules! names {
+    () => {
+        "with n (key, name, value) as (
+           select j.key, j.value ->> 0, j.value from json_each(?1) j
+           union all
+           select j.key, a.alias, j.value from json_each(?1) j cross join aliases a on a.customer_id = j.value ->> 0)"
+    };
+}
+
+pub(in crate::ledger) const STATE: &str = "
+select j.key, r.state, r.attempt, r.next_try_at,
+  c.customer_id is not null, coalesce(c.deleted, 0), coalesce(c.marketing_email, 'unknown'), coalesce(c.service_email, 'unknown'),
+  coalesce(c.open_complaint, 0), c.last_order_at, c.last_complaint_at, c.timezone,
+  coalesce(instr(c.segments, ?3), 0) > 0,
+  m.message_id is not null and m.plan <> ?2 and m.state not in ('rejected', 'cancelled', 'expired')
+from json_each(?1) j
+cross join recipients r on r.plan = ?2 and r.customer_id = j.value ->> 0 and +r.message_id = j.value ->> 1
+left join contact_state c on c.customer_id = r.customer_id
+left join messages m on m.message_id = r.message_id
+order by j.key";
+
+pub(in crate::ledger) const HEARD: &str = concat!(
+    names!(),
+    "
+select n.key,
+  max(case when m.campaign = ?3 and m.occasion = n.value ->> 3 and m.step = cast(n.value ->> 4 as bigint) and m.plan <> ?2
+             and m.state not in ('rejected', 'cancelled', 'expired') then 1 else 0 end),
+  count(*) filter (where m.at >= ?4 and m.kind <> 'internal' and m.message_id <> n.value ->> 1
+             and m.state in ('accepted', 'unknown', 'reserved', 'committing')),
+  max(m.at) filter (where m.kind <> 'internal' and m.message_id <> n.value ->> 1
+             and m.state in ('accepted', 'unknown', 'reserved', 'committing'))
+from n cross join messages m on m.customer_id = n.name
+group by n.key"
+);
+
+/// Suppressions and wishes of people (`n`) and of addresses (`h`).
+macro_rules! silences {
+    () => {
+        "
+select n.key, s.reason, 0 from n cross join suppressions s on s.customer_id = n.name
+where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3 = 1)
+union all
+select h.key, s.reason, 0 from h cross join suppressions s on s.address_hash = h.address
+where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3 = 1)
+union all
+select n.key, null, case when f.wish = 'fewer' then 1 else 2 end from n cross join preferences f on f.customer_id = n.name
+where f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?4)
+union all
+select h.key, null, case when f.wish = 'fewer' then 1 else 2 end from h cross join preferences f on f.address_hash = h.address
+where f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?4)"
+    };
+}
+
+/// Of people about to be reserved, whose address is said.
+pub(in crate::ledger) const SILENCES: &str =
+    concat!(names!(), ", h (key, address) as (select j.key, j.value ->> 2 from json_each(?1) j)", silences!());
+
+/// Of people whose messages are reserved, to the address it was reserved for.
+pub(in crate::ledger) const SILENCED: &str = concat!(
+    names!(),
+    ", h (key, address) as (
+       select j.key, m.address_hash from json_each(?1) j cross join messages m on m.message_id = j.value ->> 1)",
+    silences!()
+);
+
+/// What stands about each candidate that the account holds, by its place; none of those that are neither waiting nor deferred.
+pub(in crate::ledger) async fn present(
+    write: &mut Write<'static>,
+    errand: &Errand,
+    candidates: &[Candidate],
+    now: DateTime<Utc>,
+) -> Result<Vec<(usize, Option<Present>)>, LedgerError> {
+    let asked = candidates
+        .iter()
+        .map(|one| json!([one.customer_id.as_str(), one.message_id.as_str(), one.address_hash, one.occasion, one.step]))
+        .collect();
+    let asked = Value::Array(asked).to_string();
+    let rows = query(STATE)
+        .bind(&asked)
+        .bind(errand.plan.as_str())
+        .bind(Value::from(errand.segment.as_str()).to_string())
+        .fetch_all(&mut *write)
+        .await?;
+    let mut found = Vec::with_capacity(rows.len());
+    let mut places = vec![None; candidates.len()];
+    for row in &rows {
+        let place = place(row.try_get(0)?);
+        let is_due = matches!(row.try_get(1)?, "waiting" | "deferred");
+        if let Some(known) = places.get_mut(place) {
+            *known = Some(found.len());
+        }
+        found.push((place, if is_due { Some(read(row)?) } else { None }));
+    }
+    let mut of = |key: i64, change: &mut dyn FnMut(&mut Present)| {
+        let known = places.get(place(key)).copied().flatten();
+        if let Some((_, Some(present))) = known.and_then(|known| found.get_mut(known)) {
+            change(present);
+        }
+    };
+    let heard = query(HEARD)
+        .bind(&asked)
+        .bind(errand.plan.as_str())
+        .bind(&errand.campaign)
+        .bind(micros(now - errand.cap_window))
+        .fetch_all(&mut *write)
+        .await?;
+    for row in heard {
+        let (told, messages, last): (i64, u32, Option<i64>) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        let last = last.map(instant).transpose()?;
+        of(row.try_get(0)?, &mut |present| {
+            present.told |= told > 0;
+            present.messages = messages;
+            present.last_message_at = last;
+        });
+    }
+    for (key, reason, wish) in silences(write, errand, SILENCES, &asked).await? {
+        of(key, &mut |present| {
+            present.wants_fewer |= wish == 1;
+            present.left_campaign |= wish == 2;
+            // Of several reasons the first by the alphabet, so that it is the same every time.
+            if let Some(reason) = &reason
+                && present.suppressed.as_ref().is_none_or(|known| reason < known)
+            {
+                present.suppressed = Some(reason.clone());
+            }
+        });
+    }
+    Ok(found)
+}
+
+/// The places of those among the rows `[customer, message]` who must not be written to since they were reserved.
+pub(in crate::ledger) async fn silenced(write: &mut Write<'static>, errand: &Errand, rows: &str) -> Result<HashSet<usize>, LedgerError> {
+    let silences = silences(write, errand, SILENCED, rows).await?;
+    // Whoever wants fewer letters was looked at when the message was reserved.
+    Ok(silences.into_iter().filter(|(_, _, wish)| *wish != 1).map(|(key, ..)| place(key)).collect())
+}
+
+async fn silences(
+    write: &mut Write<'static>,
+    errand: &Errand,
+    statement: &'static str,
+    asked: &str,
+) -> Result<Vec<(i64, Option<String>, i64)>, LedgerError> {
+    let marketing = errand.kind == "marketing";
+    let rows = query_as(statement).bind(asked).bind(&errand.channel).bind(marketing).bind(&errand.campaign);
+    Ok(rows.fetch_all(write).await?)
+}
+
+/// A row's place among those asked about.
+fn place(key: i64) -> usize {
+    usize::try_from(key).unwrap_or(usize::MAX)
+}
+
+fn read(row: &Row) -> Result<Present, LedgerError> {
+    let moment =
+        |column: usize| -> Result<Option<DateTime<Utc>>, LedgerError> { row.try_get::<Option<i64>, _>(column)?.map(instant).transpose() };
+    Ok(Present {
+        attempt: row.try_get(2)?,
+        next_try_at: moment(3)?,
+        known: row.try_get(4)?,
+        deleted: row.try_get(5)?,
+        marketing: Consent::read(row.try_get(6)?),
+        service: Consent::read(row.try_get(7)?),
+        open_complaint: row.try_get(8)?,
+        last_order_at: moment(9)?,
+        last_complaint_at: moment(10)?,
+        timezone: row.try_get(11)?,
+        in_segment: row.try_get(12)?,
+        suppressed: None,
+        wants_fewer: false,
+        left_campaign: false,
+        told: row.try_get(13)?,
+        messages: 0,
+        last_message_at: None,
+    })
+}
