@@ -9,7 +9,7 @@ use super::{
     account::{Account, ThisRun},
     error::DeliveryError,
     outbox::Outbox,
-    plan::Delivery,
+    plan::{Delivery, PlannedRecipient},
     recover::{Lock, recover},
     run::{Run, Share},
     settings::{DeliverySettings, EmailBy, mistakes},
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::SharedClock,
     diagnosis::Diagnosis,
-    ledger::{CustomerId, Enlisted, Lease, Ledger, PlanId, State},
+    ledger::{CustomerId, Enlisted, Lease, Ledger, PlanAccount, PlanId, State},
     message::{Channel, Kind},
     secret::Keys,
 };
@@ -205,8 +205,10 @@ async fn enlist(context: &Context, delivery: &Arc<Delivery>, planned: u64, now: 
         let mut chunk = Vec::with_capacity(CHUNK);
         for person in reading.people.read()? {
             let person = person?;
-            person.address_hash(reading.kind, &keys).iter().for_each(|hash| addresses.note(hash));
-            chunk.push(Enlisted { customer_id: person.customer_id, message_id: person.message_id, send_after: person.send_after });
+            let address_hash = person.address_hash(reading.kind, &keys);
+            address_hash.iter().for_each(|hash| addresses.note(hash));
+            let PlannedRecipient { customer_id, message_id, occasion, step, variant, send_after, .. } = person;
+            chunk.push(Enlisted { customer_id, message_id, send_after, occasion, step, variant, address_hash });
             if chunk.len() == CHUNK && send.blocking_send(std::mem::take(&mut chunk)).is_err() {
                 return Ok(Vec::new());
             }
@@ -222,7 +224,13 @@ async fn enlist(context: &Context, delivery: &Arc<Delivery>, planned: u64, now: 
             Ok((person.customer_id, hash))
         }))
     });
-    let mut account = context.ledger.enlist(&delivery.plan, now).await?;
+    let account = PlanAccount {
+        plan: delivery.plan.clone(),
+        campaign: delivery.campaign.clone(),
+        kind: delivery.kind.as_str().to_owned(),
+        channel: delivery.channel.as_str().to_owned(),
+    };
+    let mut account = context.ledger.enlist(account, now).await?;
     while let Some(chunk) = chunks.recv().await {
         account.add(&chunk).await?;
     }

@@ -57,7 +57,7 @@ pub use plans::{Act, ActError, Assignment, Drafted, NewPlan, PlanEvent, PlanReco
 pub use preferences::{Wish, Wishes};
 pub use present::Consent;
 pub(crate) use present::Present;
-pub(crate) use recipients::{Enlisted, Stranded};
+pub(crate) use recipients::{Account as PlanAccount, Enlisted, Stranded};
 pub use recipients::{Standing, State, Tally, Unknown, Verdict};
 pub(crate) use returned::{Noted, Rates, ReturnKind, Returned};
 pub use runs::{PullRecord, RunRecord, RunStatus, SlotStatus};
@@ -70,7 +70,7 @@ pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 12] = [
+const SCHEMA: [&str; 13] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
@@ -83,6 +83,7 @@ const SCHEMA: [&str; 12] = [
     include_str!("returns.sql"),
     include_str!("preferences.sql"),
     include_str!("workers.sql"),
+    include_str!("claims.sql"),
 ];
 
 /// The same for PostgreSQL.

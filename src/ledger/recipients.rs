@@ -100,6 +100,27 @@ pub(crate) struct Enlisted {
     pub message_id: MessageId,
     /// Not before this.
     pub send_after: Option<DateTime<Utc>>,
+    /// What it is about.
+    pub occasion: String,
+    /// 1, or a later letter about the same occasion.
+    pub step: u32,
+    /// The variant the person was given.
+    pub variant: Option<String>,
+    /// The keyed hash of the person's address.
+    pub address_hash: Option<String>,
+}
+
+/// Whose account is opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    /// The plan.
+    pub plan: PlanId,
+    /// The campaign.
+    pub campaign: String,
+    /// `marketing`, `service` or `internal`.
+    pub kind: String,
+    /// `email` or `webhook`.
+    pub channel: String,
 }
 
 /// A message found in flight when no delivery runs: its process died.
@@ -192,8 +213,8 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the ledger cannot be written.
-    pub(crate) async fn enlist(&self, plan: &PlanId, now: DateTime<Utc>) -> Result<Enlisting, LedgerError> {
-        Ok(Enlisting { write: self.begin().await?, plan: plan.clone(), now })
+    pub(crate) async fn enlist(&self, account: Account, now: DateTime<Utc>) -> Result<Enlisting, LedgerError> {
+        Ok(Enlisting { write: self.begin().await?, account, now })
     }
 
     /// Whether anybody of the plan can be written to now.
@@ -525,24 +546,48 @@ impl Ledger {
 /// The opening of a plan's account, not yet visible to anybody.
 pub(crate) struct Enlisting {
     write: Write<'static>,
-    plan: PlanId,
+    account: Account,
     now: DateTime<Utc>,
 }
 
 impl Enlisting {
-    /// Adds people; whoever stands in the account already stays as they are.
+    /// Adds people, and claims their messages where no plan has; whoever stands in the account already stays as they are.
     pub(crate) async fn add(&mut self, people: &[Enlisted]) -> Result<(), LedgerError> {
+        let Account { plan, campaign, kind, channel } = &self.account;
         for chunk in people.chunks(CHUNK) {
-            let rows = Value::Array(
-                chunk.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str(), one.send_after.map(micros)])).collect(),
-            );
+            let row = |one: &Enlisted| {
+                json!([
+                    one.customer_id.as_str(),
+                    one.message_id.as_str(),
+                    one.send_after.map(micros),
+                    one.occasion,
+                    one.step,
+                    one.variant,
+                    one.address_hash
+                ])
+            };
+            let rows = Value::Array(chunk.iter().map(row).collect()).to_string();
             query(
                 "insert into recipients (plan, customer_id, message_id, state, next_try_at, updated_at)
                  select ?2, value ->> 0, value ->> 1, 'waiting', cast(value ->> 2 as bigint), ?3 from json_each(?1) where true
                  on conflict (plan, customer_id) do nothing",
             )
-            .bind(rows.to_string())
-            .bind(self.plan.as_str())
+            .bind(&rows)
+            .bind(plan.as_str())
+            .bind(micros(self.now))
+            .execute(&mut self.write)
+            .await?;
+            query(
+                "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
+                 select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 3, cast(value ->> 4 as bigint), value ->> 5, value ->> 6, 'waiting', ?6
+                 from json_each(?1) where true
+                 on conflict (message_id) do nothing",
+            )
+            .bind(&rows)
+            .bind(plan.as_str())
+            .bind(campaign)
+            .bind(kind)
+            .bind(channel)
             .bind(micros(self.now))
             .execute(&mut self.write)
             .await?;
@@ -559,10 +604,13 @@ impl Enlisting {
              where plan = ?2 and customer_id in (select value ->> 0 from json_each(?1)) and state = 'waiting'",
         )
         .bind(rows.to_string())
-        .bind(self.plan.as_str())
+        .bind(self.account.plan.as_str())
         .bind(micros(self.now))
         .execute(&mut self.write)
         .await?;
+        if dropped.rows_affected() > 0 {
+            follow(&mut self.write, &self.account.plan, "cancelled", self.now).await?;
+        }
         Ok(dropped.rows_affected())
     }
 
@@ -570,17 +618,17 @@ impl Enlisting {
     /// stands, and the count found is returned.
     pub(crate) async fn finish(mut self, planned: u64) -> Result<Result<(), u64>, LedgerError> {
         let (count,): (i64,) =
-            query_as("select count(*) from recipients where plan = ?").bind(self.plan.as_str()).fetch_one(&mut self.write).await?;
+            query_as("select count(*) from recipients where plan = ?").bind(self.account.plan.as_str()).fetch_one(&mut self.write).await?;
         if count.unsigned_abs() != planned {
             self.write.rollback().await?;
             return Ok(Err(count.unsigned_abs()));
         }
         let changed = query("update plans set status = 'delivering' where plan = ? and status = 'approved'")
-            .bind(self.plan.as_str())
+            .bind(self.account.plan.as_str())
             .execute(&mut self.write)
             .await?;
         if changed.rows_affected() > 0 {
-            plan_event(&mut self.write, &self.plan, "delivering", None, self.now).await?;
+            plan_event(&mut self.write, &self.account.plan, "delivering", None, self.now).await?;
         }
         point("ledger.enlist.commit")?;
         self.write.commit().await?;

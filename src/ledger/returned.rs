@@ -97,9 +97,6 @@ pub(crate) struct Rates {
     pub complained: u32,
 }
 
-/// Among so many of the newest messages a campaign's own are looked for.
-const RECENT: i64 = 50_000;
-
 /// The message something is about.
 struct Sent {
     message_id: String,
@@ -134,8 +131,7 @@ impl Ledger {
         let (messages, bounced, complained) = query_as(
             "with last as (
                select message_id from messages
-               where campaign = ?2 and state in ('accepted', 'rejected') and rowid > (select max(rowid) from messages) - ?4
-               order by rowid desc limit ?3),
+               where campaign = ?2 and state in ('accepted', 'rejected') order by at desc limit ?3),
              resumed (at) as (select coalesce(max(at), 0) from plan_events where plan = ?1 and what = 'resumed')
              select count(*),
                count(*) filter (where exists (select 1 from events e, resumed
@@ -147,7 +143,6 @@ impl Ledger {
         .bind(plan.as_str())
         .bind(campaign)
         .bind(over)
-        .bind(RECENT)
         .fetch_one(self.pool())
         .await?;
         Ok(Rates { messages, bounced, complained })

@@ -59,7 +59,9 @@ impl Ledger {
                 name => format!("\"{name}\""),
             })
             .collect();
-        let sql = format!("select {} from {stored} where at <= ?1 order by {order}", names.join(", "));
+        // What is only promised yet was not sent.
+        let which = if table == "sends" { "at <= ?1 and state <> 'waiting'" } else { "at <= ?1" };
+        let sql = format!("select {} from {stored} where {which} order by {order}", names.join(", "));
         let texts: Vec<bool> = columns.iter().map(|(_, text)| *text).collect();
         let (pool, (to, mut batches)) = (self.pool().clone(), mpsc::channel(AHEAD));
         // The task ends with the rows, or when nobody wants any more. How it ended is asked: rows before a failure are not all.

@@ -138,12 +138,12 @@ const LEAVING: &str = concat!(
     each_named!()
 );
 const WAITING: &str = concat!("update recipients set next_try_at = cast(j.value ->> 2 as bigint)", each_named!());
+// Whom, which campaign, occasion and step a message is about is what its id is made of.
 const CLAIM: &str =
     "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
              select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 6, cast(value ->> 7 as bigint), value ->> 8, value ->> 9, 'reserved', ?6
              from json_each(?1) where true
-             on conflict (message_id) do update set plan = excluded.plan, campaign = excluded.campaign, kind = excluded.kind,
-               channel = excluded.channel, customer_id = excluded.customer_id, occasion = excluded.occasion, step = excluded.step,
+             on conflict (message_id) do update set plan = excluded.plan, kind = excluded.kind, channel = excluded.channel,
                variant = excluded.variant, address_hash = excluded.address_hash, state = excluded.state, at = excluded.at";
 
 impl Ledger {

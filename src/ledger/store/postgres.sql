@@ -184,11 +184,10 @@ create table messages (
   variant      utf8,
   address_hash utf8,                                       -- HMAC of the normalised address
   state        utf8    not null,                           -- as in recipients
-  at           bigint  not null,
-  rowid        bigint  generated always as identity
+  at           bigint  not null
 );
 create index messages_by_customer on messages (customer_id);
-create index messages_by_rowid on messages (rowid);
+create index messages_sent on messages (campaign, at) where state in ('accepted', 'rejected');
 
 -- Who is in the control group and who gets which variant, recorded at approval, before anything is sent.
 create table assignments (
