@@ -68,11 +68,12 @@ impl Outbox {
             }
             let messages: Vec<_> = group.iter().map(|parcel| parcel.message.clone()).collect();
             let outbox = Arc::clone(&self);
-            let written = tokio::task::spawn_blocking(move || outbox.write(&group)).await;
+            let leave = queue.clone();
+            let written = tokio::task::spawn_blocking(move || outbox.write(&group, &|| leave.may_send())).await;
             match written {
                 Ok((outcomes, failed)) => {
                     for (message, outcome) in messages.into_iter().zip(outcomes) {
-                        queue.done(message, outcome);
+                        outcome.into_iter().for_each(|outcome| queue.done(message.clone(), outcome));
                     }
                     if let Some(error) = failed {
                         queue.closed(error);
@@ -90,46 +91,48 @@ impl Outbox {
 
     /// Writes one parcel, and returns the file.
     pub(crate) fn deliver(&self, parcel: &Parcel) -> Result<Option<PathBuf>, TransportError> {
-        match self.write(std::slice::from_ref(parcel)).1 {
+        match self.write(std::slice::from_ref(parcel), &|| true).1 {
             Some(error) => Err(error),
             None => Ok(self.place(parcel.message.message_id.as_str())),
         }
     }
 
-    /// Writes a group; an outcome a parcel, and what went wrong, if anything did.
-    fn write(&self, group: &[Parcel]) -> (Vec<Outcome>, Option<TransportError>) {
+    /// Writes a group; an outcome a parcel, as far as it is known, and what went wrong, if anything did. No file gets its name any more once `may_send` says no.
+    fn write(&self, group: &[Parcel], may_send: &dyn Fn() -> bool) -> (Vec<Option<Outcome>>, Option<TransportError>) {
         let mut failed = None;
-        let mut outcomes: Vec<Outcome> = group
+        let mut outcomes: Vec<Option<Outcome>> = group
             .iter()
             .map(|parcel| {
                 if failed.is_some() {
-                    return Outcome::NotSent;
+                    return Some(Outcome::NotSent);
                 }
                 let Some(place) = self.place(parcel.message.message_id.as_str()) else {
-                    return Outcome::Rejected { reason: "message_id", reply: None, dead: false };
+                    return Some(Outcome::Rejected { reason: "message_id", reply: None, dead: false });
                 };
-                match self.write_one(&place, &parcel.body) {
-                    Ok(()) => Outcome::Accepted(None),
+                Some(match self.write_one(&place, &parcel.body, may_send) {
+                    Ok(true) => Outcome::Accepted(None),
+                    Ok(false) => Outcome::NotSent,
                     Err(error) => {
                         failed = Some(self.unwritable(&error));
                         Outcome::NotSent
                     }
-                }
+                })
             })
             .collect();
-        // Where the folder cannot be synced the files may not last: nothing counts as accepted, and the next run finds those that did.
+        // Where the folder cannot be synced the files may last or not. Nothing is said of them: the next run looks which are there.
         let synced = faults::at("outbox.folder.sync").and_then(|()| File::open(&self.folder)).and_then(|folder| folder.sync_all());
         if let Err(error) = synced {
             failed = Some(self.unwritable(&error));
-            outcomes.iter_mut().filter(|outcome| matches!(outcome, Outcome::Accepted(_))).for_each(|outcome| *outcome = Outcome::NotSent);
+            outcomes.iter_mut().filter(|outcome| matches!(outcome, Some(Outcome::Accepted(_)))).for_each(|outcome| *outcome = None);
         }
         (outcomes, failed)
     }
 
-    fn write_one(&self, place: &Path, body: &[u8]) -> std::io::Result<()> {
+    /// Whether the file is there now.
+    fn write_one(&self, place: &Path, body: &[u8], may_send: &dyn Fn() -> bool) -> std::io::Result<bool> {
         // It was written by a run that died before it could say so.
         if place.try_exists()? {
-            return Ok(());
+            return Ok(true);
         }
         let beside = place.with_extension(format!("{}.part", self.ending));
         faults::at("outbox.file.create")?;
@@ -138,8 +141,13 @@ impl Outbox {
         faults::at("outbox.file.sync")?;
         file.sync_all()?;
         faults::at("outbox.file.rename")?;
+        if !may_send() {
+            fs::remove_file(&beside)?;
+            return Ok(false);
+        }
         fs::rename(&beside, place)?;
-        faults::at("outbox.file.done")
+        faults::at("outbox.file.done")?;
+        Ok(true)
     }
 
     fn unwritable(&self, error: &std::io::Error) -> TransportError {
@@ -169,15 +177,21 @@ mod tests {
         let place = outbox.place("a@x").unwrap();
         fs::write(place.with_extension("eml.part"), "Subj").unwrap();
         assert_eq!(outbox.evidence("a@x"), Evidence::Absent, "half a file proves nothing");
-        let (outcomes, failed) = outbox.write(&[parcel("a@x"), parcel("b@x")]);
+        let (outcomes, failed) = outbox.write(&[parcel("a@x"), parcel("b@x")], &|| true);
         assert!(failed.is_none());
-        assert_eq!(outcomes, [Outcome::Accepted(None), Outcome::Accepted(None)]);
+        assert_eq!(outcomes, [Some(Outcome::Accepted(None)), Some(Outcome::Accepted(None))]);
         assert_eq!(outbox.evidence("a@x"), Evidence::Delivered);
         fs::write(&place, "as a person left it").unwrap();
-        outbox.write(&[parcel("a@x")]);
+        outbox.write(&[parcel("a@x")], &|| true);
         assert_eq!(fs::read_to_string(&place).unwrap(), "as a person left it");
         let files = fs::read_dir(root.path().join("data/outbox")).unwrap().count();
         assert_eq!(files, 2);
+        let (outcomes, _) = outbox.write(&[parcel("c@x")], &|| false);
+        assert_eq!(
+            (outcomes, outbox.evidence("c@x")),
+            (vec![Some(Outcome::NotSent)], Evidence::Absent),
+            "its worker has no lease any more"
+        );
     }
 
     #[test]
@@ -194,8 +208,8 @@ mod tests {
         let outbox = Outbox::new(root.path(), Channel::Email);
         fs::create_dir_all(root.path().join("data")).unwrap();
         fs::write(root.path().join("data/outbox"), "a file where the folder should be").unwrap();
-        let (outcomes, failed) = outbox.write(&[parcel("a@x"), parcel("b@x")]);
-        assert_eq!(outcomes, [Outcome::NotSent, Outcome::NotSent]);
+        let (outcomes, failed) = outbox.write(&[parcel("a@x"), parcel("b@x")], &|| true);
+        assert_eq!(outcomes, [Some(Outcome::NotSent), Some(Outcome::NotSent)]);
         assert!(matches!(failed, Some(TransportError::Unwritable { .. })));
         assert!(outbox.prepare().is_err());
     }

@@ -15,7 +15,7 @@ use super::{
     state::{Evidence, after_crash},
 };
 use crate::{
-    ledger::{Ledger, PlanId, Settled, State, Stranded},
+    ledger::{Ledger, PlanId, State, Stranded},
     message::Channel,
 };
 
@@ -42,18 +42,17 @@ impl Lock {
 /// delivered again. Returns what that means for `plan`, and how many messages of other plans became unknown.
 pub(crate) async fn recover(ledger: &Ledger, root: &Path, plan: &PlanId, now: DateTime<Utc>) -> Result<(ThisRun, u64), DeliveryError> {
     let (mut run, mut elsewhere) = (ThisRun::default(), 0);
-    let mut plans: BTreeMap<PlanId, Vec<Settled>> = BTreeMap::new();
+    let mut plans: BTreeMap<PlanId, Vec<(Stranded, State)>> = BTreeMap::new();
     for stranded in ledger.stranded().await? {
         let Some(state) = after_crash(stranded.state, evidence(root, &stranded)).and_then(|step| step.from(stranded.state)) else {
             continue;
         };
         tracing::warn!(plan = %stranded.plan, customer_id = %stranded.message.customer_id, message_id = %stranded.message.message_id,
             was = stranded.state.as_str(), now = state.as_str(), "a delivery died with this message in hand");
-        let settled = Settled { message: stranded.message, state, reason: Some("crashed"), reply: None, next_try_at: None, bounced: None };
-        plans.entry(stranded.plan).or_default().push(settled);
+        plans.entry(stranded.plan.clone()).or_default().push((stranded, state));
     }
-    for (of, settled) in plans {
-        for settled in ledger.settle_stranded(&of, settled, now).await? {
+    for (of, found) in plans {
+        for settled in ledger.settle_stranded(&of, found, now).await? {
             if of == *plan {
                 run.add(settled.state, 1);
             } else if settled.state == State::Unknown {

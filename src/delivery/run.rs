@@ -1,10 +1,11 @@
 //! One run of a delivery: one turn of the ledger after another, until nobody is due.
 //!
-//! People are read in chunks; of each chunk those who are due are reserved in groups, their letters written, committed and handed to the
-//! workers. All of it overlaps, and at any moment no more than [`OPEN`] messages are `committing`: a crash makes no more unknowns.
+//! People are read in chunks; the letters of those who are due are written ahead, and taken in groups: reserved and committed in one turn of
+//! the ledger, and handed to the workers. All of it overlaps, and at any moment no more than [`OPEN`] messages are `committing`: a crash
+//! makes no more unknowns.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -25,17 +26,15 @@ use super::{
 };
 use crate::{
     diagnosis::Diagnosis,
-    ledger::{
-        Candidate, CustomerId, Decision, Errand, Lease, LedgerError, MessageId, Named, Present, Settled, Standing, State, Turn, Turned,
-    },
+    ledger::{Candidate, CustomerId, Decision, Due, Errand, Lease, LedgerError, MessageId, Named, Present, Settled, Standing, State, Turn},
     message::{Channel, Kind, Message, mailable},
 };
 
 /// The most messages that are `committing` at once.
 const OPEN: usize = 64;
-/// How many messages one turn commits at least, while others are under way.
+/// How many messages one turn takes at least, while others are under way.
 const GROUP: usize = 32;
-/// How many messages are reserved, and their letters written, ahead of those that leave.
+/// How many letters are written ahead of those that leave.
 const AHEAD: usize = 96;
 /// How many people are read at once.
 const CHUNK: usize = 256;
@@ -50,15 +49,19 @@ enum Ending {
     Failed(DeliveryError),
 }
 
-/// A person whose message is reserved, written or on the wire.
+/// A message on the wire.
 struct InHand {
-    person: CustomerId,
     attempt: u32,
     address_hash: Option<String>,
 }
 
 /// A letter ready to leave, or the reason there is none.
-type Written = (Named, Result<Parcel, &'static str>);
+struct Written {
+    candidate: Candidate,
+    /// Why the person's address keeps it from leaving, whatever else holds.
+    barred: Option<&'static str>,
+    parcel: Result<Parcel, &'static str>,
+}
 
 /// A run in progress.
 pub(crate) struct Run<'a> {
@@ -66,23 +69,22 @@ pub(crate) struct Run<'a> {
     delivery: &'a Arc<Delivery>,
     errand: Errand,
     policy: Policy,
-    only_to: OnlyTo,
+    only_to: Arc<OnlyTo>,
     planned: u64,
-    /// How many messages may still be reserved.
+    /// How many messages may still be taken.
     left: Option<usize>,
     couriers: Couriers,
     people: mpsc::Receiver<Result<Vec<PlannedRecipient>, Diagnosis>>,
     read_all: bool,
-    /// Due, and not looked at yet.
+    /// Due.
     due: VecDeque<PlannedRecipient>,
-    /// Reserved; their letters are being written.
+    /// Their letters are being written, so many of them.
     writing: JoinSet<Vec<Written>>,
-    /// Reserved, and ready to leave.
-    ready: VecDeque<Parcel>,
-    /// Reserved or committing.
-    in_hand: HashMap<MessageId, InHand>,
+    being_written: usize,
+    /// Written, and not taken yet.
+    ready: VecDeque<Written>,
     /// Committing.
-    open: usize,
+    in_hand: HashMap<MessageId, InHand>,
     /// What came back and is not recorded yet.
     settle: Vec<Settled>,
     /// People the ledger has no such message for.
@@ -126,7 +128,7 @@ impl<'a> Run<'a> {
             delivery,
             errand,
             policy,
-            only_to: context.settings.allowed()?,
+            only_to: Arc::new(context.settings.allowed()?),
             planned: standing.planned,
             left: first,
             couriers: Couriers::start(&way, OPEN, lease),
@@ -134,9 +136,9 @@ impl<'a> Run<'a> {
             read_all: false,
             due: VecDeque::new(),
             writing: JoinSet::new(),
+            being_written: 0,
             ready: VecDeque::new(),
             in_hand: HashMap::new(),
-            open: 0,
             settle: Vec::new(),
             strangers: 0,
             ending: None,
@@ -155,8 +157,9 @@ impl<'a> Run<'a> {
             if self.ending.is_some() {
                 break;
             }
+            self.begin_writing();
             let turn = self.next_turn();
-            if turn.settle.is_empty() && turn.commit.is_empty() && turn.reserve.is_empty() {
+            if turn.settle.is_empty() && turn.take.is_empty() {
                 if self.is_done() {
                     break;
                 }
@@ -168,75 +171,41 @@ impl<'a> Run<'a> {
         self.wind_up(run).await
     }
 
-    /// Whether as many messages as wanted are reserved and all of those are done with.
+    /// Whether as many messages as wanted have left and all of those are done with.
     fn due_is_done(&self) -> bool {
         self.in_hand.is_empty() && self.settle.is_empty()
     }
 
     fn is_done(&self) -> bool {
-        self.read_all && self.due.is_empty() && self.in_hand.is_empty() && self.settle.is_empty()
-    }
-
-    /// How many messages are reserved and have not left.
-    fn reserved(&self) -> usize {
-        self.in_hand.len() - self.open
+        self.read_all && self.due.is_empty() && self.being_written == 0 && self.ready.is_empty() && self.due_is_done()
     }
 
     /// What the ledger should do next; an empty turn means that there is nothing to do but wait.
     ///
-    /// A turn costs a sync whatever it holds, so what can wait rides along: outcomes are recorded and people reserved when a group can be
-    /// committed, and by themselves only where nothing else is going to happen.
+    /// A turn costs a sync whatever it holds, so what can wait rides along: outcomes are recorded when a group can be taken, and by
+    /// themselves only where nothing else is going to happen.
     fn next_turn(&mut self) -> Turn {
-        let room = OPEN - self.open;
-        let commit = if !self.ready.is_empty() && room >= GROUP.min(self.ready.len()) { self.ready.len().min(room) } else { 0 };
-        let starved = self.ready.is_empty() && self.writing.is_empty();
-        let wanted = (AHEAD + commit).saturating_sub(self.reserved()).min(self.left.unwrap_or(AHEAD));
-        let enough = self.due.len() >= wanted || self.read_all;
-        let reserve = if commit > 0 || (starved && enough) { self.due.len().min(wanted) } else { 0 };
-        let idle = starved && self.open == 0 && (self.due.is_empty() || wanted == 0);
-        if commit == 0 && reserve == 0 && !idle {
+        let room = (OPEN - self.in_hand.len()).min(self.left.unwrap_or(OPEN));
+        let group = GROUP.min(self.ready.len()).min(self.left.unwrap_or(GROUP));
+        let more_to_come = self.being_written > 0 && self.ready.len() < GROUP && !self.in_hand.is_empty();
+        let take = if group > 0 && room >= group && !more_to_come { self.ready.len().min(room) } else { 0 };
+        let starved = (self.ready.is_empty() && self.being_written == 0) || self.left == Some(0);
+        let idle = starved && self.in_hand.is_empty();
+        if take == 0 && !idle {
             return Turn::default();
         }
-        let reserve: Vec<Candidate> = self.due.iter().take(reserve).map(|person| self.candidate(person)).collect();
-        Turn {
-            settle: std::mem::take(&mut self.settle),
-            commit: self.ready.iter().take(commit).map(|parcel| parcel.message.clone()).collect(),
-            reserve,
-        }
-    }
-
-    fn candidate(&self, person: &PlannedRecipient) -> Candidate {
-        Candidate {
-            customer_id: person.customer_id.clone(),
-            message_id: person.message_id.clone(),
-            address_hash: person.address_hash(self.delivery.kind, &self.context.keys),
-            occasion: person.occasion.clone(),
-            step: person.step,
-            variant: person.variant.clone(),
-        }
-    }
-
-    /// Why a person's address keeps the message from leaving, whatever else holds.
-    fn barred(&self, person: &PlannedRecipient) -> Option<&'static str> {
-        let address = person.address().unwrap_or_default().trim().to_lowercase();
-        if self.delivery.channel == Channel::Email && mailable(&address).is_none() {
-            return Some("no_address");
-        }
-        // Where a note to staff may go depends on its receiver; that was looked at before the first.
-        (self.delivery.kind != Kind::Internal && !self.only_to.allows(&address)).then_some("only_to")
+        let due = |written: &Written| Due { candidate: written.candidate.clone(), written: written.parcel.is_ok() };
+        Turn { settle: std::mem::take(&mut self.settle), take: self.ready.iter().take(take).map(due).collect() }
     }
 
     /// One turn of the ledger, and what follows from it.
     async fn take(&mut self, turn: Turn, run: &mut ThisRun) {
         let now = self.context.clock.now();
-        let barred: HashMap<CustomerId, &'static str> = self
-            .due
-            .iter()
-            .take(turn.reserve.len())
-            .filter_map(|person| self.barred(person).map(|reason| (person.customer_id.clone(), reason)))
-            .collect();
-        let policy = self.policy.clone();
-        let decide = move |candidate: &Candidate, present: &Present| match policy.decide(present, now) {
+        let group: Vec<Written> = self.ready.drain(..turn.take.len()).collect();
+        let barred: HashMap<&CustomerId, &'static str> =
+            group.iter().filter_map(|written| Some((&written.candidate.customer_id, written.barred?))).collect();
+        let policy = &self.policy;
+        let decide = |candidate: &Candidate, present: &Present| match policy.decide(present, now) {
             Decision::Drop(reason) => Decision::Drop(reason),
             decision => barred.get(&candidate.customer_id).map_or(decision, |reason| Decision::Drop(reason)),
         };
@@ -263,47 +232,56 @@ impl<'a> Run<'a> {
         {
             self.ending = Some(Ending::Failed(error));
         }
-        self.hand_over(&turn, &turned.committed);
-        self.begin_writing(&turn, &turned, now);
-    }
-
-    /// Committed messages leave; those that dropped out since their reservation do not.
-    fn hand_over(&mut self, turn: &Turn, committed: &[Named]) {
-        let leaving: HashSet<&MessageId> = committed.iter().map(|named| &named.message_id).collect();
-        for _ in 0..turn.commit.len() {
-            let Some(parcel) = self.ready.pop_front() else { break };
-            if !leaving.contains(&parcel.message.message_id) {
-                self.in_hand.remove(&parcel.message.message_id);
-                continue;
-            }
-            self.open += 1;
-            if let Err(parcel) = self.couriers.send(parcel) {
-                self.note(Report::Done(parcel.message, Outcome::NotSent));
-            }
-        }
-    }
-
-    /// Reserved people get their letters written, on a thread of their own.
-    fn begin_writing(&mut self, turn: &Turn, turned: &Turned, now: DateTime<Utc>) {
-        let looked_at: Vec<PlannedRecipient> = self.due.drain(..turn.reserve.len()).collect();
-        self.strangers += (turn.reserve.len() as u64).saturating_sub(turned.looked_at);
+        self.strangers += (turn.take.len() as u64).saturating_sub(turned.looked_at);
         if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(turned.reserved.len());
+            *left = left.saturating_sub(turned.taken.len());
         }
-        if turned.reserved.is_empty() {
+        self.hand_over(group, turned.taken);
+    }
+
+    /// Messages that were taken leave.
+    fn hand_over(&mut self, group: Vec<Written>, taken: Vec<(MessageId, u32)>) {
+        let attempts: HashMap<MessageId, u32> = taken.into_iter().collect();
+        for Written { candidate, parcel, .. } in group {
+            let Some(attempt) = attempts.get(&candidate.message_id).copied() else { continue };
+            let Candidate { customer_id, message_id, address_hash, .. } = candidate;
+            match parcel {
+                Ok(parcel) => {
+                    self.in_hand.insert(message_id, InHand { attempt, address_hash });
+                    if let Err(parcel) = self.couriers.send(parcel) {
+                        self.note(Report::Done(parcel.message, Outcome::NotSent));
+                    }
+                }
+                Err(reason) => {
+                    tracing::warn!(%customer_id, %message_id, reason, "the letter could not be written");
+                    let message = Named { customer_id, message_id };
+                    let settled =
+                        Settled { message, state: State::Rejected, reason: Some(reason), reply: None, next_try_at: None, bounced: None };
+                    self.settle.push(settled);
+                }
+            }
+        }
+    }
+
+    /// People who are due get their letters written, on a thread of their own.
+    fn begin_writing(&mut self) {
+        let ahead = self.being_written + self.ready.len();
+        let wanted = AHEAD.min(self.left.unwrap_or(AHEAD)).saturating_sub(ahead);
+        // In groups, as they leave.
+        let count = self.due.len().min(wanted).min(GROUP);
+        if count == 0 || (count < GROUP && ahead > 0 && !self.read_all) {
             return;
         }
-        let attempts: HashMap<&MessageId, u32> = turned.reserved.iter().map(|(named, attempt)| (&named.message_id, *attempt)).collect();
-        let mut group = Vec::with_capacity(attempts.len());
-        for (person, candidate) in looked_at.into_iter().zip(&turn.reserve) {
-            let Some(attempt) = attempts.get(&person.message_id).copied() else { continue };
-            let in_hand = InHand { person: person.customer_id.clone(), attempt, address_hash: candidate.address_hash.clone() };
-            self.in_hand.insert(person.message_id.clone(), in_hand);
-            group.push(person);
-        }
-        let scribe =
-            Scribe { delivery: Arc::clone(self.delivery), context: self.context.clone(), channel: self.errand.channel.clone(), date: now };
-        self.writing.spawn_blocking(move || group.into_iter().map(|person| scribe.write(&person)).collect());
+        let group: Vec<PlannedRecipient> = self.due.drain(..count).collect();
+        self.being_written += count;
+        let scribe = Scribe {
+            delivery: Arc::clone(self.delivery),
+            context: self.context.clone(),
+            channel: self.errand.channel.clone(),
+            only_to: Arc::clone(&self.only_to),
+            date: self.context.clock.now(),
+        };
+        self.writing.spawn_blocking(move || group.into_iter().map(|person| scribe.write(person)).collect());
     }
 
     /// Waits for whatever comes first: a report, a group of letters, more people, or the request to stop.
@@ -356,27 +334,15 @@ impl<'a> Run<'a> {
     }
 
     fn collect(&mut self, written: Result<Vec<Written>, tokio::task::JoinError>) {
-        let Ok(written) = written else {
-            // A letter's writing panicked; its group stays reserved and is released at the end.
-            let diagnosis = Diagnosis::new("letters", "a group of letters could not be written");
-            self.ending = Some(Ending::Failed(DeliveryError::People(Box::new(diagnosis))));
-            return;
-        };
-        for (message, letter) in written {
-            match letter {
-                Ok(parcel) => self.ready.push_back(parcel),
-                Err(reason) => {
-                    tracing::warn!(customer_id = %message.customer_id, message_id = %message.message_id, reason, "the letter could not be written");
-                    self.in_hand.remove(&message.message_id);
-                    self.settle.push(Settled {
-                        message,
-                        state: State::Rejected,
-                        reason: Some(reason),
-                        reply: None,
-                        next_try_at: None,
-                        bounced: None,
-                    });
-                }
+        match written {
+            Ok(written) => {
+                self.being_written -= written.len();
+                self.ready.extend(written);
+            }
+            Err(_) => {
+                // A letter's writing panicked.
+                let diagnosis = Diagnosis::new("letters", "a group of letters could not be written");
+                self.ending = Some(Ending::Failed(DeliveryError::People(Box::new(diagnosis))));
             }
         }
     }
@@ -391,7 +357,6 @@ impl<'a> Run<'a> {
             }
         };
         let Some(in_hand) = self.in_hand.remove(&message.message_id) else { return };
-        self.open -= 1;
         let settled = judge(message, outcome, &in_hand, self.delivery.channel, self.context.clock.now());
         if matches!(settled.state, State::Rejected | State::Unknown | State::Deferred) {
             tracing::warn!(customer_id = %settled.message.customer_id, message_id = %settled.message.message_id,
@@ -400,25 +365,16 @@ impl<'a> Run<'a> {
         self.settle.push(settled);
     }
 
-    /// What is on the wire is finished and recorded, what has not left is released.
+    /// What is on the wire is finished and recorded.
     async fn wind_up(mut self, run: &mut ThisRun) -> Result<(), DeliveryError> {
         self.couriers.stop();
         self.people.close();
-        while self.open > 0 {
+        while !self.in_hand.is_empty() {
             match self.couriers.report().await {
                 Some(report) => self.note(report),
+                // With every worker gone and no word from them, what was committed stays so: the next run calls it unknown, which it is.
                 None => break,
             }
-        }
-        while let Some(written) = self.writing.join_next().await {
-            self.collect(written);
-        }
-        let open = std::mem::take(&mut self.open);
-        // With every worker gone and no word from them, what was committed stays so: the next run calls it unknown, which it is.
-        let released = if open == 0 { std::mem::take(&mut self.in_hand) } else { HashMap::new() };
-        for (message_id, in_hand) in released {
-            let message = Named { customer_id: in_hand.person, message_id };
-            self.settle.push(Settled { message, state: State::Waiting, reason: None, reply: None, next_try_at: None, bounced: None });
         }
         if !self.settle.is_empty() {
             let turn = Turn { settle: std::mem::take(&mut self.settle), ..Turn::default() };
@@ -453,33 +409,47 @@ struct Scribe {
     delivery: Arc<Delivery>,
     context: Context,
     channel: String,
+    only_to: Arc<OnlyTo>,
     date: DateTime<Utc>,
 }
 
 impl Scribe {
-    fn write(&self, person: &PlannedRecipient) -> Written {
+    fn write(&self, person: PlannedRecipient) -> Written {
         let message = Named { customer_id: person.customer_id.clone(), message_id: person.message_id.clone() };
         let link = self.delivery.kind.has_way_out(self.delivery.channel).then_some(&self.context.settings.public_url);
         let unsubscribe_url = link.and_then(Option::as_ref).map(|public_url| {
             let (campaign, id) = (&self.delivery.campaign, person.message_id.as_str());
             Token::url(public_url, &Token::issue(&self.context.keys, &person.customer_id, campaign, id, &self.channel))
         });
-        let letter = self.delivery.letters.write(person, &Stamp { unsubscribe_url, date: self.date });
+        let letter = self.delivery.letters.write(&person, &Stamp { unsubscribe_url, date: self.date });
         let parcel = match (letter, self.delivery.channel) {
             (Ok(Message::Email { bytes, .. }), Channel::Email) => {
                 // The envelope names the address as `To` does.
                 match person.address().and_then(mailable) {
-                    Some(to) => Ok(Parcel { message: message.clone(), to, body: bytes }),
+                    Some(to) => Ok(Parcel { message, to, body: bytes }),
                     None => Err("no_address"),
                 }
             }
             (Ok(Message::Webhook { body }), Channel::Webhook) => {
-                Ok(Parcel { message: message.clone(), to: person.customer_id.to_string(), body: body.into_bytes() })
+                Ok(Parcel { message, to: person.customer_id.to_string(), body: body.into_bytes() })
             }
             (Ok(_), _) => Err("wrong_channel"),
             (Err(_), _) => Err("template"),
         };
-        (message, parcel)
+        let barred = self.barred(&person);
+        let address_hash = person.address_hash(self.delivery.kind, &self.context.keys);
+        let PlannedRecipient { customer_id, message_id, occasion, step, variant, .. } = person;
+        Written { candidate: Candidate { customer_id, message_id, address_hash, occasion, step, variant }, barred, parcel }
+    }
+
+    /// Why a person's address keeps the message from leaving, whatever else holds.
+    fn barred(&self, person: &PlannedRecipient) -> Option<&'static str> {
+        let address = person.address().unwrap_or_default().trim().to_lowercase();
+        if self.delivery.channel == Channel::Email && mailable(&address).is_none() {
+            return Some("no_address");
+        }
+        // Where a note to staff may go depends on its receiver; that was looked at before the first.
+        (self.delivery.kind != Kind::Internal && !self.only_to.allows(&address)).then_some("only_to")
     }
 }
 

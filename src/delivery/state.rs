@@ -3,7 +3,8 @@
 //! ```text
 //! waiting ──reserve──▶ reserved ──commit──▶ committing ──settle──▶ accepted | rejected | deferred | unknown
 //!    ▲  ◀──release──────┘   │                    │ not sent               deferred ──reserve──▶ reserved
-//!    └──────────────────────┼────────────────────┘                        unknown  ──a person decides──▶ accepted | waiting | cancelled
+//!    ├──────take (reserve and commit in one transaction)──▶              unknown  ──a person decides──▶ accepted | waiting | cancelled
+//!    └──────────────────────┼────────────────────┘
 //!                           └──drop──▶ cancelled (also from waiting and deferred, which may expire as well)
 //! ```
 //!
@@ -22,6 +23,8 @@ pub(super) enum Step {
     Release,
     /// It is about to leave.
     Commit,
+    /// Both in one transaction: its letter was written before.
+    Take,
     /// The other side took it.
     Accept,
     /// The other side refused it for good, or it could not be written at all.
@@ -43,10 +46,11 @@ pub(super) enum Step {
 impl Step {
     /// All steps.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Reserve,
         Self::Release,
         Self::Commit,
+        Self::Take,
         Self::Accept,
         Self::Reject,
         Self::Defer,
@@ -64,7 +68,7 @@ impl Step {
         match (self, state) {
             (Self::Reserve, Waiting | Deferred) => Some(Reserved),
             (Self::Release, Reserved) | (Self::Return, Committing | Unknown) => Some(Waiting),
-            (Self::Commit, Reserved) => Some(Committing),
+            (Self::Commit, Reserved) | (Self::Take, Waiting | Deferred) => Some(Committing),
             (Self::Accept, Committing | Unknown) => Some(Accepted),
             (Self::Reject, Committing | Reserved) => Some(Rejected),
             (Self::Defer, Committing) => Some(Deferred),
@@ -113,7 +117,7 @@ mod tests {
             .iter()
             .flat_map(|from| Step::ALL.iter().filter_map(|step| step.from(*from).map(|to| (from.as_str().into(), to.as_str().into()))))
             .collect();
-        let schema = include_str!("../ledger/in_hand.sql");
+        let schema = include_str!("../ledger/claims.sql");
         let trigger = &schema[schema.find("create trigger send_law").unwrap()..];
         let pairs = trigger.split('\'').skip(1).step_by(2).flat_map(str::split_whitespace).filter_map(|words| words.split_once('>'));
         let kept: BTreeSet<(String, String)> =
@@ -136,6 +140,7 @@ mod tests {
         Reserve,
         Release,
         Commit,
+        Take,
         /// The bytes leave, and the other side takes, refuses or puts off the message, or says nothing.
         Send(bool, Option<bool>),
         /// The connection fails before the first byte.
@@ -152,6 +157,7 @@ mod tests {
             4 => Just(Act::Reserve),
             1 => Just(Act::Release),
             4 => Just(Act::Commit),
+            4 => Just(Act::Take),
             4 => (any::<bool>(), any::<Option<bool>>()).prop_map(|(took, answer)| Act::Send(took, answer)),
             1 => Just(Act::Fail),
             4 => Just(Act::Record),
@@ -175,6 +181,7 @@ mod tests {
                     Act::Reserve => Some(Step::Reserve),
                     Act::Release => Some(Step::Release),
                     Act::Commit => Some(Step::Commit),
+                    Act::Take => Some(Step::Take),
                     // A process sends a message once after it committed it, and only then.
                     Act::Send(took, answer) if state == State::Committing && !world.on_the_wire && world.answer.is_none() => {
                         world.on_the_wire = true;

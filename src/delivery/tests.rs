@@ -926,7 +926,11 @@ async fn a_worker_that_wakes_up_late_sends_nothing_that_others_have_taken() {
         let PlannedRecipient { customer_id, message_id, .. } = person(number);
         crate::ledger::Named { customer_id, message_id }
     };
-    let turn = crate::ledger::Turn { commit: vec![named(1)], ..Default::default() };
+    let again = |number| {
+        let PlannedRecipient { customer_id, message_id, occasion, step, variant, .. } = person(number);
+        crate::ledger::Candidate { customer_id, message_id, address_hash: None, occasion, step, variant }
+    };
+    let turn = crate::ledger::Turn { take: vec![crate::ledger::Due { candidate: again(1), written: true }], ..Default::default() };
     let refused = ledger.turn(&errand, &turn, now, &|_, _| crate::ledger::Decision::Send).await.unwrap_err();
     assert_eq!((refused.diagnosis().code.as_str(), refused.exit()), ("fenced", Exit::Failed));
     // What it knows about the first is worth something all the same; what it believes about the second is not.

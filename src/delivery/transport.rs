@@ -103,7 +103,7 @@ impl Queue {
     }
 
     /// Whether a parcel may still leave: not while the delivery stops, nor once others may have taken over what this process had in hand.
-    fn may_send(&self) -> bool {
+    pub(crate) fn may_send(&self) -> bool {
         !self.stop.is_cancelled() && self.lease.holds()
     }
 

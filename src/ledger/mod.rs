@@ -64,7 +64,7 @@ pub use runs::{PullRecord, RunRecord, RunStatus, SlotStatus};
 pub use snapshot::SnapshotColumn;
 use store::{Store, Write, query};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, REASONS, Scope, Suppression, address_hash};
-pub(crate) use turn::{Candidate, Decision, Errand, Named, Settled, Turn, Turned};
+pub(crate) use turn::{Candidate, Decision, Due, Errand, Named, Settled, Turn};
 pub(crate) use workers::{Lease, Worker};
 pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};

@@ -2,13 +2,11 @@
 //!
 //! What was said to a name the person had before a merge counts for the person, so each statement begins with all their names.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::{
-    Candidate, Errand, LedgerError, instant, micros,
+    Due, Errand, LedgerError, instant, micros,
     store::{Row, Write, query, query_as},
 };
 
@@ -108,47 +106,35 @@ from n cross join messages m on m.customer_id = n.name
 group by n.key"
 );
 
-/// Suppressions and wishes of people (`n`) and of addresses (`h`).
-macro_rules! silences {
-    () => {
-        "
+/// Suppressions and wishes of people and of addresses.
+pub(in crate::ledger) const SILENCES: &str = concat!(
+    names!(),
+    "
 select n.key, s.reason, 0 from n cross join suppressions s on s.customer_id = n.name
 where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3 = 1)
 union all
-select h.key, s.reason, 0 from h cross join suppressions s on s.address_hash = h.address
+select j.key, s.reason, 0 from json_each(?1) j cross join suppressions s on s.address_hash = j.value ->> 2
 where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3 = 1)
 union all
 select n.key, null, case when f.wish = 'fewer' then 1 else 2 end from n cross join preferences f on f.customer_id = n.name
 where f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?4)
 union all
-select h.key, null, case when f.wish = 'fewer' then 1 else 2 end from h cross join preferences f on f.address_hash = h.address
+select j.key, null, case when f.wish = 'fewer' then 1 else 2 end from json_each(?1) j
+cross join preferences f on f.address_hash = j.value ->> 2
 where f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?4)"
-    };
-}
-
-/// Of people about to be reserved, whose address is said.
-pub(in crate::ledger) const SILENCES: &str =
-    concat!(names!(), ", h (key, address) as (select j.key, j.value ->> 2 from json_each(?1) j)", silences!());
-
-/// Of people whose messages are reserved, to the address it was reserved for.
-pub(in crate::ledger) const SILENCED: &str = concat!(
-    names!(),
-    ", h (key, address) as (
-       select j.key, m.address_hash from json_each(?1) j cross join messages m on m.message_id = j.value ->> 1)",
-    silences!()
 );
 
-/// What stands about each candidate that the account holds, by its place; none of those that are neither waiting nor deferred.
+/// What stands about each message that the account holds, by its place; none of those that are neither waiting nor deferred.
 pub(in crate::ledger) async fn present(
     write: &mut Write<'static>,
     errand: &Errand,
-    candidates: &[Candidate],
+    due: &[Due],
     now: DateTime<Utc>,
 ) -> Result<Vec<(usize, Option<Present>)>, LedgerError> {
-    let asked = candidates
-        .iter()
-        .map(|one| json!([one.customer_id.as_str(), one.message_id.as_str(), one.address_hash, one.occasion, one.step]))
-        .collect();
+    let row = |Due { candidate: one, .. }: &Due| {
+        json!([one.customer_id.as_str(), one.message_id.as_str(), one.address_hash, one.occasion, one.step])
+    };
+    let asked = due.iter().map(row).collect();
     let asked = Value::Array(asked).to_string();
     let rows = query(STATE)
         .bind(&asked)
@@ -157,7 +143,7 @@ pub(in crate::ledger) async fn present(
         .fetch_all(&mut *write)
         .await?;
     let mut found = Vec::with_capacity(rows.len());
-    let mut places = vec![None; candidates.len()];
+    let mut places = vec![None; due.len()];
     for row in &rows {
         let place = place(row.try_get(0)?);
         let is_due = matches!(row.try_get(1)?, "waiting" | "deferred");
@@ -188,7 +174,14 @@ pub(in crate::ledger) async fn present(
             present.last_message_at = last;
         });
     }
-    for (key, reason, wish) in silences(write, errand, SILENCES, &asked).await? {
+    let silences: Vec<(i64, Option<String>, i64)> = query_as(SILENCES)
+        .bind(&asked)
+        .bind(&errand.channel)
+        .bind(errand.kind == "marketing")
+        .bind(&errand.campaign)
+        .fetch_all(write)
+        .await?;
+    for (key, reason, wish) in silences {
         of(key, &mut |present| {
             present.wants_fewer |= wish == 1;
             present.left_campaign |= wish == 2;
@@ -201,24 +194,6 @@ pub(in crate::ledger) async fn present(
         });
     }
     Ok(found)
-}
-
-/// The places of those among the rows `[customer, message]` who must not be written to since they were reserved.
-pub(in crate::ledger) async fn silenced(write: &mut Write<'static>, errand: &Errand, rows: &str) -> Result<HashSet<usize>, LedgerError> {
-    let silences = silences(write, errand, SILENCED, rows).await?;
-    // Whoever wants fewer letters was looked at when the message was reserved.
-    Ok(silences.into_iter().filter(|(_, _, wish)| *wish != 1).map(|(key, ..)| place(key)).collect())
-}
-
-async fn silences(
-    write: &mut Write<'static>,
-    errand: &Errand,
-    statement: &'static str,
-    asked: &str,
-) -> Result<Vec<(i64, Option<String>, i64)>, LedgerError> {
-    let marketing = errand.kind == "marketing";
-    let rows = query_as(statement).bind(asked).bind(&errand.channel).bind(marketing).bind(&errand.campaign);
-    Ok(rows.fetch_all(write).await?)
 }
 
 /// A row's place among those asked about.

@@ -134,6 +134,8 @@ pub(crate) struct Stranded {
     pub state: State,
     /// By which transport it was leaving.
     pub transport: Option<String>,
+    /// Whose it was.
+    pub worker: Option<i64>,
 }
 
 /// A message nobody can know the fate of.
@@ -263,7 +265,7 @@ impl Ledger {
     /// Where the ledger cannot be read.
     pub(crate) async fn stranded(&self) -> Result<Vec<Stranded>, LedgerError> {
         let rows = query(
-            "select plan, customer_id, message_id, state, transport from recipients r
+            "select plan, customer_id, message_id, state, transport, worker from recipients r
              where state in ('reserved', 'committing') and not exists (select 1 from workers w where w.worker = r.worker)
              order by plan, customer_id",
         )
@@ -279,6 +281,7 @@ impl Ledger {
                     },
                     state: State::read(row.try_get(3)?)?,
                     transport: row.try_get(4)?,
+                    worker: row.try_get(5)?,
                 })
             })
             .collect()
@@ -300,27 +303,39 @@ impl Ledger {
         Ok(count.unsigned_abs())
     }
 
-    /// Records what became of messages whose worker has no lease any more; those that another has settled meanwhile stay as they are.
-    /// Returns what was settled.
+    /// Records what became of messages whose worker has no lease any more. Whatever is not as it was found has been settled by another
+    /// meanwhile, and may have been taken anew. Returns what was settled.
     ///
     /// # Errors
     /// Where the ledger cannot be written.
     pub(crate) async fn settle_stranded(
         &self,
         plan: &PlanId,
-        mut settled: Vec<Settled>,
+        found: Vec<(Stranded, State)>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Settled>, LedgerError> {
         let mut write = self.begin().await?;
-        let still: Vec<String> = query_as(
-            "select message_id from recipients r indexed by recipients_in_hand
+        let still: Vec<(String, String, Option<i64>)> = query_as(
+            "select message_id, state, worker from recipients r indexed by recipients_in_hand
              where plan = ?1 and state in ('reserved', 'committing') and not exists (select 1 from workers w where w.worker = r.worker)",
         )
         .bind(plan.as_str())
         .fetch_all(&mut write)
         .await?;
-        let still: HashSet<String> = still.into_iter().collect();
-        settled.retain(|one| still.contains(one.message.message_id.as_str()));
+        let still: HashSet<(String, String, Option<i64>)> = still.into_iter().collect();
+        let as_found = |one: &Stranded| (one.message.message_id.as_str().to_owned(), one.state.as_str().to_owned(), one.worker);
+        let settled: Vec<Settled> = found
+            .into_iter()
+            .filter(|(stranded, _)| still.contains(&as_found(stranded)))
+            .map(|(stranded, state)| Settled {
+                message: stranded.message,
+                state,
+                reason: Some("crashed"),
+                reply: None,
+                next_try_at: None,
+                bounced: None,
+            })
+            .collect();
         settle(&mut write, plan, None, &settled, now).await?;
         close_stopped(&mut write, plan, now).await?;
         point("ledger.recover.commit")?;
@@ -330,7 +345,8 @@ impl Ledger {
     }
 
     /// What a worker learnt after its lease had been taken away about messages that it had in hand and that count as unknown since: those it
-    /// knows to have arrived or not to have left are that, unless somebody has settled them meanwhile.
+    /// knows to have arrived or not to have left are that, unless somebody has settled them meanwhile. A plan that was closed without them
+    /// goes on, while it may.
     ///
     /// # Errors
     /// Where the ledger cannot be written.
@@ -345,7 +361,12 @@ impl Ledger {
         let mine: HashSet<String> = mine.into_iter().collect();
         let known =
             |one: &&Settled| matches!(one.state, State::Accepted | State::Waiting) && mine.contains(one.message.message_id.as_str());
-        let settled: Vec<Settled> = settled.iter().filter(known).cloned().collect();
+        let mut settled: Vec<Settled> = settled.iter().filter(known).cloned().collect();
+        if settled.iter().any(|one| one.state == State::Waiting) && !reopened(&mut write, &errand.plan, now).await? {
+            for one in settled.iter_mut().filter(|one| one.state == State::Waiting) {
+                (one.state, one.reason) = (State::Cancelled, Some("resolved_not_sent"));
+            }
+        }
         settle(&mut write, &errand.plan, None, &settled, now).await?;
         close_stopped(&mut write, &errand.plan, now).await?;
         write.commit().await?;
@@ -703,6 +724,23 @@ async fn close_stopped(write: &mut Write<'static>, plan: &PlanId, now: DateTime<
         follow(write, plan, "cancelled", now).await?;
     }
     Ok(cancelled)
+}
+
+/// Whether somebody can still be written to in a plan, which is opened again where it counts as delivered.
+async fn reopened(write: &mut Write<'static>, plan: &PlanId, now: DateTime<Utc>) -> Result<bool, LedgerError> {
+    let again = query("update plans set status = 'delivering' where plan = ? and status = 'delivered' and expires_at > ?")
+        .bind(plan.as_str())
+        .bind(micros(now))
+        .execute(&mut *write)
+        .await?;
+    if again.rows_affected() > 0 {
+        plan_event(write, plan, "delivering", None, now).await?;
+    }
+    Ok(query_as("select exists (select 1 from plans where plan = ? and status in ('delivering', 'held') and expires_at > ?)")
+        .bind(plan.as_str())
+        .bind(micros(now))
+        .fetch_one(write)
+        .await?)
 }
 
 /// Lets the claims in `messages` follow people who have just been moved to a closing state.

@@ -1,14 +1,16 @@
-//! One step of a running delivery: what came back is recorded, what is ready is committed, who is next is looked at and reserved.
+//! One step of a running delivery: what came back is recorded, who is next is looked at, and what may be sent is reserved and committed.
 //!
-//! All three happen in one synced transaction, so durability costs one sync a group, not one a message; and what the policy decides by is
-//! still true when the decision is written.
+//! All of it happens in one synced transaction, so durability costs one sync a group, not one a message; and what the policy decides by is
+//! still true when the decision is written, and when the message leaves.
+
+use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::{
     CustomerId, Ledger, LedgerError, MessageId, PlanId, State, Worker, micros, point,
-    present::{Present, present, silenced},
+    present::{Present, present},
     store::{Write, query, query_as},
     suppressions::{Event, NewSuppression, Scope, insert_event, insert_suppression},
 };
@@ -91,29 +93,34 @@ pub(crate) struct Settled {
     pub bounced: Option<String>,
 }
 
+/// A message whose turn has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Due {
+    /// The message.
+    pub candidate: Candidate,
+    /// Whether its letter is written and can leave; where not, it is claimed all the same, so that nobody tries again.
+    pub written: bool,
+}
+
 /// One step of a running delivery.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     /// What came back since the last step.
     pub settle: Vec<Settled>,
-    /// Reserved messages that are ready to leave.
-    pub commit: Vec<Named>,
-    /// Messages to look at next.
-    pub reserve: Vec<Candidate>,
+    /// Messages to take next.
+    pub take: Vec<Due>,
 }
 
 /// What one step did.
 #[derive(Debug, Default)]
 pub(crate) struct Turned {
-    /// The plan's status; when it is no longer `delivering`, nothing was committed or reserved.
+    /// The plan's status; when it is no longer `delivering`, nothing was taken.
     pub status: String,
-    /// Messages that may leave now.
-    pub committed: Vec<Named>,
-    /// Reserved messages with how often each was tried before.
-    pub reserved: Vec<(Named, u32)>,
+    /// Messages that were taken, with how often each was tried before: those that are written may leave now.
+    pub taken: Vec<(MessageId, u32)>,
     /// People dropped in this step.
     pub dropped: u64,
-    /// How many of the candidates the account holds.
+    /// How many of the messages the account holds.
     pub looked_at: u64,
 }
 
@@ -130,26 +137,33 @@ const MOVE_RECIPIENTS: &str = concat!(
            next_try_at = cast(j.value ->> 5 as bigint), worker = coalesce(?4, worker), updated_at = ?3",
     each_named!()
 );
+// Whoever believes that a turn of theirs failed, and it stood, may settle what others have in hand since: only what a worker has itself counts.
+const SETTLE: &str = concat!(
+    "update recipients set state = j.value ->> 2, reason = j.value ->> 3, reply = coalesce(j.value ->> 4, reply),
+           next_try_at = cast(j.value ->> 5 as bigint), updated_at = ?3",
+    each_named!(),
+    " and worker = ?4 and +state in ('reserved', 'committing') returning message_id"
+);
 const MOVE_MESSAGES: &str =
     "update messages set state = j.value ->> 2, at = ?3 from json_each(?1) j where messages.message_id = j.value ->> 1 and plan = ?2";
-// Their rows in `messages` stay as they are: a claim that is reserved counts as one on the wire.
-const LEAVING: &str = concat!(
-    "update recipients set state = 'committing', reason = null, next_try_at = null, attempt = attempt + 1, transport = ?4, updated_at = ?3",
+const TAKE: &str = concat!(
+    "update recipients set state = j.value ->> 2, reason = null, next_try_at = null,
+           attempt = attempt + case when j.value ->> 2 = 'committing' then 1 else 0 end, transport = ?4, worker = ?5, updated_at = ?3",
     each_named!()
 );
 const WAITING: &str = concat!("update recipients set next_try_at = cast(j.value ->> 2 as bigint)", each_named!());
 // Whom, which campaign, occasion and step a message is about is what its id is made of.
 const CLAIM: &str =
     "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
-             select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 6, cast(value ->> 7 as bigint), value ->> 8, value ->> 9, 'reserved', ?6
+             select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 3, cast(value ->> 4 as bigint), value ->> 5, value ->> 6, value ->> 2, ?6
              from json_each(?1) where true
              on conflict (message_id) do update set plan = excluded.plan, kind = excluded.kind, channel = excluded.channel,
                variant = excluded.variant, address_hash = excluded.address_hash, state = excluded.state, at = excluded.at";
 
 impl Ledger {
-    /// One step of a running delivery, in one synced transaction: what came back is recorded; then, while the plan is `delivering`,
-    /// messages that are ready are committed (a person suppressed since the reservation drops out) and the next are reserved, each after
-    /// `decide` has looked at the person's present state.
+    /// One step of a running delivery, in one synced transaction: what came back is recorded; then, while the plan is `delivering`, the next
+    /// messages are reserved and committed, each after `decide` has looked at the person's present state. From its end on their bytes may
+    /// leave.
     ///
     /// # Errors
     /// Where the ledger cannot be written, or the worker's lease was taken away; then nothing of the step stands, and nothing may be sent.
@@ -175,8 +189,7 @@ impl Ledger {
         point("ledger.turn.settled")?;
         let mut turned = Turned { status, ..Turned::default() };
         if turned.status == "delivering" {
-            commit(&mut write, errand, &turn.commit, now, &mut turned).await?;
-            reserve(&mut write, errand, &turn.reserve, now, decide, &mut turned).await?;
+            take(&mut write, errand, &turn.take, now, decide, &mut turned).await?;
         }
         point("ledger.turn.commit")?;
         write.commit().await?;
@@ -209,7 +222,28 @@ pub(in crate::ledger) async fn settle(
                 })
                 .collect(),
         );
-        move_states(write, plan, errand.map(|errand| errand.worker), &rows.to_string(), now).await?;
+        let rows = rows.to_string();
+        match errand {
+            None => move_states(write, plan, None, &rows, now).await?,
+            Some(errand) => {
+                let moved: Vec<String> = query_as(SETTLE)
+                    .bind(&rows)
+                    .bind(plan.as_str())
+                    .bind(micros(now))
+                    .bind(errand.worker.id())
+                    .fetch_all(&mut *write)
+                    .await?;
+                if moved.len() == chunk.len() {
+                    query(MOVE_MESSAGES).bind(&rows).bind(plan.as_str()).bind(micros(now)).execute(&mut *write).await?;
+                } else {
+                    let moved: HashSet<&str> = moved.iter().map(String::as_str).collect();
+                    let rows = chunk.iter().filter(|one| moved.contains(one.message.message_id.as_str()));
+                    let rows = rows.map(|one| json!([null, one.message.message_id.as_str(), one.state.as_str()])).collect();
+                    let rows = Value::Array(rows).to_string();
+                    query(MOVE_MESSAGES).bind(rows).bind(plan.as_str()).bind(micros(now)).execute(&mut *write).await?;
+                }
+            }
+        }
     }
     for one in settled {
         let (Some(hash), Some(errand)) = (&one.bounced, errand) else { continue };
@@ -252,78 +286,31 @@ async fn move_states(
     Ok(())
 }
 
-/// Reserved messages become `committing`; from the end of this transaction on their bytes may leave.
-async fn commit(
+/// Looks at each person's present state, and takes the messages that may be sent.
+async fn take(
     write: &mut Write<'static>,
     errand: &Errand,
-    ready: &[Named],
-    now: DateTime<Utc>,
-    turned: &mut Turned,
-) -> Result<(), LedgerError> {
-    if ready.is_empty() {
-        return Ok(());
-    }
-    let rows = Value::Array(ready.iter().map(|one| json!([one.customer_id.as_str(), one.message_id.as_str()])).collect()).to_string();
-    let silenced = silenced(write, errand, &rows).await?;
-    let (mut moves, mut dropped) = (Vec::new(), Vec::new());
-    for (position, one) in ready.iter().enumerate() {
-        let internal = errand.kind == "internal";
-        if silenced.contains(&position) && !internal {
-            dropped.push(json!([one.customer_id.as_str(), one.message_id.as_str(), "cancelled", "suppressed", null, null]));
-        } else {
-            moves.push(json!([one.customer_id.as_str(), one.message_id.as_str()]));
-            turned.committed.push(one.clone());
-        }
-    }
-    if !dropped.is_empty() {
-        turned.dropped += dropped.len() as u64;
-        move_states(write, &errand.plan, Some(errand.worker), &Value::Array(dropped).to_string(), now).await?;
-    }
-    query(LEAVING)
-        .bind(Value::Array(moves).to_string())
-        .bind(errand.plan.as_str())
-        .bind(micros(now))
-        .bind(errand.transport)
-        .execute(&mut *write)
-        .await?;
-    Ok(())
-}
-
-/// Looks at each candidate's present state and claims the messages that may be sent.
-async fn reserve(
-    write: &mut Write<'static>,
-    errand: &Errand,
-    candidates: &[Candidate],
+    due: &[Due],
     now: DateTime<Utc>,
     decide: &(dyn Fn(&Candidate, &Present) -> Decision + Send + Sync),
     turned: &mut Turned,
 ) -> Result<(), LedgerError> {
-    if candidates.is_empty() {
+    if due.is_empty() {
         return Ok(());
     }
-    let found = present(write, errand, candidates, now).await?;
+    let found = present(write, errand, due, now).await?;
     turned.looked_at = found.len() as u64;
     let (mut claims, mut drops, mut waits) = (Vec::new(), Vec::new(), Vec::new());
     for (place, present) in &found {
         // Where another worker has it in hand, or is done with it, there is nothing to decide.
-        let (Some(candidate), Some(present)) = (candidates.get(*place), present) else { continue };
+        let (Some(Due { candidate, written }), Some(present)) = (due.get(*place), present) else { continue };
         let (customer, message) = (candidate.customer_id.as_str(), candidate.message_id.as_str());
         match decide(candidate, present) {
             Decision::Send => {
-                claims.push(json!([
-                    customer,
-                    message,
-                    "reserved",
-                    null,
-                    null,
-                    null,
-                    candidate.occasion,
-                    candidate.step,
-                    candidate.variant,
-                    candidate.address_hash
-                ]));
-                let named = Named { customer_id: candidate.customer_id.clone(), message_id: candidate.message_id.clone() };
-                turned.reserved.push((named, present.attempt));
+                let state = if *written { State::Committing } else { State::Reserved };
+                let Candidate { occasion, step, variant, address_hash, .. } = candidate;
+                claims.push(json!([customer, message, state.as_str(), occasion, step, variant, address_hash]));
+                turned.taken.push((candidate.message_id.clone(), present.attempt));
             }
             Decision::Drop(reason) => drops.push(json!([customer, message, "cancelled", reason, null, null])),
             Decision::Wait(until) => waits.push(json!([customer, message, micros(until)])),
@@ -347,10 +334,11 @@ async fn reserve(
             .bind(micros(now))
             .execute(&mut *write)
             .await?;
-        query(MOVE_RECIPIENTS)
+        query(TAKE)
             .bind(&claims)
             .bind(errand.plan.as_str())
             .bind(micros(now))
+            .bind(errand.transport)
             .bind(errand.worker.id())
             .execute(&mut *write)
             .await?;
@@ -363,7 +351,7 @@ mod tests {
     use super::*;
     use crate::ledger::{
         LedgerSettings,
-        present::{HEARD, SILENCED, SILENCES, STATE},
+        present::{HEARD, SILENCES, STATE},
     };
 
     #[tokio::test]
@@ -373,7 +361,7 @@ mod tests {
         let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
         let allowed = ["SCAN j ", "SCAN n", "SCAN h", "SCAN json_each", "SCAN CONSTANT ROW"];
         let indexed = ["(plan=? AND customer_id=?)", "(message_id=?)", "(customer_id=?)", "(address_hash=?)"];
-        for sql in [STATE, HEARD, SILENCES, SILENCED, MOVE_RECIPIENTS, MOVE_MESSAGES, LEAVING, WAITING, CLAIM] {
+        for sql in [STATE, HEARD, SILENCES, MOVE_RECIPIENTS, SETTLE, MOVE_MESSAGES, TAKE, WAITING, CLAIM] {
             let plan = query(format!("explain query plan {sql}")).fetch_all(ledger.pool()).await.unwrap();
             for step in plan {
                 let step: String = step.try_get(3).unwrap();

@@ -159,8 +159,8 @@ create index recipients_unknown on recipients (message_id) where state = 'unknow
 create function send_law() returns trigger language plpgsql as $$
 begin
   if position(' ' || old.state || '>' || new.state || ' ' in
-    ' waiting>reserved waiting>cancelled waiting>expired'
-    || ' deferred>reserved deferred>cancelled deferred>expired'
+    ' waiting>reserved waiting>committing waiting>cancelled waiting>expired'
+    || ' deferred>reserved deferred>committing deferred>cancelled deferred>expired'
     || ' reserved>committing reserved>waiting reserved>rejected reserved>cancelled reserved>expired'
     || ' committing>accepted committing>rejected committing>deferred committing>unknown committing>waiting'
     || ' unknown>accepted unknown>waiting unknown>cancelled ') = 0
