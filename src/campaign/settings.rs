@@ -114,6 +114,9 @@ pub struct CampaignSettings {
     pub kind: Kind,
     /// How the message travels.
     pub channel: Channel,
+    /// For `channel = "webhook"`: which of `[delivery.receivers]` is called; without it, `[delivery.webhook]`.
+    #[serde(default)]
+    pub receiver: Option<String>,
     /// The segment's column that says what the message is about; a person hears about one occasion once.
     pub occasion: String,
     /// The segment's column that counts several letters about one occasion; without it there is one.
@@ -296,6 +299,13 @@ fn broken_rule(settings: &CampaignSettings) -> Option<BrokenRule> {
     }
     if *kind == Kind::Internal && *channel == Channel::Email {
         return rule(&["channel"], "a note to staff does not go to the customer's address".to_owned(), "use `channel = \"webhook\"`");
+    }
+    if *channel == Channel::Email && settings.receiver.is_some() {
+        return rule(
+            &["receiver"],
+            "a letter goes to a person, not to a receiver of calls".to_owned(),
+            "remove the line `receiver`, or use `channel = \"webhook\"`",
+        );
     }
     if *kind == Kind::Internal && policy.cool_off.is_some() {
         return rule(

@@ -12,6 +12,7 @@ use super::{global::Global, output};
 use crate::{
     campaign,
     config::FileKind,
+    delivery,
     diagnosis::{Diagnosis, Exit, Failure},
     job,
     model::{self, Library},
@@ -20,12 +21,19 @@ use crate::{
 };
 
 /// The kinds of TOML files people write.
-const FILES: [FileKind; 6] =
-    [project::DEPLOYMENT_FILE, source::SOURCE_FILE, job::JOB_FILE, campaign::CAMPAIGN_FILE, model::TEST_FILE, model::FRONT_MATTER];
+const FILES: [FileKind; 7] = [
+    project::DEPLOYMENT_FILE,
+    source::SOURCE_FILE,
+    job::JOB_FILE,
+    campaign::CAMPAIGN_FILE,
+    delivery::API_FILE,
+    model::TEST_FILE,
+    model::FRONT_MATTER,
+];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A table, or a kind of TOML file: perennial, source, job, campaign, test, front-matter
+    /// A table, or a kind of TOML file: perennial, source, job, campaign, api, test, front-matter
     name: Option<String>,
     /// NAME is a table, though a kind of file is called so, too
     #[arg(long, requires = "name")]

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     account::{Account, ThisRun},
+    api::{self, ApiSettings, CallError, Common, Courier, Section},
     error::DeliveryError,
     outbox::Outbox,
     plan::{Delivery, PlannedRecipient},
@@ -63,7 +64,7 @@ pub struct Options {
 pub async fn deliver(context: &Context, delivery: &Arc<Delivery>, options: Options) -> Result<Account, DeliveryError> {
     let started = context.clock.now();
     let (ledger, plan) = (&context.ledger, &delivery.plan);
-    let way = way(context, delivery.kind, delivery.channel, &delivery.from)?;
+    let way = way(context, &Batch::of(delivery))?;
     let _lock = if ledger.is_shared() { None } else { Some(Lock::take(&context.root)?) };
     let lease = ledger.join(started).await?;
     let ended = with_lease(context, delivery, options, &way, &lease, started).await;
@@ -168,31 +169,93 @@ async fn account(
     Ok(Account { plan: plan.clone(), total, this_run, unknown_elsewhere, seconds })
 }
 
+/// What travels together: all a way out has to know of a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch<'a> {
+    /// Which of a person's wishes count.
+    pub(crate) kind: Kind,
+    /// By which channel.
+    pub(crate) channel: Channel,
+    /// The receiver of calls, where the campaign names one.
+    pub(crate) receiver: Option<&'a str>,
+    /// The brand's sender.
+    pub(crate) from: &'a str,
+    /// The campaign.
+    pub(crate) campaign: &'a str,
+    /// The plan.
+    pub(crate) plan: &'a str,
+}
+
+impl<'a> Batch<'a> {
+    /// All messages of a delivery.
+    fn of(delivery: &'a Delivery) -> Self {
+        Self {
+            kind: delivery.kind,
+            channel: delivery.channel,
+            receiver: delivery.receiver.as_deref(),
+            from: &delivery.from,
+            campaign: &delivery.campaign,
+            plan: delivery.plan.as_str(),
+        }
+    }
+}
+
 /// The way out the settings choose for a channel, after everything that can be wrong with it has been looked at.
 ///
 /// `only_to` is about people's addresses, and a note to staff has none: while it is set, notes leave this machine for nowhere.
-pub(crate) fn way(context: &Context, kind: Kind, channel: Channel, from: &str) -> Result<Way, DeliveryError> {
-    let settings = &context.settings;
-    let mistakes = mistakes(settings, context.keys.are_practice());
-    if let Some((_, diagnosis)) = mistakes.into_iter().find(|(concerned, _)| *concerned == channel) {
-        return Err(DeliveryError::Settings(Box::new(diagnosis)));
+pub(crate) fn way(context: &Context, batch: &Batch<'_>) -> Result<Way, DeliveryError> {
+    let (settings, root, practice) = (&context.settings, &context.root, context.keys.are_practice());
+    let wrong = |diagnosis| DeliveryError::Settings(Box::new(diagnosis));
+    let mistakes = mistakes(settings, practice);
+    if let Some((_, diagnosis)) = mistakes.into_iter().find(|(concerned, _)| *concerned == batch.channel) {
+        return Err(wrong(diagnosis));
     }
-    match (channel, settings.email, &settings.smtp, &settings.webhook) {
-        (Channel::Email, EmailBy::Smtp, Some(smtp), _) => {
-            let returns = context.settings.returns.return_path().map_err(|error| DeliveryError::Returns(Box::new(error)))?;
-            let returns = returns.map(|path| (path, context.keys.clone()));
-            Ok(Way::Smtp(Arc::new(Relay::new(smtp, &context.root, from, returns)?)))
+    match batch.channel {
+        Channel::Email => {
+            if let Some((section, api)) = settings.email_api() {
+                return courier(context, batch, &section, api);
+            }
+            if let (EmailBy::Smtp, Some(smtp)) = (settings.email, &settings.smtp) {
+                let returns = settings.returns.return_path().map_err(|error| DeliveryError::Returns(Box::new(error)))?;
+                let returns = returns.map(|path| (path, context.keys.clone()));
+                return Ok(Way::Smtp(Arc::new(Relay::new(smtp, root, batch.from, returns)?)));
+            }
         }
-        (Channel::Webhook, _, _, Some(webhook)) if kind != Kind::Internal || settings.only_to.is_empty() || webhook.is_loopback() => {
-            let secret = webhook.secret.as_ref().map(|secret| secret.resolve(&context.root)).transpose()?;
-            Ok(Way::Http(Arc::new(Receiver::new(webhook, secret.as_ref(), Arc::clone(&context.clock))?)))
-        }
-        _ => {
-            let outbox = Outbox::new(&context.root, channel);
-            outbox.prepare().map_err(DeliveryError::Transport)?;
-            Ok(Way::Outbox(Arc::new(outbox)))
+        Channel::Webhook => {
+            if let Some((section, receiver)) = settings.receiver(batch.receiver).map_err(wrong)? {
+                if let Some(diagnosis) = receiver.mistakes(&section, practice).into_iter().next() {
+                    return Err(wrong(diagnosis));
+                }
+                if batch.kind != Kind::Internal || settings.only_to.is_empty() || receiver.is_loopback(&section, root) {
+                    if let Some(api) = receiver.as_api() {
+                        return courier(context, batch, &section, &api);
+                    }
+                    let secret = receiver.secret.as_ref().map(|secret| secret.resolve(root)).transpose()?;
+                    return Ok(Way::Http(Arc::new(Receiver::new(receiver, secret.as_ref(), Arc::clone(&context.clock))?)));
+                }
+            }
         }
     }
+    let outbox = Outbox::new(root, batch.channel);
+    outbox.prepare().map_err(DeliveryError::Transport)?;
+    Ok(Way::Outbox(Arc::new(outbox)))
+}
+
+/// The way by an API.
+fn courier(context: &Context, batch: &Batch<'_>, section: &Section, settings: &ApiSettings) -> Result<Way, DeliveryError> {
+    let told = |diagnosis: Diagnosis| DeliveryError::Settings(Box::new(diagnosis));
+    let api = settings.open(section, &context.root, context.keys.are_practice());
+    // Several things may be wrong; `perennial check` tells all of them.
+    let api = api.map_err(|found| found.into_iter().next().map_or_else(|| told(Diagnosis::new("api", "the API cannot be used")), told))?;
+    let caller = api::ready(api, &settings.api, &context.root, Arc::clone(&context.clock)).map_err(|error| match error {
+        CallError::Auth(api::AuthError::Secret(error)) => DeliveryError::Secret(error),
+        error => {
+            let diagnosis = Diagnosis::new("api", format!("{}: {error}", section.name)).in_file("config/perennial.toml");
+            told(diagnosis.hint("`perennial check` looks at the API's settings and secrets"))
+        }
+    })?;
+    let common = Common { from: batch.from.to_owned(), campaign: batch.campaign.to_owned(), plan: batch.plan.to_owned() };
+    Ok(Way::Api(Arc::new(Courier::new(caller, common))))
 }
 
 /// Opens the plan's account with everybody `waiting`, if the plan's files hold exactly the people it promised. Whoever shares an address with

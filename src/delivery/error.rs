@@ -132,6 +132,22 @@ pub enum TransportError {
         /// The receiver.
         host: String,
     },
+    /// The API turns everybody away until somebody sets it right.
+    #[error("`{host}` takes no message: {reason}")]
+    Closed {
+        /// The API.
+        host: String,
+        /// What it answered, without addresses.
+        reason: String,
+    },
+    /// The API wants to be left alone for longer than a run waits.
+    #[error("`{host}` wants no more calls for now, {seconds} s at least")]
+    Busy {
+        /// The API.
+        host: String,
+        /// For how long.
+        seconds: u64,
+    },
     /// A worker of ours died.
     #[error("a worker of the delivery died")]
     Broken,
@@ -185,7 +201,15 @@ impl Diagnose for DeliveryError {
                     "check that the relay may send for `from` in `[brand]`; whoever was not written to still waits"
                 }
                 TransportError::Gone { .. } => {
-                    "the plan is on hold; set the receiver's new `url` in `[delivery.webhook]`, then `perennial resume` it"
+                    "the plan is on hold; set the receiver's new address in `config/perennial.toml`, then `perennial resume` it"
+                }
+                TransportError::Closed { .. } => {
+                    "set right what it names: a key, a quota, the sender's address, the description in use. Whoever was not written to still waits; \
+                     deliver again then"
+                }
+                TransportError::Busy { .. } => {
+                    "deliver again later: whoever was not written to still waits. Where it says so every time, lower `rate` in its settings, or ask \
+                     the provider for more"
                 }
                 TransportError::Broken => {
                     "deliver again; what it had in hand will be listed as unknown. Please report this as a fault of the program"

@@ -14,10 +14,11 @@
 //! | `breaker` | a campaign that bounces or annoys too often stops |
 //! | `account` | what became of everybody |
 //! | `recover` | what a process that died left behind |
-//! | `transport` | the three ways out, behind one door |
+//! | `transport` | the four ways out, behind one door |
 //! | `outbox` | files in a folder, one a message |
 //! | `smtp/` | a mail relay, over connections driven by hand |
 //! | `webhook` | a signed JSON call |
+//! | `api/` | any other HTTP API, by a description of it in a file |
 //! | `guard` | what calls may reach: the internet, and inside the house only hosts allowed by name |
 //! | `proof` | one mail to a colleague |
 //! | `returns/` | what comes back: bounces, complaints, opt-outs |
@@ -26,6 +27,7 @@
 //! Where the present state, the suppressions and the caps are looked at is the ledger's `turn`: inside the transaction that reserves.
 
 mod account;
+mod api;
 mod breaker;
 mod deliver;
 mod error;
@@ -50,6 +52,7 @@ mod webhook;
 mod tests;
 
 pub use account::{Account, ThisRun};
+pub use api::{API_FILE, ApiSettings};
 pub use breaker::BreakerSettings;
 pub use deliver::{Context, Options, deliver};
 pub use error::{DeliveryError, TransportError};

@@ -162,6 +162,7 @@ mod tests {
 
     fn parcel(id: &str) -> Parcel {
         Parcel {
+            letter: None,
             message: Named { customer_id: CustomerId::new("c"), message_id: MessageId::new(id) },
             to: "ann@example.com".into(),
             body: b"Subject: hello\r\n\r\nhello\r\n".to_vec(),

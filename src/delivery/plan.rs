@@ -20,6 +20,8 @@ pub struct Delivery {
     pub kind: Kind,
     /// By which channel its messages leave.
     pub channel: Channel,
+    /// Which of `[delivery.receivers]` its calls go to; `[delivery.webhook]` where none is named.
+    pub receiver: Option<String>,
     /// The segment its people were in, and must still be in.
     pub segment: String,
     /// The plan's logical time.

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    deliver::{Context, way},
+    deliver::{Batch, Context, way},
     error::{DeliveryError, TransportError},
-    transport::{Outcome, Parcel, Way},
+    transport::{Letter, Outcome, Parcel, Way},
 };
 use crate::{
     diagnosis::Diagnosis,
@@ -36,10 +36,12 @@ pub async fn send_proof(
     message: &Message,
 ) -> Result<String, DeliveryError> {
     let wrong = |code: &str, message: String, hint: &str| DeliveryError::Settings(Box::new(Diagnosis::new(code, message).hint(hint)));
-    let Message::Email { bytes, .. } = message else {
+    let Message::Email { subject, html, text, bytes, .. } = message else {
         return Err(wrong("proof", "a webhook call cannot be sent to a colleague".to_owned(), "`perennial preview` shows its body"));
     };
-    let way = way(context, Kind::Internal, Channel::Email, from)?;
+    let batch =
+        Batch { kind: Kind::Internal, channel: Channel::Email, receiver: None, from, campaign: "send-test", plan: "send-test" };
+    let way = way(context, &batch)?;
     if !context.settings.allowed()?.allows(to) {
         return Err(wrong(
             "only_to",
@@ -48,7 +50,8 @@ pub async fn send_proof(
         ));
     }
     let message = Named { customer_id: CustomerId::new("test"), message_id: message_id.clone() };
-    let parcel = Parcel { message, to: mailable(to).unwrap_or_else(|| to.to_owned()), body: [MARK, bytes].concat() };
+    let letter = Letter { subject: subject.clone(), html: html.clone(), text: text.clone() };
+    let parcel = Parcel { message, to: mailable(to).unwrap_or_else(|| to.to_owned()), body: [MARK, bytes].concat(), letter: Some(Box::new(letter)) };
     match way {
         Way::Outbox(outbox) => {
             let file = outbox.deliver(&parcel).map_err(DeliveryError::Transport)?;
@@ -56,18 +59,24 @@ pub async fn send_proof(
         }
         Way::Smtp(relay) => {
             let host = relay.host().to_owned();
-            match relay.send_alone(&parcel).await.map_err(DeliveryError::Transport)? {
-                Outcome::Accepted(_) => Ok(host),
-                Outcome::Rejected { reply, reason, .. } => {
-                    Err(DeliveryError::Transport(TransportError::Refused { host, reason: reply.unwrap_or_else(|| reason.to_owned()) }))
-                }
-                Outcome::Deferred { reply, .. } => {
-                    Err(DeliveryError::Transport(TransportError::Unreachable { host, reason: reply.unwrap_or_default() }))
-                }
-                Outcome::Unknown(reason) => Err(DeliveryError::Transport(TransportError::Unreachable { host, reason })),
-                Outcome::NotSent => Err(DeliveryError::Transport(TransportError::Broken)),
-            }
+            let outcome = relay.send_alone(&parcel).await.map_err(DeliveryError::Transport)?;
+            arrived(host, outcome).map_err(DeliveryError::Transport)
+        }
+        Way::Api(courier) => {
+            let outcome = courier.send_alone(&parcel).await.map_err(DeliveryError::Transport)?;
+            arrived(courier.host(), outcome).map_err(DeliveryError::Transport)
         }
         Way::Http(_) => Err(DeliveryError::Transport(TransportError::Broken)),
+    }
+}
+
+/// Where a mail went that was accepted; else why it was not.
+fn arrived(host: String, outcome: Outcome) -> Result<String, TransportError> {
+    match outcome {
+        Outcome::Accepted(_) => Ok(host),
+        Outcome::Rejected { reply, reason, .. } => Err(TransportError::Refused { host, reason: reply.unwrap_or_else(|| reason.to_owned()) }),
+        Outcome::Deferred { reply, .. } => Err(TransportError::Unreachable { host, reason: reply.unwrap_or_default() }),
+        Outcome::Unknown(reason) => Err(TransportError::Unreachable { host, reason }),
+        Outcome::NotSent => Err(TransportError::Broken),
     }
 }

@@ -20,7 +20,7 @@ use super::{
     plan::{Delivery, PlannedRecipient, Stamp},
     policy::Policy,
     settings::OnlyTo,
-    transport::{Couriers, Outcome, Parcel, Report, Way},
+    transport::{Couriers, Letter, Outcome, Parcel, Report, Way},
     unsubscribe::Token,
     webhook,
 };
@@ -74,6 +74,8 @@ pub(crate) struct Run<'a> {
     /// How many messages may still be taken.
     left: Option<usize>,
     couriers: Couriers,
+    /// Whether letters travel in their parts.
+    in_parts: bool,
     people: mpsc::Receiver<Result<Vec<PlannedRecipient>, Diagnosis>>,
     read_all: bool,
     /// Due.
@@ -132,6 +134,7 @@ impl<'a> Run<'a> {
             planned: standing.planned,
             left: first,
             couriers: Couriers::start(&way, OPEN, lease),
+            in_parts: way.takes_parts(),
             people: read(Arc::clone(delivery), share),
             read_all: false,
             due: VecDeque::new(),
@@ -279,6 +282,7 @@ impl<'a> Run<'a> {
             context: self.context.clone(),
             channel: self.errand.channel.clone(),
             only_to: Arc::clone(&self.only_to),
+            in_parts: self.in_parts,
             date: self.context.clock.now(),
         };
         self.writing.spawn_blocking(move || group.into_iter().map(|person| scribe.write(person)).collect());
@@ -410,6 +414,7 @@ struct Scribe {
     context: Context,
     channel: String,
     only_to: Arc<OnlyTo>,
+    in_parts: bool,
     date: DateTime<Utc>,
 }
 
@@ -423,15 +428,17 @@ impl Scribe {
         });
         let letter = self.delivery.letters.write(&person, &Stamp { unsubscribe_url, date: self.date });
         let parcel = match (letter, self.delivery.channel) {
-            (Ok(Message::Email { bytes, .. }), Channel::Email) => {
+            (Ok(Message::Email { subject, html, text, bytes, .. }), Channel::Email) => {
+                let letter = self.in_parts.then(|| Box::new(Letter { subject, html, text }));
                 // The envelope names the address as `To` does.
                 match person.address().and_then(mailable) {
-                    Some(to) => Ok(Parcel { message, to, body: bytes }),
+                    Some(to) => Ok(Parcel { message, to, body: bytes, letter }),
                     None => Err("no_address"),
                 }
             }
             (Ok(Message::Webhook { body }), Channel::Webhook) => {
-                Ok(Parcel { message, to: person.customer_id.to_string(), body: body.into_bytes() })
+                let to = person.customer_id.to_string();
+                Ok(Parcel { message, to, body: body.into_bytes(), letter: None })
             }
             (Ok(_), _) => Err("wrong_channel"),
             (Err(_), _) => Err("template"),

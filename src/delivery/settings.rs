@@ -1,14 +1,23 @@
 //! `[delivery]` in `config/perennial.toml`: by which way messages leave, whom they may reach, and how often.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use chrono::NaiveTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{breaker::BreakerSettings, error::DeliveryError, returns::ReturnsSettings};
+use super::{
+    api::{ApiSettings, Auth, Rate, Section},
+    breaker::BreakerSettings,
+    error::DeliveryError,
+    returns::ReturnsSettings,
+};
 use crate::{
-    config::{Cap, Period, QuietHours},
+    config::{Cap, Period, QuietHours, nearest},
     diagnosis::{Diagnosis, Finding},
     message::{Channel, mailable},
     secret::SecretRef,
@@ -35,10 +44,14 @@ pub struct DeliverySettings {
     pub breaker: BreakerSettings,
     /// The mail relay, for `email = "smtp"`.
     pub smtp: Option<SmtpSettings>,
+    /// The provider's HTTP API, for `email = "api"`.
+    pub api: Option<ApiSettings>,
     /// What comes back: bounces, complaints.
     pub returns: ReturnsSettings,
     /// Where webhook calls go; without it, to the outbox.
     pub webhook: Option<WebhookSettings>,
+    /// Further places calls go to, by name: a campaign chooses one with `receiver = "<name>"`.
+    pub receivers: BTreeMap<String, WebhookSettings>,
 }
 
 impl Default for DeliverySettings {
@@ -51,8 +64,10 @@ impl Default for DeliverySettings {
             policy: PolicySettings::default(),
             breaker: BreakerSettings::default(),
             smtp: None,
+            api: None,
             returns: ReturnsSettings::default(),
             webhook: None,
+            receivers: BTreeMap::new(),
         }
     }
 }
@@ -65,6 +80,8 @@ pub enum EmailBy {
     Outbox,
     /// The relay of `[delivery.smtp]`.
     Smtp,
+    /// The provider's API of `[delivery.api]`.
+    Api,
 }
 
 /// `[delivery.policy]`.
@@ -175,32 +192,125 @@ impl SmtpSettings {
     }
 }
 
-/// `[delivery.webhook]`.
+/// `[delivery.webhook]` and `[delivery.receivers.<name>]`: a system that speaks Standard Webhooks at `url`, or another one by a description
+/// of its API.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookSettings {
-    /// Where calls are posted to; https, except for hosts named in `allow` and the machine itself.
-    pub url: String,
+    /// Where calls are posted to; https, except for hosts named in `allow` and the machine itself. Beside `use`: another address for the
+    /// same API.
+    #[serde(default)]
+    pub url: Option<String>,
     /// What calls are signed with by Standard Webhooks: `whsec_` and base64 of 24 to 64 bytes. Without it they are not signed.
     #[serde(default)]
     pub secret: Option<SecretRef>,
+    /// In place of a system that speaks Standard Webhooks: `"slack"`, `"slack-hook"`, `"hubspot-task"`, `"salesforce-task"`, `"braze"`,
+    /// `"twilio-sms"`, `"twilio-whatsapp"`, or `"<name>"` of a description of your own, `config/apis/<name>.toml`.
+    #[serde(default, rename = "use")]
+    pub api: Option<String>,
+    /// With `use`: what its description leaves to the deployment, `{ channel = "C0123456789" }`. `perennial check` names what is missing.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
+    /// With `use`: how it knows us, in place of what its description says.
+    #[serde(default)]
+    pub(crate) auth: Option<Auth>,
+    /// With `use`: how often it may be called, in place of what its description says.
+    #[serde(default)]
+    pub(crate) rate: Option<Rate>,
     /// Hosts that may be called without https, and where they lie inside the house (private addresses, this machine's network).
     #[serde(default)]
     pub allow: Vec<String>,
-    /// How long the other side may take.
-    #[serde(default = "thirty_seconds")]
-    pub timeout: Period,
+    /// How long the other side may take; 30 seconds, or what its description says, unless set.
+    #[serde(default)]
+    pub timeout: Option<Period>,
 }
 
 impl WebhookSettings {
-    /// Whether calls go to this machine itself.
-    pub(crate) fn is_loopback(&self) -> bool {
-        url::Url::parse(&self.url).is_ok_and(|url| url.host_str().is_some_and(is_loopback))
+    /// The API in use, where one is named.
+    pub(crate) fn as_api(&self) -> Option<ApiSettings> {
+        Some(ApiSettings {
+            api: self.api.clone()?,
+            values: self.values.clone(),
+            url: self.url.clone(),
+            auth: self.auth.clone(),
+            allow: self.allow.clone(),
+            rate: self.rate,
+            timeout: self.timeout,
+        })
     }
-}
 
-fn thirty_seconds() -> Period {
-    Period::seconds(30)
+    /// Whether calls go to this machine itself.
+    pub(crate) fn is_loopback(&self, section: &Section, root: &Path) -> bool {
+        match self.as_api() {
+            Some(api) => api.is_loopback(section, root),
+            None => self.is_near(),
+        }
+    }
+
+    /// Whether `url` is this machine itself.
+    pub(crate) fn is_near(&self) -> bool {
+        let url = self.url.as_deref().and_then(|url| url::Url::parse(url).ok());
+        url.is_some_and(|url| url.host_str().is_some_and(is_loopback))
+    }
+
+    /// A sentence for everything that would make calls fail, or leave the house where they must not; but for what is wrong with an API.
+    pub(crate) fn mistakes(&self, section: &Section, practice_keys: bool) -> Vec<Diagnosis> {
+        let name = &section.name;
+        let mut found = Vec::new();
+        let mut wrong = |code: &str, message: String, hint: String| found.push(Diagnosis::new(code, message).in_file(FILE).hint(hint));
+        let url = match (&self.url, &self.api) {
+            (_, Some(_)) => {
+                if self.secret.is_some() {
+                    let message = format!("{name} has `secret` and `use`; calls are signed with `secret` only where they go to `url` alone");
+                    wrong("webhook", message, "remove `secret`: the API's description says how it knows us".to_owned());
+                }
+                return found;
+            }
+            (None, None) => {
+                wrong(
+                    "webhook",
+                    format!("{name} does not say where calls go"),
+                    "set `url`, or `use` with the name of an API such as `slack`".to_owned(),
+                );
+                return found;
+            }
+            (Some(url), None) => url,
+        };
+        if !self.values.is_empty() || self.auth.is_some() || self.rate.is_some() {
+            let message = format!("`values`, `auth` and `rate` of {name} belong to an API, and none is named");
+            wrong("webhook", message, "set `use`, or remove them".to_owned());
+        }
+        match url::Url::parse(url) {
+            Ok(url) if url.scheme() == "https" || url.scheme() == "http" => {
+                let host = url.host_str().unwrap_or_default();
+                let loopback = is_loopback(host);
+                if practice_keys && !loopback {
+                    let message =
+                        format!("with the practice keys the program writes to the outbox and to this machine only, not to `{host}`");
+                    wrong("practice", message, "set your own `[keys] master` before other systems are called".to_owned());
+                }
+                if url.scheme() == "http" && !loopback && !self.allow.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
+                    let message = format!("calls to `{host}` would cross the network in the open");
+                    wrong("webhook", message, format!("use https, or name the host in `allow` of {name}"));
+                }
+                if !url.username().is_empty() || url.password().is_some() {
+                    wrong(
+                        "webhook",
+                        format!("the `url` of {name} holds a password"),
+                        "take it out; calls are signed with `secret`".to_owned(),
+                    );
+                }
+            }
+            _ => wrong("webhook", format!("the `url` of {name} is not a web address"), "write it such as `https://…`".to_owned()),
+        }
+        found
+    }
+
+    /// What `perennial check` says.
+    fn check(&self, section: &Section, root: &Path, practice_keys: bool) -> Vec<Finding> {
+        let mistakes = self.mistakes(section, practice_keys).into_iter().map(Finding::error);
+        mistakes.chain(self.as_api().map(|api| api.check(section, root, practice_keys)).unwrap_or_default()).collect()
+    }
 }
 
 /// Whether a host name or address is this machine itself.
@@ -255,33 +365,15 @@ pub(crate) fn mistakes(settings: &DeliverySettings, practice_keys: bool) -> Vec<
                 wrong(Channel::Email, "smtp", message, "four are enough for most relays");
             }
         }
-        (EmailBy::Outbox, _) => {}
+        (EmailBy::Api, _) if settings.api.is_none() => {
+            let hint = "add `[delivery.api]` with `use = \"ses\"`, `use = \"postmark\"` or a description of your own";
+            wrong(Channel::Email, "api", "`email = \"api\"` needs an API".to_owned(), hint);
+        }
+        (EmailBy::Outbox | EmailBy::Api, _) => {}
     }
     if settings.smtp.as_ref().is_some_and(|smtp| smtp.messages_per_connection == 0) {
         let message = "with `messages_per_connection = 0` nothing could be sent".to_owned();
         wrong(Channel::Email, "smtp", message, "leave it out, or set how many messages your relay takes on a connection");
-    }
-    if let Some(webhook) = &settings.webhook {
-        match url::Url::parse(&webhook.url) {
-            Ok(url) if url.scheme() == "https" || url.scheme() == "http" => {
-                let host = url.host_str().unwrap_or_default();
-                let loopback = is_loopback(host);
-                if practice_keys && !loopback {
-                    let message =
-                        format!("with the practice keys the program writes to the outbox and to this machine only, not to `{host}`");
-                    wrong(Channel::Webhook, "practice", message, "set your own `[keys] master` before other systems are called");
-                }
-                if url.scheme() == "http" && !loopback && !webhook.allow.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
-                    let message = format!("calls to `{host}` would cross the network in the open");
-                    wrong(Channel::Webhook, "webhook", message, "use https, or name the host in `allow` of `[delivery.webhook]`");
-                }
-                if !url.username().is_empty() || url.password().is_some() {
-                    let message = "the webhook's `url` holds a password".to_owned();
-                    wrong(Channel::Webhook, "webhook", message, "take it out; calls are signed with `secret`");
-                }
-            }
-            _ => wrong(Channel::Webhook, "webhook", "the webhook's `url` is not a web address".to_owned(), "write it such as `https://…`"),
-        }
     }
     if let Some(text) = &settings.public_url {
         let sound = url::Url::parse(text)
@@ -319,23 +411,74 @@ impl DeliverySettings {
         patterns.map(OnlyTo).map_err(|error| DeliveryError::Settings(Box::new(Diagnosis::new("only_to", error.to_string()))))
     }
 
-    /// What `perennial check` says about these settings.
-    #[must_use]
-    pub fn check(&self, practice_keys: bool) -> Vec<Finding> {
-        let mut seen = Vec::new();
-        for (_, diagnosis) in mistakes(self, practice_keys) {
-            if !seen.contains(&diagnosis) {
-                seen.push(diagnosis);
+    /// The API letters leave by, where they do.
+    pub(crate) fn email_api(&self) -> Option<(Section, &ApiSettings)> {
+        let api = self.api.as_ref().filter(|_| self.email == EmailBy::Api)?;
+        Some((Section { name: "[delivery.api]".to_owned(), channel: Channel::Email }, api))
+    }
+
+    /// Where calls go: to the receiver of that name, or to that of all who name none.
+    ///
+    /// # Errors
+    /// Where there is no such receiver.
+    pub(crate) fn receiver(&self, name: Option<&str>) -> Result<Option<(Section, &WebhookSettings)>, Diagnosis> {
+        let section = |name: String| Section { name, channel: Channel::Webhook };
+        let Some(name) = name else {
+            return Ok(self.webhook.as_ref().map(|webhook| (section("[delivery.webhook]".to_owned()), webhook)));
+        };
+        match self.receivers.get(name) {
+            Some(receiver) => Ok(Some((section(format!("[delivery.receivers.{name}]")), receiver))),
+            None => {
+                let hint = match nearest(name, self.receivers.keys().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`? Otherwise add `[delivery.receivers.{name}]` to {FILE}"),
+                    None => format!("add `[delivery.receivers.{name}]` to {FILE}, with `url` or `use`"),
+                };
+                Err(Diagnosis::new("unknown_receiver", format!("there is no receiver `{name}`")).hint(hint))
             }
         }
-        seen.into_iter().map(Finding::error).collect()
+    }
+
+    /// Whether a campaign's calls fit the API its receiver names, tried out with made-up ones. What is wrong with the API is for
+    /// [`Self::check`] to say.
+    ///
+    /// # Errors
+    /// Why they do not: there is no such receiver (`unknown_receiver`), or its description needs something else (`api_body`).
+    pub fn try_out(&self, receiver: Option<&str>, calls: &[String], root: &Path) -> Result<(), Diagnosis> {
+        let Some((section, receiver)) = self.receiver(receiver)? else { return Ok(()) };
+        let Some(settings) = receiver.as_api() else { return Ok(()) };
+        let Ok(api) = settings.open(&section, root, false) else { return Ok(()) };
+        match calls.iter().find_map(|call| api.fits(call).err()) {
+            None => Ok(()),
+            Some(error) => {
+                let message = format!("what the template makes does not fit `{}`: {error}", settings.api);
+                Err(Diagnosis::new("api_body", message).hint("write what its description asks for: see \"Notes to staff\" in docs/marketing.md"))
+            }
+        }
+    }
+
+    /// What `perennial check` says about these settings, of the project in `root`.
+    #[must_use]
+    pub fn check(&self, practice_keys: bool, root: &Path) -> Vec<Finding> {
+        let mut found: Vec<Finding> = mistakes(self, practice_keys).into_iter().map(|(_, diagnosis)| Finding::error(diagnosis)).collect();
+        if let Some((section, api)) = self.email_api() {
+            found.extend(api.check(&section, root, practice_keys));
+        }
+        let names = self.receivers.keys().map(|name| Some(name.as_str()));
+        for (section, receiver) in std::iter::once(None).chain(names).filter_map(|name| self.receiver(name).ok().flatten()) {
+            found.extend(receiver.check(&section, root, practice_keys));
+        }
+        let mut seen = Vec::new();
+        for finding in found {
+            if !seen.contains(&finding) {
+                seen.push(finding);
+            }
+        }
+        seen
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn parse(text: &str) -> Result<DeliverySettings, crate::config::ConfigError> {
@@ -347,7 +490,7 @@ mod tests {
         let settings = parse("").unwrap();
         assert_eq!(settings.email, EmailBy::Outbox);
         assert_eq!((settings.policy.cap.messages, settings.policy.quiet_hours), (4, None));
-        assert!(settings.check(true).is_empty());
+        assert!(settings.check(true, Path::new(".")).is_empty());
     }
 
     #[test]
@@ -361,7 +504,7 @@ mod tests {
         .unwrap();
         assert_eq!(settings.smtp.as_ref().map(SmtpSettings::port), Some(465));
         assert!(settings.policy.quiet_hours.is_some());
-        assert!(settings.check(false).is_empty(), "{:?}", settings.check(false));
+        assert!(settings.check(false, Path::new(".")).is_empty(), "{:?}", settings.check(false, Path::new(".")));
     }
 
     #[test]
@@ -382,7 +525,7 @@ mod tests {
     #[test]
     fn what_would_harm_is_named_before_a_run() {
         let codes = |text: &str, practice| -> Vec<String> {
-            parse(text).unwrap().check(practice).into_iter().map(|finding| finding.diagnosis.code).collect()
+            parse(text).unwrap().check(practice, Path::new(".")).into_iter().map(|finding| finding.diagnosis.code).collect()
         };
         assert_eq!(codes("email = \"smtp\"", false), ["smtp"]);
         assert_eq!(codes("email = \"smtp\"\n[smtp]\nhost = \"relay.example\"", true), ["practice"]);
@@ -391,6 +534,10 @@ mod tests {
         assert_eq!(codes("[webhook]\nurl = \"http://crm.example/x\"", false), ["webhook"]);
         assert!(codes("[webhook]\nurl = \"http://crm.example/x\"\nallow = [\"crm.example\"]", false).is_empty());
         assert_eq!(codes("[webhook]\nurl = \"https://crm.example/x\"", true), ["practice"]);
+        assert_eq!(codes("[webhook]\ntimeout = \"5s\"", false), ["webhook"]);
+        assert_eq!(codes("[webhook]\nurl = \"https://crm.example/x\"\nvalues = { a = \"b\" }", false), ["webhook"]);
+        assert_eq!(codes("[receivers.sms]\nuse = \"twilio-sms\"\nsecret = { env = \"X\" }", false)[0], "webhook");
+        assert_eq!(codes("email = \"api\"", false), ["api"]);
         assert_eq!(codes("public_url = \"http://hello.example\"", false), ["public_url"]);
         assert!(codes("public_url = \"http://127.0.0.1:8080\"", true).is_empty());
         assert_eq!(codes("only_to = [\"[\"]", false), ["only_to"]);

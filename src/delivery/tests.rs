@@ -80,6 +80,7 @@ impl World {
             campaign: "win-back".into(),
             kind,
             channel: Channel::Email,
+            receiver: None,
             segment: "lapsed".into(),
             as_of,
             cool_off: None,
@@ -224,8 +225,10 @@ async fn a_note_to_staff_stays_at_home_while_only_to_is_set() {
     assert_eq!(world.outbox(), BTreeSet::from(["0000@fernwood.example.json".to_owned()]));
     let way = |url: &str, kind| {
         let mut context = world.context.clone();
-        context.settings.webhook.as_mut().unwrap().url = url.to_owned();
-        deliver::way(&context, kind, Channel::Webhook, "hello@fernwood.example").unwrap().name()
+        context.settings.webhook.as_mut().unwrap().url = Some(url.to_owned());
+        let channel = Channel::Webhook;
+        let batch = deliver::Batch { kind, channel, receiver: None, from: "hello@fernwood.example", campaign: "c", plan: PLAN };
+        deliver::way(&context, &batch).unwrap().name()
     };
     assert_eq!(way("http://127.0.0.1:1/hook", Kind::Internal), "http");
     assert_eq!(way("https://crm.example/hook", Kind::Service), "http", "there the addresses decide");

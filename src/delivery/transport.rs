@@ -1,10 +1,11 @@
-//! The three ways out, behind one door: parcels in, reports out.
+//! The four ways out, behind one door: parcels in, reports out.
 //!
 //! | way | what its silence means | after a crash |
 //! |---|---|---|
 //! | outbox | it was not written | the file is the evidence |
 //! | smtp | after the first byte of the message: unknown | unknown |
 //! | http | after the first byte of the call: unknown | unknown |
+//! | api | once its body began to leave: unknown | unknown |
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{error::TransportError, outbox::Outbox, smtp::Relay, webhook::Receiver};
+use super::{api::Courier, error::TransportError, outbox::Outbox, smtp::Relay, webhook::Receiver};
 use crate::ledger::{Lease, Named};
 
 /// A finished message on its way to a transport.
@@ -27,6 +28,19 @@ pub(crate) struct Parcel {
     pub(crate) to: String,
     /// What is sent: an email by RFC 5322, or a JSON body.
     pub(crate) body: Vec<u8>,
+    /// An email's parts, for a way that takes letters apart.
+    pub(crate) letter: Option<Box<Letter>>,
+}
+
+/// What a letter says, before it became a message by RFC 5322.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    /// The subject.
+    pub(crate) subject: String,
+    /// The HTML part.
+    pub(crate) html: String,
+    /// The text part.
+    pub(crate) text: String,
 }
 
 /// What became of a parcel.
@@ -74,6 +88,8 @@ pub(crate) enum Way {
     Smtp(Arc<Relay>),
     /// A signed call.
     Http(Arc<Receiver>),
+    /// An API, by a description of it.
+    Api(Arc<Courier>),
 }
 
 impl Way {
@@ -83,7 +99,13 @@ impl Way {
             Self::Outbox(_) => "outbox",
             Self::Smtp(_) => "smtp",
             Self::Http(_) => "http",
+            Self::Api(_) => "api",
         }
+    }
+
+    /// Whether letters travel in their parts.
+    pub(crate) fn takes_parts(&self) -> bool {
+        matches!(self, Self::Api(_))
     }
 }
 
@@ -105,6 +127,11 @@ impl Queue {
     /// Whether a parcel may still leave: not while the delivery stops, nor once others may have taken over what this process had in hand.
     pub(crate) fn may_send(&self) -> bool {
         !self.stop.is_cancelled() && self.lease.holds()
+    }
+
+    /// Is cancelled when the delivery stops.
+    pub(crate) fn stopped(&self) -> &CancellationToken {
+        &self.stop
     }
 
     /// Whether the delivery stops.
@@ -169,6 +196,7 @@ impl Couriers {
         let count = match way {
             Way::Outbox(_) | Way::Http(_) => 4,
             Way::Smtp(relay) => relay.connections(),
+            Way::Api(courier) => courier.at_once(),
         };
         for _ in 0..count {
             let queue = queue.clone();
@@ -176,6 +204,7 @@ impl Couriers {
                 Way::Outbox(outbox) => workers.spawn(async move { outbox.work(queue).await }),
                 Way::Smtp(relay) => workers.spawn(async move { relay.work(queue).await }),
                 Way::Http(receiver) => workers.spawn(async move { receiver.work(queue).await }),
+                Way::Api(courier) => workers.spawn(async move { courier.work(queue).await }),
             };
         }
         Self { parcels: Some(parcels), reports, stop, workers }

@@ -26,6 +26,8 @@ use super::{
 };
 use crate::{clock::SharedClock, diagnosis::Diagnosis, faults, secret::Secret};
 
+/// How long the other side may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of an answer is read.
 const MAX_ANSWER: usize = 64 * 1024;
 /// So many calls in a row without an answer mean that the receiver is away; going on would only make more unknowns.
@@ -47,7 +49,7 @@ impl Receiver {
     pub(crate) fn new(settings: &WebhookSettings, secret: Option<&Secret>, clock: SharedClock) -> Result<Self, DeliveryError> {
         let wrong = |message: String, hint: &str| DeliveryError::Settings(Box::new(Diagnosis::new("webhook", message).hint(hint)));
         let url =
-            Url::parse(&settings.url).map_err(|error| wrong(format!("the webhook's `url`: {error}"), "write it such as `https://…`"))?;
+            Url::parse(settings.url.as_deref().unwrap_or_default()).map_err(|error| wrong(format!("the webhook's `url`: {error}"), "write it such as `https://…`"))?;
         let signer = match secret {
             Some(secret) => Some(Signer::new(secret).ok_or_else(|| {
                 let hint = "it is `whsec_` and the base64 of 24 to 64 random bytes, as the receiver shows it";
@@ -56,7 +58,7 @@ impl Receiver {
             None => None,
         };
         // This machine may be named as it is: whoever writes the settings is on it.
-        let own = settings.is_loopback().then(|| url.host_str().unwrap_or_default().to_owned());
+        let own = settings.is_near().then(|| url.host_str().unwrap_or_default().to_owned());
         let guard = Guard::new(&settings.allow.iter().cloned().chain(own).collect::<Vec<_>>());
         guard.check(&url).map_err(|refused| {
             wrong(format!("the webhook's `url`: {refused}"), "use an https address, or name the host in `allow` of `[delivery.webhook]`")
@@ -69,7 +71,7 @@ impl Receiver {
             // A connection of its own for every call: a stale one would break with the call begun, and make its fate unknown.
             .pool_max_idle_per_host(0)
             .connect_timeout(Duration::from_secs(10))
-            .timeout(settings.timeout.duration())
+            .timeout(settings.timeout.map_or(TIMEOUT, |timeout| timeout.duration()))
             .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| wrong(format!("no HTTP client: {error}"), "check the machine's certificates"))?;
@@ -186,7 +188,7 @@ fn classify(status: StatusCode, after: Option<TimeDelta>) -> Outcome {
 }
 
 /// `Retry-After` as seconds or as a date.
-fn retry_after(headers: &header::HeaderMap, now: DateTime<Utc>) -> Option<TimeDelta> {
+pub(super) fn retry_after(headers: &header::HeaderMap, now: DateTime<Utc>) -> Option<TimeDelta> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = match text.parse::<i64>() {
         Ok(seconds) => seconds,
@@ -205,7 +207,7 @@ fn cause(error: &reqwest::Error) -> String {
 }
 
 /// Signs calls by the symmetric scheme `v1`.
-struct Signer(Hmac<Sha256>);
+pub(super) struct Signer(Hmac<Sha256>);
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -214,7 +216,7 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Signer {
-    fn new(secret: &Secret) -> Option<Self> {
+    pub(super) fn new(secret: &Secret) -> Option<Self> {
         let text = secret.reveal();
         let key = STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok()?;
         if !(24..=64).contains(&key.len()) {
@@ -223,7 +225,7 @@ impl Signer {
         Hmac::new_from_slice(&key).ok().map(Self)
     }
 
-    fn sign(&self, id: &str, at: DateTime<Utc>, body: &[u8]) -> String {
+    pub(super) fn sign(&self, id: &str, at: DateTime<Utc>, body: &[u8]) -> String {
         let mut mac = self.0.clone();
         mac.update(format!("{id}.{}.", at.timestamp()).as_bytes());
         mac.update(body);

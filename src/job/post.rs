@@ -23,6 +23,7 @@ pub(super) fn delivery(plan: FrozenPlan) -> Result<Delivery, Failure> {
     Ok(Delivery {
         kind: settings.kind,
         channel: settings.channel,
+        receiver: settings.receiver,
         cool_off: settings.policy.cool_off,
         from: plan.brand().from.clone(),
         timezone,

@@ -199,26 +199,31 @@ impl Templates {
     }
 
     fn try_out(&self, columns: &SchemaRef, found: &mut Vec<Finding>) {
+        for made in self.samples(columns) {
+            match made {
+                Ok(Message::Email { subject, .. }) if subject.chars().count() > SUBJECT_LENGTH => {
+                    let message = format!("the subject has {} characters: {subject}", subject.chars().count());
+                    let long = Diagnosis::new("subject_long", message).in_file(&self.0.files[0].path);
+                    let hint = format!("telephones show {SUBJECT_LENGTH}; say the most important thing first, or less");
+                    push(found, Finding::warning(long.hint(hint)));
+                }
+                Ok(_) => {}
+                Err(error) => push(found, Finding::error(error.0)),
+            }
+        }
+    }
+
+    /// The messages of every step and variant, filled in with made-up values of the columns' types.
+    pub fn samples(&self, columns: &SchemaRef) -> impl Iterator<Item = Result<Message, MessageError>> {
         let row = sample::row(columns, &self.0.links);
         let variants = self.0.files.iter().flat_map(|file| &file.names.variants).map(|variant| Some(variant.clone()));
         let variants: BTreeSet<Option<String>> = variants.chain([None]).collect();
         // Notes to staff travel as webhooks; every email is to a person.
         let way_out = self.0.channel == Channel::Email;
-        for step in 1..=4 {
-            for variant in &variants {
-                let envelope = sample::envelope(step, variant.clone(), way_out);
-                match self.render(&row, &envelope) {
-                    Ok(Message::Email { subject, .. }) if subject.chars().count() > SUBJECT_LENGTH => {
-                        let message = format!("the subject has {} characters: {subject}", subject.chars().count());
-                        let long = Diagnosis::new("subject_long", message).in_file(&self.0.files[0].path);
-                        let hint = format!("telephones show {SUBJECT_LENGTH}; say the most important thing first, or less");
-                        push(found, Finding::warning(long.hint(hint)));
-                    }
-                    Ok(_) => {}
-                    Err(error) => push(found, Finding::error(error.0)),
-                }
-            }
-        }
+        (1..=4).flat_map(move |step| {
+            let made = variants.iter().map(|variant| self.render(&row, &sample::envelope(step, variant.clone(), way_out)));
+            made.collect::<Vec<_>>()
+        })
     }
 
     /// Fills the templates in for one person. The same row and envelope make the same bytes.

@@ -3,16 +3,19 @@
 
 use std::path::Path;
 
+use arrow::datatypes::SchemaRef;
+
 use super::{Deployment, raw_schemas};
 use crate::{
     campaign::Campaign,
     clock::SharedClock,
     config::{Folder, nearest},
+    delivery::DeliverySettings,
     diagnosis::{Diagnose, Diagnosis, Failure, Finding},
     engine::{Engine, EngineSettings},
     lake::Lake,
     ledger::Ledger,
-    message::{Brand, Templates},
+    message::{Brand, Channel, Message, Templates},
     model::Library,
     secret::Keys,
     source::Source,
@@ -58,7 +61,7 @@ pub async fn check(folder: &Folder, clock: SharedClock, offline: bool) -> Vec<Fi
 fn check_deployment(deployment: &Deployment, root: &Path, findings: &mut Vec<Finding>) {
     let practice = kept(Keys::open(&deployment.keys.master, root), findings).is_some_and(|keys| keys.are_practice());
     kept(Ledger::present(root, &deployment.ledger), findings);
-    findings.extend(deployment.delivery.check(practice));
+    findings.extend(deployment.delivery.check(practice, root));
     findings.extend(brand_findings(&deployment.brand, practice));
 }
 
@@ -103,8 +106,34 @@ async fn check_sql_and_letters(
         if let Some(columns) = columns.get(segment) {
             findings.extend(campaign.check_columns(folder, columns));
             findings.extend(templates.iter().flat_map(|templates| templates.check(columns)));
+            if let (Some(templates), Some(deployment)) = (&templates, deployment) {
+                findings.extend(call_findings(folder, &deployment.delivery, campaign, templates, columns));
+            }
         }
     }
+}
+
+/// Whether a campaign's calls fit the system they go to.
+fn call_findings(
+    folder: &Folder,
+    delivery: &DeliverySettings,
+    campaign: &Campaign,
+    templates: &Templates,
+    columns: &SchemaRef,
+) -> Option<Finding> {
+    if campaign.settings.channel != Channel::Webhook {
+        return None;
+    }
+    // What cannot be filled in has been said already.
+    let calls = templates.samples(columns).filter_map(|made| match made {
+        Ok(Message::Webhook { body }) => Some(body),
+        _ => None,
+    });
+    let told = delivery.try_out(campaign.settings.receiver.as_deref(), &calls.collect::<Vec<_>>(), folder.root()).err()?;
+    Some(Finding::error(match told.code.as_str() {
+        "unknown_receiver" => campaign.at_key(folder, "receiver", told),
+        _ => told.in_file(campaign.folder.join("webhook.json")),
+    }))
 }
 
 fn relative(mut finding: Finding, root: &Path) -> Finding {

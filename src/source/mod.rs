@@ -63,7 +63,7 @@ mod values;
 
 pub use error::{BadValue, PullFailure, SourceError, StreamName};
 pub(crate) use http::{
-    token::Vault,
+    token::{Desk as TokenDesk, Grant as TokenGrant, Vault},
     write_back::{Answer, News, Section as WriteBackSection},
 };
 pub use progress::Progress;

@@ -15,12 +15,13 @@ use super::*;
 fn texts() -> Vec<(FileKind, String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    for folder in ["config", "jobs", "sql", "src/project/presets"] {
+    for folder in ["config", "jobs", "sql", "src/project/presets", "src/delivery/api/apis"] {
         walk(&root.join(folder), &mut |path| {
             let name = path.strip_prefix(root).unwrap().display().to_string();
             let text = || fs::read_to_string(path).unwrap();
             let kind = match path.extension().and_then(|ending| ending.to_str()) {
                 Some("toml") if name.contains("config/sources/") => "source",
+                Some("toml") if name.contains("/apis/") => "api",
                 Some("toml") if name.contains("sql/tests/") => "test",
                 Some("toml") if name.ends_with("/campaign.toml") => "campaign",
                 Some("toml") if name.starts_with("jobs/") => "job",
@@ -286,6 +287,9 @@ fn mistakes_people_make_are_found() {
         ("job", "schedule = \"0 2 * * *\"\ntimezone = \"UTC\"\nsteps = [\"pul\"]"),
         ("job", "timezone = \"UTC\"\nsteps = [\"pull\"]"),
         ("campaign", "segment = \"lapsed\""),
+        ("perennial", "[delivery.api]\nuse = 7"),
+        ("api", "channel = \"email\""),
+        ("api", "channel = \"webhook\"\nurl = \"https://x.example\"\nauth = { bearer = { token = \"s3cret\" } }"),
         ("test", "test = \"lapsed\"\nas_of = \"x\"\n[[case]]\nname = \"n\"\nexpekt = []"),
         ("front-matter", "params = { a = [1] }"),
         ("front-matter", "inputs = { shop__orders = { max_age = \"36\" } }"),

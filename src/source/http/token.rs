@@ -168,8 +168,17 @@ impl Desk {
         })
     }
 
+    /// A token that is good at `now`, for calls that are no source's; or why there is none.
+    pub(crate) async fn bearer(&self, now: DateTime<Utc>) -> Result<Secret, String> {
+        match self.token(now).await {
+            Ok(access) => Ok(access.token),
+            Err(Trouble::Passing { reason, .. } | Trouble::Lasting(SourceError::Token { reason, .. })) => Err(reason),
+            Err(Trouble::Stale { refusal: error, .. } | Trouble::Lasting(error)) => Err(error.to_string()),
+        }
+    }
+
     /// Forgets a token that was refused, unless another stream has fetched a newer one meanwhile.
-    pub(super) async fn forget(&self, token: &Secret) {
+    pub(crate) async fn forget(&self, token: &Secret) {
         let mut held = self.held.lock().await;
         if held.access.as_ref().is_some_and(|access| access.token == *token) {
             held.access = None;

@@ -51,6 +51,41 @@ smtp = { host = "relay.example", port = 587, tls = "starttls", username = "u", p
 breaker = { bounces = "4%", complaints = "0.08%", over = 500 }
 webhook = { url = "https://crm.example", secret = { env = "S" }, allow = ["10.0.0.1"], timeout = "30s" }
 
+[delivery.api]
+use = "ses"
+values = { region = "eu-west-1" }
+url = "https://ses.internal"
+auth = { aws_sigv4 = { region = "{region}", service = "ses", access_key_id = { env = "I" }, secret_access_key = { env = "K" }, session_token = { file = "t" } } }
+allow = ["ses.internal"]
+rate = { requests = 10, per = "1s" }
+timeout = "30s"
+
+[delivery.receivers.a]
+use = "slack"
+values = { channel = "C1" }
+auth = { bearer = { token = { file = "/run/secrets/slack" } } }
+rate = { requests = 1 }
+
+[delivery.receivers.b]
+use = "slack-hook"
+auth = { path = { secret = { env = "S" } } }
+
+[delivery.receivers.c]
+use = "twilio-sms"
+auth = { basic = { user = "SK1", password = { env = "S" } } }
+
+[delivery.receivers.d]
+use = "mine"
+auth = { header = { name = "X-Key", value = { env = "S" } } }
+
+[delivery.receivers.e]
+use = "salesforce-task"
+auth = { client_credentials = { token_url = "https://x.example", client_id = { env = "C" }, client_secret = { env = "S" }, scope = "api" } }
+
+[delivery.receivers.f]
+use = "theirs"
+auth = { standard_webhooks = { secret = { env = "S" } } }
+
 [delivery.returns]
 address = "bounces@fernwood.example"
 soft_bounces = { messages = 3, within = "30d" }
@@ -314,6 +349,56 @@ columns = { id = "text" }
     ("source", "preset = \"csv\"\n[streams.orders]\npath = \"elsewhere/*.csv\"\ncolumns = { shop = \"text\" }"),
     ("source", "preset = \"generic_database\"\nurl = \"mysql://reader@db.example/shop\"\n[streams.orders]\ntable = \"o\""),
     (
+        "api",
+        r#"
+channel = "webhook"
+url = "https://{host}/people/{customer_id}"
+method = "put"
+headers = { Accept = "application/json" }
+form = { To = "{{ body.to }}" }
+id = "/id"
+says = ["/error"]
+allow = ["10.0.0.1"]
+rate = { requests = 10, per = "1s" }
+at_once = 4
+timeout = "30s"
+max_body_kib = 64
+max_answer_kib = 64
+idempotency = { header = "Idempotency-Key", honours = true, window = "24h" }
+optional = ["host"]
+auth = { header = { name = "X-Key", value = { env = "S" } } }
+
+[values]
+host = "api.example"
+
+[[answers]]
+status = [200]
+at = "/ok"
+is = [false]
+means = "rejected"
+
+[[answers]]
+header = "x-error"
+contains = ["Paused"]
+means = "closed"
+
+[[answers]]
+at = "/code"
+is_not = [0]
+means = "dead_address"
+"#,
+    ),
+    ("api", "channel = \"webhook\"\nurl = \"https://x.example\"\nauth = \"none\""),
+    ("api", "channel = \"webhook\"\nurl = \"https://x.example\"\nauth = { standard_webhooks = { secret = { env = \"S\" } } }"),
+    (
+        "api",
+        "channel = \"webhook\"\nurl = \"https://x.example\"\nauth = { aws_sigv4 = { region = \"r\", service = \"s\", access_key_id = { env = \"I\" }, secret_access_key = { env = \"K\" }, session_token = { env = \"T\" } } }",
+    ),
+    (
+        "api",
+        "channel = \"webhook\"\nurl = \"https://x.example\"\nauth = { client_credentials = { token_url = \"https://x.example\", client_id = { env = \"C\" }, client_secret = { env = \"S\" }, scope = \"api\" } }",
+    ),
+    (
         "job",
         r#"
 schedule = "0 2 * * *"
@@ -330,6 +415,7 @@ deadline = "6h"
 segment = "lapsed"
 kind = "marketing"
 channel = "email"
+receiver = "sms"
 occasion = "last_order_id"
 step = "step"
 approval = "auto"
