@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 mod analyst;
+mod apis;
 mod bad_input;
 mod broken_tls;
 mod command_line;

@@ -39,8 +39,7 @@ pub async fn send_proof(
     let Message::Email { subject, html, text, bytes, .. } = message else {
         return Err(wrong("proof", "a webhook call cannot be sent to a colleague".to_owned(), "`perennial preview` shows its body"));
     };
-    let batch =
-        Batch { kind: Kind::Internal, channel: Channel::Email, receiver: None, from, campaign: "send-test", plan: "send-test" };
+    let batch = Batch { kind: Kind::Internal, channel: Channel::Email, receiver: None, from, campaign: "send-test", plan: "send-test" };
     let way = way(context, &batch)?;
     if !context.settings.allowed()?.allows(to) {
         return Err(wrong(
@@ -51,7 +50,8 @@ pub async fn send_proof(
     }
     let message = Named { customer_id: CustomerId::new("test"), message_id: message_id.clone() };
     let letter = Letter { subject: subject.clone(), html: html.clone(), text: text.clone() };
-    let parcel = Parcel { message, to: mailable(to).unwrap_or_else(|| to.to_owned()), body: [MARK, bytes].concat(), letter: Some(Box::new(letter)) };
+    let parcel =
+        Parcel { message, to: mailable(to).unwrap_or_else(|| to.to_owned()), body: [MARK, bytes].concat(), letter: Some(Box::new(letter)) };
     match way {
         Way::Outbox(outbox) => {
             let file = outbox.deliver(&parcel).map_err(DeliveryError::Transport)?;
@@ -60,21 +60,21 @@ pub async fn send_proof(
         Way::Smtp(relay) => {
             let host = relay.host().to_owned();
             let outcome = relay.send_alone(&parcel).await.map_err(DeliveryError::Transport)?;
-            arrived(host, outcome).map_err(DeliveryError::Transport)
+            arrived(host, outcome, |host, reason| TransportError::Refused { host, reason }).map_err(DeliveryError::Transport)
         }
         Way::Api(courier) => {
             let outcome = courier.send_alone(&parcel).await.map_err(DeliveryError::Transport)?;
-            arrived(courier.host(), outcome).map_err(DeliveryError::Transport)
+            arrived(courier.host(), outcome, |host, reason| TransportError::Closed { host, reason }).map_err(DeliveryError::Transport)
         }
         Way::Http(_) => Err(DeliveryError::Transport(TransportError::Broken)),
     }
 }
 
-/// Where a mail went that was accepted; else why it was not.
-fn arrived(host: String, outcome: Outcome) -> Result<String, TransportError> {
+/// Where a mail went that was accepted; else why it was not, `refused` where that was for good.
+fn arrived(host: String, outcome: Outcome, refused: fn(String, String) -> TransportError) -> Result<String, TransportError> {
     match outcome {
         Outcome::Accepted(_) => Ok(host),
-        Outcome::Rejected { reply, reason, .. } => Err(TransportError::Refused { host, reason: reply.unwrap_or_else(|| reason.to_owned()) }),
+        Outcome::Rejected { reply, reason, .. } => Err(refused(host, reply.unwrap_or_else(|| reason.to_owned()))),
         Outcome::Deferred { reply, .. } => Err(TransportError::Unreachable { host, reason: reply.unwrap_or_default() }),
         Outcome::Unknown(reason) => Err(TransportError::Unreachable { host, reason }),
         Outcome::NotSent => Err(TransportError::Broken),

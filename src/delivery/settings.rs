@@ -261,7 +261,8 @@ impl WebhookSettings {
         let url = match (&self.url, &self.api) {
             (_, Some(_)) => {
                 if self.secret.is_some() {
-                    let message = format!("{name} has `secret` and `use`; calls are signed with `secret` only where they go to `url` alone");
+                    let message =
+                        format!("{name} has `secret` and `use`; calls are signed with `secret` only where they go to `url` alone");
                     wrong("webhook", message, "remove `secret`: the API's description says how it knows us".to_owned());
                 }
                 return found;
@@ -451,7 +452,8 @@ impl DeliverySettings {
             None => Ok(()),
             Some(error) => {
                 let message = format!("what the template makes does not fit `{}`: {error}", settings.api);
-                Err(Diagnosis::new("api_body", message).hint("write what its description asks for: see \"Notes to staff\" in docs/marketing.md"))
+                Err(Diagnosis::new("api_body", message)
+                    .hint("write what its description asks for: see \"Notes to staff\" in docs/marketing.md"))
             }
         }
     }

@@ -48,8 +48,8 @@ impl Receiver {
     /// The receiver the settings describe.
     pub(crate) fn new(settings: &WebhookSettings, secret: Option<&Secret>, clock: SharedClock) -> Result<Self, DeliveryError> {
         let wrong = |message: String, hint: &str| DeliveryError::Settings(Box::new(Diagnosis::new("webhook", message).hint(hint)));
-        let url =
-            Url::parse(settings.url.as_deref().unwrap_or_default()).map_err(|error| wrong(format!("the webhook's `url`: {error}"), "write it such as `https://…`"))?;
+        let url = Url::parse(settings.url.as_deref().unwrap_or_default())
+            .map_err(|error| wrong(format!("the webhook's `url`: {error}"), "write it such as `https://…`"))?;
         let signer = match secret {
             Some(secret) => Some(Signer::new(secret).ok_or_else(|| {
                 let hint = "it is `whsec_` and the base64 of 24 to 64 random bytes, as the receiver shows it";

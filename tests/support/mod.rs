@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) mod apis;
 pub(crate) mod approved;
 pub(crate) mod authority;
 #[allow(dead_code, reason = "the unit tests use the rest")]

@@ -213,7 +213,9 @@ pub(super) fn slack_hook(seen: &Seen) -> Vec<u8> {
     match note["blocks"].as_array() {
         _ if seen.path != "/services/T0/B0/xyz" => answer(404, &[], "no_service"),
         _ if !note["text"].is_string() => answer(400, &[], "no_text"),
-        Some(blocks) if blocks.iter().all(|block| block["type"].as_str().is_some_and(|kind| known.contains(&kind))) => answer(200, &[], "ok"),
+        Some(blocks) if blocks.iter().all(|block| block["type"].as_str().is_some_and(|kind| known.contains(&kind))) => {
+            answer(200, &[], "ok")
+        }
         _ => answer(400, &[], "invalid_blocks"),
     }
 }

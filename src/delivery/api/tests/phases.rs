@@ -10,11 +10,12 @@ use super::{
         answer::{Door, Heard},
         auth::Tokens,
         request::Request,
+        settings::{ApiSettings, Section, ready},
     },
     server::{Act, Server, answer},
     *,
 };
-use crate::{delivery::transport::Outcome, secret::Secret};
+use crate::{delivery::transport::Outcome, message::Channel, secret::Secret};
 
 /// An API of the plainest kind; in the open, so that a server of bytes can play it.
 const PLAIN: &str = "channel = \"webhook\"\nurl = \"http://api.example/hook\"\nallow = [\"api.example\"]\n";
@@ -319,4 +320,51 @@ async fn a_signed_call_is_the_one_that_was_signed() {
     assert_eq!(seen.header("webhook-timestamp"), Some("1795330800"));
     // The HMAC of `0123456789abcdef.1795330800.{"test": 2432232314}`, by Python.
     assert_eq!(seen.header("webhook-signature"), Some("v1,MpF+Z46WGHntNoGRj2QF0rji0yj57hWVn2KFMCvZW4I="));
+}
+
+#[tokio::test]
+async fn tokens_are_fetched_with_the_clients_secret_and_anew_where_they_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("config/apis")).unwrap();
+    std::fs::write(root.path().join("id"), "me").unwrap();
+    std::fs::write(root.path().join("secret"), "s3cret\n").unwrap();
+    std::fs::write(
+        root.path().join("config/apis/crm.toml"),
+        "channel = \"webhook\"\nurl = \"http://127.0.0.1:{port}/hook\"\nallow = [\"127.0.0.1\"]\n\n[values]\nport = \"\"\n\n[auth.client_credentials]\n\
+         token_url = \"http://127.0.0.1:{port}/token\"\nclient_id = { file = \"id\" }\nclient_secret = { file = \"secret\" }\nscope = \"api\"\n",
+    )
+    .unwrap();
+    let given = Mutex::new(0);
+    let server = Server::answering(move |seen| {
+        let form = b"grant_type=client_credentials&client_id=me&client_secret=s3cret&scope=api";
+        match (seen.path.as_str(), seen.header("authorization")) {
+            ("/token", None) if seen.body == form => {
+                *given.lock().unwrap() += 1;
+                let token =
+                    format!("{{\"access_token\": \"t{}\", \"token_type\": \"Bearer\", \"expires_in\": 3600}}", given.lock().unwrap());
+                answer(200, &[], &token)
+            }
+            ("/token", _) => answer(400, &[], "{\"error\": \"invalid_client\"}"),
+            (_, Some("Bearer t2")) => answer(200, &[], ""),
+            _ => answer(401, &[], ""),
+        }
+    })
+    .await;
+    let port = server.address.port().to_string();
+    let settings: ApiSettings = toml::from_str(&format!("use = \"crm\"\nvalues = {{ port = \"{port}\" }}")).unwrap();
+    let section = Section { name: "[delivery.webhook]".to_owned(), channel: Channel::Webhook };
+    let caller = |secret: &str| {
+        std::fs::write(root.path().join("secret"), secret).unwrap();
+        let api = settings.open(&section, root.path(), true).unwrap();
+        ready(api, "crm", root.path(), Arc::new(ManualClock::at(now()))).unwrap()
+    };
+    let right = caller("s3cret");
+    for _ in 0..2 {
+        assert_eq!(tell(&right, &note("{}")).await, accepted("200"));
+    }
+    let paths: Vec<String> = server.seen().into_iter().map(|seen| seen.path).collect();
+    assert_eq!(paths, ["/token", "/hook", "/token", "/hook", "/hook"], "the second one is kept");
+    let wrong = tell(&caller("wr0ng"), &note("{}")).await;
+    assert!(matches!(&wrong.door, Door::Closed(reason) if reason.contains("no token") && reason.contains("400")), "{wrong:?}");
+    assert!(!format!("{wrong:?}").contains("wr0ng"));
 }

@@ -156,8 +156,7 @@ fn letter(to: &str) -> Message {
 
 async fn post(caller: &Caller, to: &str, from: &str) -> Heard {
     let Message::Email { subject, html, text, bytes, .. } = letter(to) else { panic!("no letter") };
-    let content =
-        Content::Email { mime: &bytes, from, to, subject: &subject, html: &html, text: &text };
+    let content = Content::Email { mime: &bytes, from, to, subject: &subject, html: &html, text: &text };
     tell(&caller, &Outgoing { content, message_id: &envelope(to).message_id, campaign: "win-back", ..note("") }).await
 }
 

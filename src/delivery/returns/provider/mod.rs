@@ -13,7 +13,7 @@
 //! [`Reading::ignored`] and takes no other with it.
 //!
 //! Providers rewrite or forget `Message-ID`. So each is best given our message id, or the part of it before the `@`, in the way it gives it
-//! back, under the name `perennial_id`:
+//! back, under the name `perennial_id`. The descriptions of APIs that ship (`delivery::api`) do so; for a relay it is:
 //!
 //! | provider | given by | else recognised by |
 //! |---|---|---|
