@@ -9,7 +9,7 @@ use super::{global::Global, output};
 use crate::{
     diagnosis::{Exit, Failure},
     job::{self, Job, SectionStanding},
-    ledger::{PullRecord, RunRecord, RunStatus, Unknown, WriteBackStanding},
+    ledger::{PullRecord, RunRecord, RunStatus, SlowedDown, Unknown, WriteBackStanding},
 };
 
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,7 @@ struct Status {
     streams: Vec<StreamPull>,
     write_back: Vec<SectionStanding>,
     unknown: Vec<Unknown>,
+    slowed_down: Vec<SlowedDown>,
 }
 
 /// A pull, and how far it left the table behind its source.
@@ -71,6 +72,7 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
     let streams: Vec<StreamPull> = house.ledger.last_pulls().await?.into_iter().map(StreamPull::from).collect();
     let write_back = job::write_back_standing(&house).await?;
     let unknown = house.ledger.unknowns().await?;
+    let slowed_down = house.ledger.slowed_down(now).await?;
     let untold = write_back.iter().any(|section| section.standing.failed + section.standing.unknown > 0);
     let failed = jobs.iter().any(|job| job.last.as_ref().is_some_and(|run| matches!(run.status, RunStatus::Failed | RunStatus::Died)))
         || streams.iter().any(|stream| stream.pull.error.is_some());
@@ -105,6 +107,14 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
             );
         }
     }
+    for SlowedDown { relay, name, until } in &slowed_down {
+        let whom = match name.as_str() {
+            "" => "nothing leaves: it said that mail came too fast".to_owned(),
+            name if name.starts_with('#') => format!("a small domain ({name}) said that mail came too fast"),
+            name => format!("{name} said that mail came too fast"),
+        };
+        let _ = writeln!(text, "relay {relay}: {whom}; the next goes there at {}", until.format("%F %H:%M UTC"));
+    }
     if !unknown.is_empty() {
         let _ = writeln!(text, "\n{} messages whose outcome cannot be known; they are not sent again:", unknown.len());
         for message in &unknown {
@@ -112,7 +122,7 @@ pub(super) async fn status(global: &Global, _args: StatusArgs) -> Result<Exit, F
         }
         let _ = writeln!(text, "Decide by hand: perennial unknown resolve MESSAGE_ID --as accepted|not-sent --by NAME");
     }
-    output::print(global, &Status { ok: !failed && !untold && unknown.is_empty(), jobs, streams, write_back, unknown }, text);
+    output::print(global, &Status { ok: !failed && !untold && unknown.is_empty(), jobs, streams, write_back, unknown, slowed_down }, text);
     Ok(Exit::Done)
 }
 

@@ -14,6 +14,7 @@ use super::{
     recover::{Lock, recover},
     run::{Run, Share},
     settings::{DeliverySettings, EmailBy, mistakes},
+    shaping::{PATIENCE, Shaper},
     smtp::Relay,
     transport::Way,
     twins::Addresses,
@@ -118,17 +119,47 @@ async fn with_lease(
         if due {
             let (workers, place) = ledger.company(lease.worker()).await?;
             let share = (lease, Share { workers, place });
-            ended = Run::new(context, delivery, way.clone(), &standing, options.first, share)?.go(&mut run).await;
+            let shaper = shaper(context, delivery, way).await?;
+            ended = Run::new(context, delivery, way.clone(), &standing, options.first, share, shaper)?.go(&mut run).await;
         }
         let in_vain = due && run == before;
-        let is_alone = !ledger.is_shared() || options.first.is_some();
-        if ended.is_err() || in_vain || is_alone || !wait_for_others(context, plan, lease, &mut run).await? {
+        if ended.is_err() || options.first.is_some() {
+            break;
+        }
+        let others = ledger.is_shared() && !in_vain && wait_for_others(context, plan, lease, &mut run).await?;
+        if !others && !wait_for_pace(context, plan).await? {
             break;
         }
     }
     run.add(State::Expired, ledger.close_plan(plan, context.clock.now()).await?);
     ended?;
     account(run).await
+}
+
+/// The pace mail leaves at by a way; none for what is no mail, or stays here.
+async fn shaper(context: &Context, delivery: &Delivery, way: &Way) -> Result<Option<Shaper>, DeliveryError> {
+    let Some(relay) = way.relay().filter(|_| delivery.channel == Channel::Email) else { return Ok(None) };
+    let now = context.clock.now();
+    let shaping = &context.settings.shaping;
+    Ok(Some(Shaper::open(shaping, &relay, delivery.timezone, &context.keys, &context.ledger, now).await?))
+}
+
+/// Waits for whoever may be written to soon: whether there is somebody. Where all have to wait for longer, this delivery has done what it could.
+async fn wait_for_pace(context: &Context, plan: &PlanId) -> Result<bool, DeliveryError> {
+    let ledger = &context.ledger;
+    if ledger.plan_standing(plan).await?.is_none_or(|standing| standing.status != "delivering") {
+        return Ok(false);
+    }
+    let Some(next) = ledger.next_of_pace(plan).await? else { return Ok(false) };
+    let wait = next - context.clock.now();
+    if wait >= PATIENCE {
+        tracing::info!(%plan, until = %next, "the others have to wait, so as not to be too fast");
+        return Ok(false);
+    }
+    tokio::select! {
+        () = context.stop.cancelled() => Ok(false),
+        () = tokio::time::sleep(wait.to_std().unwrap_or_default()) => Ok(true),
+    }
 }
 
 /// Waits until the other workers have nothing of the plan in hand, takes over what those that died had, and says whether there may be something

@@ -40,6 +40,7 @@ mod recover;
 mod returns;
 mod run;
 mod settings;
+mod shaping;
 mod smtp;
 mod state;
 mod status;
@@ -64,4 +65,5 @@ pub use returns::{
 };
 pub(crate) use settings::OnlyTo;
 pub use settings::{DeliverySettings, EmailBy, Login, PolicySettings, SmtpSettings, Tls, WebhookSettings};
+pub use shaping::{PaceSettings, ShapingSettings};
 pub use unsubscribe::{Claim, Token};

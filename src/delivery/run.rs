@@ -5,8 +5,9 @@
 //! makes no more unknowns.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -20,6 +21,7 @@ use super::{
     plan::{Delivery, PlannedRecipient, Stamp},
     policy::Policy,
     settings::OnlyTo,
+    shaping::{Go, PATIENCE, Shaper, domain},
     transport::{Couriers, Letter, Outcome, Parcel, Report, Way},
     unsubscribe::Token,
     webhook,
@@ -36,6 +38,8 @@ const OPEN: usize = 64;
 const GROUP: usize = 32;
 /// How many letters are written ahead of those that leave.
 const AHEAD: usize = 96;
+/// How many people are held who may go soon.
+const HELD: usize = 2_000;
 /// How many people are read at once.
 const CHUNK: usize = 256;
 /// When a deferred mail is tried again, by how often it was tried; the last goes on until the plan expires.
@@ -52,6 +56,8 @@ enum Ending {
 /// A message on the wire.
 struct InHand {
     attempt: u32,
+    /// Where it goes, as far as that matters for the pace.
+    domain: String,
     address_hash: Option<String>,
 }
 
@@ -60,6 +66,8 @@ struct Written {
     candidate: Candidate,
     /// Why the person's address keeps it from leaving, whatever else holds.
     barred: Option<&'static str>,
+    /// Where it goes, as far as that matters for the pace.
+    domain: String,
     parcel: Result<Parcel, &'static str>,
 }
 
@@ -80,6 +88,13 @@ pub(crate) struct Run<'a> {
     read_all: bool,
     /// Due.
     due: VecDeque<PlannedRecipient>,
+    /// The pace, for mail.
+    shaper: Option<Shaper>,
+    /// Due, and too early for the pace, by when they may go.
+    held: BTreeMap<(DateTime<Utc>, u64), PlannedRecipient>,
+    /// Too early by far: they wait in the ledger.
+    put_off: Vec<(Named, DateTime<Utc>)>,
+    counter: u64,
     /// Their letters are being written, so many of them.
     writing: JoinSet<Vec<Written>>,
     being_written: usize,
@@ -103,6 +118,7 @@ impl<'a> Run<'a> {
         standing: &Standing,
         first: Option<usize>,
         (lease, share): (&Lease, Share),
+        shaper: Option<Shaper>,
     ) -> Result<Self, DeliveryError> {
         let cap = context.settings.policy.cap;
         let errand = Errand {
@@ -138,6 +154,10 @@ impl<'a> Run<'a> {
             people: read(Arc::clone(delivery), share),
             read_all: false,
             due: VecDeque::new(),
+            shaper,
+            held: BTreeMap::new(),
+            put_off: Vec::new(),
+            counter: 0,
             writing: JoinSet::new(),
             being_written: 0,
             ready: VecDeque::new(),
@@ -160,9 +180,12 @@ impl<'a> Run<'a> {
             if self.ending.is_some() {
                 break;
             }
+            if let Some(shaper) = &mut self.shaper {
+                shaper.turn_of_the_day(&self.context.ledger, self.context.clock.now()).await?;
+            }
             self.begin_writing();
             let turn = self.next_turn();
-            if turn.settle.is_empty() && turn.take.is_empty() {
+            if turn.is_empty() {
                 if self.is_done() {
                     break;
                 }
@@ -180,7 +203,12 @@ impl<'a> Run<'a> {
     }
 
     fn is_done(&self) -> bool {
-        self.read_all && self.due.is_empty() && self.being_written == 0 && self.ready.is_empty() && self.due_is_done()
+        self.read_all
+            && self.due.is_empty()
+            && self.held.is_empty()
+            && self.being_written == 0
+            && self.ready.is_empty()
+            && self.due_is_done()
     }
 
     /// What the ledger should do next; an empty turn means that there is nothing to do but wait.
@@ -194,11 +222,21 @@ impl<'a> Run<'a> {
         let take = if group > 0 && room >= group && !more_to_come { self.ready.len().min(room) } else { 0 };
         let starved = (self.ready.is_empty() && self.being_written == 0) || self.left == Some(0);
         let idle = starved && self.in_hand.is_empty();
-        if take == 0 && !idle {
+        if take == 0 && !idle && self.put_off.len() < CHUNK {
             return Turn::default();
         }
-        let due = |written: &Written| Due { candidate: written.candidate.clone(), written: written.parcel.is_ok() };
-        Turn { settle: std::mem::take(&mut self.settle), take: self.ready.iter().take(take).map(due).collect() }
+        let shaper = self.shaper.as_ref();
+        let due = |written: &Written| Due {
+            candidate: written.candidate.clone(),
+            written: written.parcel.is_ok(),
+            quotas: shaper.map_or([None; 2], |shaper| shaper.quota_of(&written.domain)),
+        };
+        Turn {
+            take: self.ready.iter().take(take).map(due).collect(),
+            quotas: shaper.map(|shaper| shaper.quotas(self.context.clock.now())).unwrap_or_default(),
+            settle: std::mem::take(&mut self.settle),
+            put_off: std::mem::take(&mut self.put_off),
+        }
     }
 
     /// One turn of the ledger, and what follows from it.
@@ -217,6 +255,7 @@ impl<'a> Run<'a> {
             Err(error) => {
                 // Nothing of the turn stands: what came back is kept for the last try, and nothing new leaves.
                 self.settle = turn.settle;
+                self.put_off = turn.put_off;
                 self.ending = Some(Ending::Failed(DeliveryError::Ledger(error)));
                 return;
             }
@@ -239,18 +278,29 @@ impl<'a> Run<'a> {
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(turned.taken.len());
         }
+        if let Some(shaper) = &mut self.shaper {
+            shaper.have_left(&turned.sent);
+            if let Err(error) = shaper.keep(&self.context.ledger).await {
+                self.ending = Some(Ending::Failed(error.into()));
+            }
+        }
         self.hand_over(group, turned.taken);
     }
 
     /// Messages that were taken leave.
     fn hand_over(&mut self, group: Vec<Written>, taken: Vec<(MessageId, u32)>) {
         let attempts: HashMap<MessageId, u32> = taken.into_iter().collect();
-        for Written { candidate, parcel, .. } in group {
-            let Some(attempt) = attempts.get(&candidate.message_id).copied() else { continue };
+        let now = self.context.clock.now();
+        for Written { candidate, parcel, domain, .. } in group {
+            let attempt = attempts.get(&candidate.message_id).copied();
+            if let Some(shaper) = self.shaper.as_mut().filter(|_| attempt.is_none() || parcel.is_err()) {
+                shaper.done(&domain, None, now);
+            }
+            let Some(attempt) = attempt else { continue };
             let Candidate { customer_id, message_id, address_hash, .. } = candidate;
             match parcel {
                 Ok(parcel) => {
-                    self.in_hand.insert(message_id, InHand { attempt, address_hash });
+                    self.in_hand.insert(message_id, InHand { attempt, domain, address_hash });
                     if let Err(parcel) = self.couriers.send(parcel) {
                         self.note(Report::Done(parcel.message, Outcome::NotSent));
                     }
@@ -271,12 +321,15 @@ impl<'a> Run<'a> {
         let ahead = self.being_written + self.ready.len();
         let wanted = AHEAD.min(self.left.unwrap_or(AHEAD)).saturating_sub(ahead);
         // In groups, as they leave.
-        let count = self.due.len().min(wanted).min(GROUP);
+        let count = (self.due.len() + self.held.len()).min(wanted).min(GROUP);
         if count == 0 || (count < GROUP && ahead > 0 && !self.read_all) {
             return;
         }
-        let group: Vec<PlannedRecipient> = self.due.drain(..count).collect();
-        self.being_written += count;
+        let group = self.whose_turn_it_is(count);
+        if group.is_empty() {
+            return;
+        }
+        self.being_written += group.len();
         let scribe = Scribe {
             delivery: Arc::clone(self.delivery),
             context: self.context.clone(),
@@ -288,11 +341,55 @@ impl<'a> Run<'a> {
         self.writing.spawn_blocking(move || group.into_iter().map(|person| scribe.write(person)).collect());
     }
 
+    /// So many of the people who are due and may go at the pace that holds. Whoever may go soon is held; who may not is put off.
+    fn whose_turn_it_is(&mut self, count: usize) -> Vec<PlannedRecipient> {
+        let Some(shaper) = &mut self.shaper else { return self.due.drain(..count).collect() };
+        let now = self.context.clock.now();
+        let (mut group, mut behind) = (Vec::with_capacity(count), Vec::new());
+        while group.len() < count && behind.len() < 4 * GROUP {
+            let (person, was_held) = if self.held.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
+                (self.held.pop_first().map(|(_, person)| person), true)
+            } else if self.held.len() < HELD {
+                (self.due.pop_front(), false)
+            } else {
+                (None, false)
+            };
+            let Some(person) = person else { break };
+            let to = person.address().map_or_else(String::new, domain);
+            if was_held {
+                shaper.waits(&to, false);
+            }
+            match shaper.ask(&to, now) {
+                Go::Now => group.push(person),
+                Go::At(at) if at - now >= PATIENCE => {
+                    let PlannedRecipient { customer_id, message_id, .. } = person;
+                    self.put_off.push((Named { customer_id, message_id }, at));
+                }
+                Go::Behind => behind.push((to, person)),
+                Go::At(at) => {
+                    shaper.waits(&to, true);
+                    self.counter += 1;
+                    self.held.insert((at, self.counter), person);
+                }
+            }
+        }
+        // They come after whoever has waited as long: of many who wait for each other's end nobody keeps the rest from being asked.
+        for (to, person) in behind {
+            shaper.waits(&to, true);
+            self.counter += 1;
+            self.held.insert((now, self.counter), person);
+        }
+        group
+    }
+
     /// Waits for whatever comes first: a report, a group of letters, more people, or the request to stop.
     async fn wait(&mut self) {
-        let hungry = !self.read_all && self.due.len() < AHEAD && self.left != Some(0);
+        let hungry = !self.read_all && self.due.len() < AHEAD && self.left != Some(0) && self.held.len() < HELD;
+        let now = self.context.clock.now();
+        let next = self.held.first_key_value().map(|((at, _), _)| (*at - now).to_std().unwrap_or_default());
         tokio::select! {
             () = self.context.stop.cancelled() => {}
+            () = tokio::time::sleep(next.unwrap_or_default().max(Duration::from_millis(20))), if next.is_some() => {}
             report = self.couriers.report() => match report {
                 Some(report) => self.note(report),
                 None => self.ending = Some(Ending::Quiet),
@@ -361,6 +458,10 @@ impl<'a> Run<'a> {
             }
         };
         let Some(in_hand) = self.in_hand.remove(&message.message_id) else { return };
+        if let Some(shaper) = &mut self.shaper {
+            let outcome = if outcome == Outcome::NotSent { None } else { Some(&outcome) };
+            shaper.done(&in_hand.domain, outcome, self.context.clock.now());
+        }
         let settled = judge(message, outcome, &in_hand, self.delivery.channel, self.context.clock.now());
         if matches!(settled.state, State::Rejected | State::Unknown | State::Deferred) {
             tracing::warn!(customer_id = %settled.message.customer_id, message_id = %settled.message.message_id,
@@ -443,10 +544,10 @@ impl Scribe {
             (Ok(_), _) => Err("wrong_channel"),
             (Err(_), _) => Err("template"),
         };
-        let barred = self.barred(&person);
+        let (barred, domain) = (self.barred(&person), person.address().map_or_else(String::new, domain));
         let address_hash = person.address_hash(self.delivery.kind, &self.context.keys);
         let PlannedRecipient { customer_id, message_id, occasion, step, variant, .. } = person;
-        Written { candidate: Candidate { customer_id, message_id, address_hash, occasion, step, variant }, barred, parcel }
+        Written { candidate: Candidate { customer_id, message_id, address_hash, occasion, step, variant }, barred, domain, parcel }
     }
 
     /// Why a person's address keeps the message from leaving, whatever else holds.
@@ -469,7 +570,7 @@ fn judge(message: Named, outcome: Outcome, in_hand: &InHand, channel: Channel, n
             let bounced = dead.then(|| in_hand.address_hash.clone()).flatten();
             Settled { bounced, ..settled(State::Rejected, Some(if dead { "hard_bounce" } else { reason }), reply) }
         }
-        Outcome::Deferred { reply, after } => {
+        Outcome::Deferred { reply, after, .. } => {
             let tried = usize::try_from(in_hand.attempt).unwrap_or(usize::MAX).min(TRY_AGAIN.len() - 1);
             let pause = after.unwrap_or(match channel {
                 Channel::Email => TRY_AGAIN[tried],

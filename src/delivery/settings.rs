@@ -15,6 +15,7 @@ use super::{
     breaker::BreakerSettings,
     error::DeliveryError,
     returns::ReturnsSettings,
+    shaping::ShapingSettings,
 };
 use crate::{
     config::{Cap, Period, QuietHours, nearest},
@@ -42,6 +43,8 @@ pub struct DeliverySettings {
     pub policy: PolicySettings,
     /// When a campaign stops by itself.
     pub breaker: BreakerSettings,
+    /// At what pace mail leaves.
+    pub shaping: ShapingSettings,
     /// The mail relay, for `email = "smtp"`.
     pub smtp: Option<SmtpSettings>,
     /// The provider's HTTP API, for `email = "api"`.
@@ -63,6 +66,7 @@ impl Default for DeliverySettings {
             max_age: Period::hours(24),
             policy: PolicySettings::default(),
             breaker: BreakerSettings::default(),
+            shaping: ShapingSettings::default(),
             smtp: None,
             api: None,
             returns: ReturnsSettings::default(),
@@ -334,7 +338,8 @@ pub(crate) fn mistakes(settings: &DeliverySettings, practice_keys: bool) -> Vec<
             wrong(Channel::Webhook, "only_to", message, "write it such as `*@ourshop.com`");
         }
     }
-    found.extend(settings.returns.mistakes().into_iter().map(|diagnosis| (Channel::Email, diagnosis)));
+    let of_mail = settings.returns.mistakes().into_iter().chain(settings.shaping.mistakes());
+    found.extend(of_mail.map(|diagnosis| (Channel::Email, diagnosis)));
     let mut wrong = |channel, code: &str, message: String, hint: &str| {
         found.push((channel, Diagnosis::new(code, message).in_file(FILE).hint(hint)));
     };

@@ -933,7 +933,10 @@ async fn a_worker_that_wakes_up_late_sends_nothing_that_others_have_taken() {
         let PlannedRecipient { customer_id, message_id, occasion, step, variant, .. } = person(number);
         crate::ledger::Candidate { customer_id, message_id, address_hash: None, occasion, step, variant }
     };
-    let turn = crate::ledger::Turn { take: vec![crate::ledger::Due { candidate: again(1), written: true }], ..Default::default() };
+    let turn = crate::ledger::Turn {
+        take: vec![crate::ledger::Due { candidate: again(1), written: true, quotas: [None; 2] }],
+        ..Default::default()
+    };
     let refused = ledger.turn(&errand, &turn, now, &|_, _| crate::ledger::Decision::Send).await.unwrap_err();
     assert_eq!((refused.diagnosis().code.as_str(), refused.exit()), ("fenced", Exit::Failed));
     // What it knows about the first is worth something all the same; what it believes about the second is not.
@@ -947,4 +950,54 @@ async fn a_worker_that_wakes_up_late_sends_nothing_that_others_have_taken() {
     };
     ledger.settle_late(&errand, &[settled(0, State::Accepted), settled(1, State::Waiting)], now).await.unwrap();
     assert_eq!(ledger.tally(plan).await.unwrap().accepted, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_up_lets_so_many_leave_a_day_however_often_it_is_begun_again() {
+    let sink = Sink::start(Script::default()).await;
+    let settings = format!("{}[shaping]\nwarm_up = [10, 25]\n", smtp(sink.port));
+    let world = World::new((0..100).map(person).collect(), &settings).await;
+    for begun in 0..3 {
+        let account = world.deliver().await.unwrap();
+        balances(&account);
+        assert_eq!((account.total.accepted, account.total.waiting, account.exit()), (10, 90, Exit::Done), "{begun}");
+    }
+    assert_eq!(world.reasons().await, BTreeMap::from([("pace".to_owned(), 90)]));
+    // The day ends where the brand is.
+    world.clock.set(at("2026-11-22T22:59:00Z"));
+    assert_eq!(world.deliver().await.unwrap().total.accepted, 10);
+    world.clock.set(at("2026-11-22T23:00:00Z"));
+    assert_eq!(world.deliver().await.unwrap().total.accepted, 35);
+    assert_eq!(world.deliver().await.unwrap().total.accepted, 35);
+    assert_eq!(sink.message_ids().len(), 35);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_says_too_fast_is_left_alone_and_the_others_are_not() {
+    fn rcpt(command: &str) -> &'static str {
+        if command.contains("slow.example") { "450 4.7.28 too fast, slow down" } else { "250 ok" }
+    }
+    let at_domain = |number: usize| {
+        let mut person = person(number);
+        let domain = if number % 3 == 0 { "slow.example" } else { "quick.example" };
+        person.row = BTreeMap::from([("email".to_owned(), Field::Text(format!("p{number}@{domain}")))]);
+        person
+    };
+    let sink = Sink::start(Script { rcpt, ..Script::default() }).await;
+    let mut world = World::new((0..600).map(at_domain).collect(), &smtp(sink.port)).await;
+    let account = world.deliver().await.unwrap();
+    balances(&account);
+    assert_eq!(account.total.accepted, 400, "all of the others");
+    assert!(account.total.deferred <= 64 && account.total.deferred + account.total.waiting == 200, "{account:?}");
+    let again = world.deliver().await.unwrap();
+    assert_eq!(again.total, account.total, "the pause holds in the next run");
+    let willing = Sink::start(Script::default()).await;
+    world.context.settings.smtp.as_mut().unwrap().port = Some(willing.port);
+    let mut now = world.clock.now();
+    for _ in 0..10 {
+        now += TimeDelta::minutes(10);
+        world.clock.set(now);
+        world.deliver().await.unwrap();
+    }
+    assert_eq!(world.ledger().tally(&world.delivery.plan).await.unwrap().accepted, 600);
 }

@@ -63,6 +63,8 @@ pub(crate) enum Outcome {
         reply: Option<String>,
         /// When the other side wants to be asked again.
         after: Option<TimeDelta>,
+        /// Whether it was said about the sender, not about this recipient.
+        of_relay: bool,
     },
     /// Bytes left that could have delivered it, and no answer came.
     Unknown(String),
@@ -100,6 +102,15 @@ impl Way {
             Self::Smtp(_) => "smtp",
             Self::Http(_) => "http",
             Self::Api(_) => "api",
+        }
+    }
+
+    /// Whose pace mail by this way keeps; none where it stays in the house or is no mail.
+    pub(crate) fn relay(&self) -> Option<String> {
+        match self {
+            Self::Smtp(relay) => Some(relay.host().to_owned()),
+            Self::Api(courier) => Some(courier.host()),
+            Self::Outbox(_) | Self::Http(_) => None,
         }
     }
 

@@ -142,7 +142,7 @@ impl Receiver {
             }
             Err(error) if error.is_connect() => {
                 let reason = cause(&error);
-                Answer::Judged(Outcome::Deferred { reply: Some(reason.clone()), after: None }, Some(reason))
+                Answer::Judged(Outcome::Deferred { reply: Some(reason.clone()), after: None, of_relay: false }, Some(reason))
             }
             Err(error) => Answer::Judged(Outcome::Unknown(cause(&error)), Some(cause(&error))),
         }
@@ -182,7 +182,7 @@ fn classify(status: StatusCode, after: Option<TimeDelta>) -> Outcome {
     let reply = Some(status.as_u16().to_string());
     match status.as_u16() {
         200..=299 => Outcome::Accepted(reply),
-        408 | 429 | 500..=599 => Outcome::Deferred { reply, after },
+        408 | 429 | 500..=599 => Outcome::Deferred { reply, after, of_relay: false },
         _ => Outcome::Rejected { reason: "refused", reply, dead: false },
     }
 }

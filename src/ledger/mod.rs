@@ -12,6 +12,7 @@
 //! | `recipients.rs` | the account of every message of a plan |
 //! | `workers.rs` | who delivers now, and whose leases have run out |
 //! | `turn.rs` | one step of a running delivery: record, commit, reserve |
+//! | `shaping.rs` | how many messages left on a day, and who asked for a pause |
 //! | `present.rs` | what stands about a person at the moment of deciding |
 //! | `messages.rs` | the occasions people have heard about, unique for ever |
 //! | `tokens.rs` | refresh tokens that sources exchange for new ones |
@@ -42,6 +43,7 @@ mod present;
 mod recipients;
 mod returned;
 mod runs;
+mod shaping;
 mod snapshot;
 mod store;
 mod suppressions;
@@ -61,6 +63,8 @@ pub(crate) use recipients::{Account as PlanAccount, Enlisted, Stranded};
 pub use recipients::{Standing, State, Tally, Unknown, Verdict};
 pub(crate) use returned::{Noted, Rates, ReturnKind, Returned};
 pub use runs::{PullRecord, RunRecord, RunStatus, SlotStatus};
+pub(crate) use shaping::Quota;
+pub use shaping::SlowedDown;
 pub use snapshot::SnapshotColumn;
 use store::{Store, Write, query};
 pub use suppressions::{Contact, Event, NewSuppression, OptOut, REASONS, Scope, Suppression, address_hash};
@@ -70,7 +74,7 @@ pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 13] = [
+const SCHEMA: [&str; 14] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
@@ -84,6 +88,7 @@ const SCHEMA: [&str; 13] = [
     include_str!("preferences.sql"),
     include_str!("workers.sql"),
     include_str!("claims.sql"),
+    include_str!("shaping.sql"),
 ];
 
 /// The same for PostgreSQL.

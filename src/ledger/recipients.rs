@@ -235,6 +235,21 @@ impl Ledger {
         Ok(due)
     }
 
+    /// When the next message of the plan may leave that waits so as not to be too fast.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub(crate) async fn next_of_pace(&self, plan: &PlanId) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        let next: (Option<i64>,) = query_as(
+            "select min(next_try_at) from recipients indexed by recipients_waiting
+             where plan = ? and state in ('waiting', 'deferred') and reason = 'pace'",
+        )
+        .bind(plan.as_str())
+        .fetch_one(self.pool())
+        .await?;
+        next.0.map(instant).transpose()
+    }
+
     /// Who of these people can be written to now.
     ///
     /// # Errors

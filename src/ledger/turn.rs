@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     CustomerId, Ledger, LedgerError, MessageId, PlanId, State, Worker, micros, point,
     present::{Present, present},
+    shaping::{Quota, count, counted},
     store::{Write, query, query_as},
     suppressions::{Event, NewSuppression, Scope, insert_event, insert_suppression},
 };
@@ -100,6 +101,8 @@ pub(crate) struct Due {
     pub candidate: Candidate,
     /// Whether its letter is written and can leave; where not, it is claimed all the same, so that nobody tries again.
     pub written: bool,
+    /// Which of the turn's quotas it counts against.
+    pub quotas: [Option<usize>; 2],
 }
 
 /// One step of a running delivery.
@@ -109,6 +112,17 @@ pub(crate) struct Turn {
     pub settle: Vec<Settled>,
     /// Messages to take next.
     pub take: Vec<Due>,
+    /// Messages that may not leave before a time, so as not to be too fast.
+    pub put_off: Vec<(Named, DateTime<Utc>)>,
+    /// How many may leave today.
+    pub quotas: Vec<Option<Quota>>,
+}
+
+impl Turn {
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.settle.is_empty() && self.take.is_empty() && self.put_off.is_empty()
+    }
 }
 
 /// What one step did.
@@ -122,6 +136,8 @@ pub(crate) struct Turned {
     pub dropped: u64,
     /// How many of the messages the account holds.
     pub looked_at: u64,
+    /// How many have left today, by quota.
+    pub sent: Vec<u64>,
 }
 
 // Of a plan of a million every turn touches a handful. The plan is said by way of `j`, so that SQLite looks up each row of `j` by the
@@ -151,7 +167,13 @@ const TAKE: &str = concat!(
            attempt = attempt + case when j.value ->> 2 = 'committing' then 1 else 0 end, transport = ?4, worker = ?5, updated_at = ?3",
     each_named!()
 );
-const WAITING: &str = concat!("update recipients set next_try_at = cast(j.value ->> 2 as bigint)", each_named!());
+const WAITING: &str = concat!(
+    "update recipients set next_try_at = cast(j.value ->> 2 as bigint), reason = coalesce(j.value ->> 3, reason)",
+    each_named!(),
+    " and +state in ('waiting', 'deferred')"
+);
+/// Why somebody waits whose turn would have been too early.
+const PACE: &str = "pace";
 // Whom, which campaign, occasion and step a message is about is what its id is made of.
 const CLAIM: &str =
     "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
@@ -189,7 +211,8 @@ impl Ledger {
         point("ledger.turn.settled")?;
         let mut turned = Turned { status, ..Turned::default() };
         if turned.status == "delivering" {
-            take(&mut write, errand, &turn.take, now, decide, &mut turned).await?;
+            put_off(&mut write, errand, &turn.put_off).await?;
+            take(&mut write, errand, turn, now, decide, &mut turned).await?;
         }
         point("ledger.turn.commit")?;
         write.commit().await?;
@@ -286,34 +309,54 @@ async fn move_states(
     Ok(())
 }
 
+/// Lets messages wait until a time.
+async fn put_off(write: &mut Write<'static>, errand: &Errand, put_off: &[(Named, DateTime<Utc>)]) -> Result<(), LedgerError> {
+    for chunk in put_off.chunks(CHUNK) {
+        let row = |(one, until): &(Named, DateTime<Utc>)| json!([one.customer_id.as_str(), one.message_id.as_str(), micros(*until), PACE]);
+        let rows = Value::Array(chunk.iter().map(row).collect()).to_string();
+        query(WAITING).bind(rows).bind(errand.plan.as_str()).execute(&mut *write).await?;
+    }
+    Ok(())
+}
+
 /// Looks at each person's present state, and takes the messages that may be sent.
 async fn take(
     write: &mut Write<'static>,
     errand: &Errand,
-    due: &[Due],
+    turn: &Turn,
     now: DateTime<Utc>,
     decide: &(dyn Fn(&Candidate, &Present) -> Decision + Send + Sync),
     turned: &mut Turned,
 ) -> Result<(), LedgerError> {
+    let Turn { take: due, quotas, .. } = turn;
     if due.is_empty() {
         return Ok(());
     }
+    let mut sent = counted(write, quotas).await?;
     let found = present(write, errand, due, now).await?;
     turned.looked_at = found.len() as u64;
     let (mut claims, mut drops, mut waits) = (Vec::new(), Vec::new(), Vec::new());
     for (place, present) in &found {
         // Where another worker has it in hand, or is done with it, there is nothing to decide.
-        let (Some(Due { candidate, written }), Some(present)) = (due.get(*place), present) else { continue };
+        let (Some(Due { candidate, written, quotas: counts }), Some(present)) = (due.get(*place), present) else { continue };
         let (customer, message) = (candidate.customer_id.as_str(), candidate.message_id.as_str());
         match decide(candidate, present) {
             Decision::Send => {
+                let full = counts.iter().flatten().filter_map(|place| Some((quotas.get(*place)?.as_ref()?, sent.get(*place)?)));
+                if let Some((quota, _)) = full.filter(|(quota, sent)| **sent >= quota.most).last() {
+                    waits.push(json!([customer, message, micros(quota.until), PACE]));
+                    continue;
+                }
+                for place in counts.iter().flatten() {
+                    sent.get_mut(*place).into_iter().for_each(|sent| *sent += u64::from(*written));
+                }
                 let state = if *written { State::Committing } else { State::Reserved };
                 let Candidate { occasion, step, variant, address_hash, .. } = candidate;
                 claims.push(json!([customer, message, state.as_str(), occasion, step, variant, address_hash]));
                 turned.taken.push((candidate.message_id.clone(), present.attempt));
             }
             Decision::Drop(reason) => drops.push(json!([customer, message, "cancelled", reason, null, null])),
-            Decision::Wait(until) => waits.push(json!([customer, message, micros(until)])),
+            Decision::Wait(until) => waits.push(json!([customer, message, micros(until), null])),
         }
     }
     turned.dropped += drops.len() as u64;
@@ -323,6 +366,8 @@ async fn take(
     if !waits.is_empty() {
         query(WAITING).bind(Value::Array(waits).to_string()).bind(errand.plan.as_str()).execute(&mut *write).await?;
     }
+    count(write, quotas, &sent).await?;
+    turned.sent = sent;
     if !claims.is_empty() {
         let claims = Value::Array(claims).to_string();
         query(CLAIM)

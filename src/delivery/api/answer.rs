@@ -66,7 +66,7 @@ impl Heard {
 
     /// No byte that could deliver it left, because there was no connection; it is tried again.
     pub(super) fn unreached(reason: String) -> Self {
-        Self { outcome: Outcome::Deferred { reply: Some(reason.clone()), after: None }, door: Door::Silent(reason) }
+        Self { outcome: Outcome::Deferred { reply: Some(reason.clone()), after: None, of_relay: false }, door: Door::Silent(reason) }
     }
 
     /// The call had begun, and no answer came.
@@ -193,7 +193,7 @@ pub(super) fn classify(description: &Description, answer: &Answer<'_>, to: &str,
         Meaning::DeadAddress => Heard::open(refused(true)),
         Meaning::Deferred => {
             let after = retry_after(answer.headers, now);
-            Heard { outcome: Outcome::Deferred { reply: Some(reply), after }, door: Door::Busy(after) }
+            Heard { outcome: Outcome::Deferred { reply: Some(reply), after, of_relay: false }, door: Door::Busy(after) }
         }
         Meaning::Unknown => Heard::open(Outcome::Unknown(reply)),
         Meaning::Closed => Heard::closed(reply),

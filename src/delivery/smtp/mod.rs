@@ -220,7 +220,7 @@ impl Relay {
                 Err(lost) => reason = lost.reason,
             }
         }
-        Ok(Delivered { outcome: Outcome::Deferred { reply: Some(reason.clone()), after: None }, lost: Some(reason) })
+        Ok(Delivered { outcome: Outcome::Deferred { reply: Some(reason.clone()), after: None, of_relay: false }, lost: Some(reason) })
     }
 
     /// A parcel as it will cross, or why it cannot.

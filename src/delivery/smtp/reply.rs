@@ -92,7 +92,7 @@ impl Reply {
     /// What a refusal in `phase` means for the message.
     pub(crate) fn refusal(&self, phase: Phase) -> Outcome {
         if self.code < 500 {
-            return Outcome::Deferred { reply: Some(self.said()), after: None };
+            return Outcome::Deferred { reply: Some(self.said()), after: None, of_relay: phase == Phase::Mail };
         }
         Outcome::Rejected { reason: "refused", reply: Some(self.said()), dead: self.is_dead_address(phase) }
     }

@@ -316,3 +316,20 @@ create table workers (
   began_at bigint  not null,
   until    bigint  not null                                -- renewed while it lives; later anybody may take the lease away
 );
+
+-- How many messages left on a day by a relay, in all (an empty name) and to each provider the settings name; counted where a warm-up bounds it.
+create table sent_on (
+  relay utf8    not null,
+  name  utf8    not null,
+  day   utf8    not null,                                  -- in the brand's zone
+  sent  bigint  not null,
+  primary key (relay, name, day)
+);
+-- Who said that mail came too fast: a large provider's domain, the keyed hash of another's, or the relay itself (an empty name).
+create table pauses (
+  relay utf8    not null,
+  name  utf8    not null,
+  until bigint  not null,
+  steps bigint  not null,                                  -- how often it was said since it was last well
+  primary key (relay, name)
+);

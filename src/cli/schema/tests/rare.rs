@@ -49,6 +49,7 @@ max_age = "24h"
 policy = { cap = { messages = 4, within = "30d" }, fewer = "90d", quiet_hours = ["21:00", "08:00"] }
 smtp = { host = "relay.example", port = 587, tls = "starttls", username = "u", password = { env = "P" }, login = "xoauth2", ca = "ca.pem", connections = 4, messages_per_connection = 100, return_path = "b@fernwood.example" }
 breaker = { bounces = "4%", complaints = "0.08%", over = 500 }
+shaping = { rate = { messages = 100, within = "1s" }, warm_up = [50, 100], providers.google = { domains = ["gmail.com"], rate = { messages = 20, within = "1s" }, warm_up = [20, 40], at_once = 5 } }
 webhook = { url = "https://crm.example", secret = { env = "S" }, allow = ["10.0.0.1"], timeout = "30s" }
 
 [delivery.api]

@@ -60,7 +60,7 @@ async fn without_a_connection_nothing_was_sent() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let root = tempfile::tempdir().unwrap();
     let heard = tell(&caller(PLAIN, &[], address, root.path()), &note("{}")).await;
-    assert!(matches!(heard.outcome, Outcome::Deferred { reply: Some(ref reply), after: None } if !reply.is_empty()), "{heard:?}");
+    assert!(matches!(heard.outcome, Outcome::Deferred { reply: Some(ref reply), after: None, .. } if !reply.is_empty()), "{heard:?}");
     assert!(matches!(heard.door, Door::Silent(_)), "{heard:?}");
 }
 
@@ -172,7 +172,7 @@ async fn a_receiver_that_is_gone_is_called_no_more() {
     let (heard, _) = heard("", Act::Answer(answer(410, &[], "gone"))).await;
     assert_eq!(heard, Heard { outcome: Outcome::NotSent, door: Door::Disabled("410".to_owned()) });
     let (heard, _) = super::phases::heard("", Act::Answer(answer(429, &[("Retry-After", "120")], ""))).await;
-    let outcome = Outcome::Deferred { reply: Some("429".to_owned()), after: Some(TimeDelta::seconds(120)) };
+    let outcome = Outcome::Deferred { reply: Some("429".to_owned()), after: Some(TimeDelta::seconds(120)), of_relay: false };
     assert_eq!(heard, Heard { outcome, door: Door::Busy(Some(TimeDelta::seconds(120))) });
 }
 
