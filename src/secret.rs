@@ -45,6 +45,25 @@ impl fmt::Display for Secret {
     }
 }
 
+/// How much of a spelling in one piece gives a secret away.
+const TELLING: usize = 8;
+
+/// What somebody else said, without the secret in any of its `spellings`, nor a piece of one.
+pub(crate) fn without(text: &str, spellings: &[String]) -> String {
+    const HIDDEN: &str = "(secret)";
+    let spellings = || spellings.iter().filter(|spelling| !spelling.trim().is_empty());
+    // One with a blank in it is no word.
+    let whole = spellings().fold(text.to_owned(), |text, spelling| text.replace(spelling.as_str(), HIDDEN));
+    let tells = |word: &str| {
+        let word = word.to_lowercase();
+        spellings().any(|spelling| {
+            let spelling = spelling.to_lowercase();
+            spelling.as_bytes().windows(TELLING).any(|piece| memchr::memmem::find(word.as_bytes(), piece).is_some())
+        })
+    };
+    whole.split(' ').map(|word| if tells(word) { HIDDEN } else { word }).collect::<Vec<_>>().join(" ")
+}
+
 /// Where a secret is kept: `{ env = "X" }` or `{ file = "/run/secrets/x" }`.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase")]
@@ -286,6 +305,22 @@ mod tests {
     fn a_secret_never_prints() {
         let secret = Secret::new("hunter2");
         assert!(!format!("{secret:?} {secret}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_others_say_is_kept_without_the_secret() {
+        let spellings = ["correct horse battery".to_owned(), "AGFubgBjb3JyZWN0IGhvcnNlIGJhdHRlcnk=".to_owned(), "s3c".to_owned()];
+        for (said, expected) in [
+            ("500 unknown: AUTH PLAIN AGFubgBjb3JyZWN0IGhvcnNlIGJhdHRlcnk=", "500 unknown: AUTH PLAIN (secret)"),
+            ("500 \"AUTH PLAIN AGFubgBjb3JyZWN0\"...", "500 \"AUTH PLAIN (secret)"),
+            ("535 agfubgbjb3jyzwn0 refused", "535 (secret) refused"),
+            ("535 no such password: correct horse battery", "535 no such password: (secret)"),
+            ("535 <s3c>", "535 <(secret)>"),
+            ("535 5.7.8 Username and Password not accepted", "535 5.7.8 Username and Password not accepted"),
+        ] {
+            assert_eq!(without(said, &spellings), expected);
+        }
+        assert_eq!(without("535 no", &[String::new()]), "535 no");
     }
 
     #[derive(Debug, Deserialize)]

@@ -5,6 +5,7 @@
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lettre::{
     Address,
     transport::smtp::{
@@ -29,7 +30,7 @@ use crate::{
         transport::{Outcome, plain},
     },
     faults,
-    secret::SecretRef,
+    secret::{Secret, SecretRef, without},
 };
 
 /// How long each phase may take (RFC 5321, 4.5.3.2; the message's own time and that of its final dot count together).
@@ -124,8 +125,8 @@ impl Connection {
         let limit = door.timeouts.greeting;
         let unreachable = |reason: String| TransportError::Unreachable { host: format!("{}:{}", door.host, door.port), reason };
         let late = || unreachable("no answer in time".to_owned());
-        let refused = |error: &Error| {
-            let reason = plain(&error.to_string());
+        let refused = |error: &Error, spellings: &[String]| {
+            let reason = plain(&without(&error.to_string(), spellings));
             match error.status().map(u16::from) {
                 _ if reason.contains("invalid peer certificate") => untrusted(&door.host, &reason),
                 Some(500..) => TransportError::Refused { host: format!("{}:{}", door.host, door.port), reason },
@@ -147,12 +148,12 @@ impl Connection {
         let stream: Box<dyn AsyncTokioStream> = match door.tls {
             Tls::Tls => {
                 let sealed = timeout(limit, Sealed::over(stream, tls()?)).await.map_err(|_| late())?;
-                Box::new(sealed.map_err(|error| refused(&error))?)
+                Box::new(sealed.map_err(|error| refused(&error, &[]))?)
             }
             Tls::None | Tls::Starttls => Box::new(stream),
         };
         let session = timeout(limit, AsyncSmtpConnection::connect_with_transport(stream, &door.hello)).await.map_err(|_| late())?;
-        let mut session = session.map_err(|error| refused(&error))?;
+        let mut session = session.map_err(|error| refused(&error, &[]))?;
         if door.tls == Tls::Starttls {
             gauge.starting_tls();
             // Fails where the relay does not offer it: an attacker who hides the offer gets no mail.
@@ -162,12 +163,12 @@ impl Connection {
                     host: format!("{}:{}", door.host, door.port),
                     reason: "it does not offer STARTTLS".to_owned(),
                 },
-                false => refused(&error),
+                false => refused(&error, &[]),
             })?;
         }
         // The library keeps only the extensions it uses itself, so the relay is asked once more for PIPELINING.
         let offered = timeout(limit, session.command(Ehlo::new(door.hello.clone()))).await.map_err(|_| late())?;
-        let offered = offered.map_err(|error| refused(&error))?;
+        let offered = offered.map_err(|error| refused(&error, &[]))?;
         let offers = |word: &str| {
             offered.message().skip(1).any(|line| line.split_whitespace().next().is_some_and(|first| first.eq_ignore_ascii_case(word)))
         };
@@ -182,6 +183,7 @@ impl Connection {
                 Login::Password => &[Mechanism::Plain, Mechanism::Login],
                 Login::Xoauth2 => &[Mechanism::Xoauth2],
             };
+            let spellings = spellings(account, &secret);
             let proved = timeout(limit, session.auth(ways, &credentials)).await.map_err(|_| late())?;
             proved.map_err(|error| match error.is_client() {
                 true => TransportError::Refused {
@@ -192,7 +194,7 @@ impl Connection {
                     }
                     .to_owned(),
                 },
-                false => refused(&error),
+                false => refused(&error, &spellings),
             })?;
         }
         faults::at("smtp.connection.opened").map_err(|error| unreachable(error.to_string()))?;
@@ -259,6 +261,7 @@ impl Connection {
     async fn ask_at_once(&mut self, mail: &str, rcpt: &str) -> Result<Option<(Phase, Reply)>, Lost> {
         let limit = self.timeouts.command;
         let before = |answer, phase| Reply::read(answer, phase, || false);
+        let forget = |answer| forgotten(&before(answer, Phase::Mail)?);
         let asked = format!("{mail}{rcpt}{Data}");
         let first = match self.announced.take() {
             Some(announced) if announced == asked => within(limit, Phase::Mail, self.session.read_response()).await?,
@@ -266,8 +269,7 @@ impl Connection {
                 return Err(Lost { phase: Phase::Mail, begun: false, reason: "another letter had been announced".to_owned() });
             }
             None if self.unfinished => {
-                let forgotten = within(limit, Phase::Mail, self.session.command(format!("{Rset}{asked}"))).await?;
-                before(forgotten, Phase::Mail)?;
+                forget(within(limit, Phase::Mail, self.session.command(format!("{Rset}{asked}"))).await?)?;
                 within(limit, Phase::Mail, self.session.read_response()).await?
             }
             None => within(limit, Phase::Mail, self.session.command(asked)).await?,
@@ -284,7 +286,7 @@ impl Connection {
             (refused, true) => {
                 // It waits for a message to nobody: it gets an empty one. Nobody is written to, whatever it answers.
                 let answer = within(self.timeouts.message, Phase::Data, self.session.command(".\r\n")).await?;
-                before(answer, Phase::Data)?;
+                before(answer, Phase::Message)?;
                 Ok(refused)
             }
         }
@@ -294,7 +296,7 @@ impl Connection {
     async fn ask_in_turn(&mut self, mail: String, rcpt: String) -> Result<Option<(Phase, Reply)>, Lost> {
         let limit = self.timeouts.command;
         if self.unfinished {
-            Reply::read(within(limit, Phase::Mail, self.session.command(Rset)).await?, Phase::Mail, || false)?;
+            forgotten(&Reply::read(within(limit, Phase::Mail, self.session.command(Rset)).await?, Phase::Mail, || false)?)?;
         }
         self.unfinished = true;
         let steps = [(Phase::Mail, mail, limit), (Phase::Recipient, rcpt, limit), (Phase::Data, Data.to_string(), self.timeouts.data)];
@@ -335,6 +337,22 @@ impl Connection {
     /// Says goodbye; the relay's answer does not matter.
     pub(crate) async fn quit(mut self) {
         let _ = timeout(Duration::from_secs(5), self.session.command(Quit)).await;
+    }
+}
+
+/// How a secret crosses the wire: relays repeat a command they did not understand, and what they say is logged.
+fn spellings(account: &Account, secret: &Secret) -> Vec<String> {
+    let (username, secret) = (&account.username, secret.reveal());
+    let sent = [secret.to_owned(), format!("\0{username}\0{secret}"), format!("user={username}\x01auth=Bearer {secret}\x01\x01")];
+    let encoded = sent.iter().map(|sent| STANDARD.encode(sent)).collect::<Vec<_>>();
+    encoded.into_iter().chain([secret.to_owned()]).collect()
+}
+
+/// RSET must be agreed to: a recipient the relay has not forgotten would be written to in the next one's stead.
+fn forgotten(reply: &Reply) -> Result<(), Lost> {
+    match reply.is_positive() {
+        true => Ok(()),
+        false => Err(Lost { phase: Phase::Mail, begun: false, reason: reply.said() }),
     }
 }
 

@@ -57,6 +57,12 @@ impl Reply {
         if reply.code == 421 && phase != Phase::Message {
             return Err(Lost { phase, begun: false, reason: reply.said() });
         }
+        // A "yes" to another question than the one asked (RFC 5321, 4.3.2): from here on replies and commands would not belong together,
+        // and the answer to DATA could be taken for the one to the message.
+        let awaited = if phase == Phase::Data { 3 } else { 2 };
+        if reply.is_positive() && reply.code / 100 != awaited {
+            return Err(Lost { phase, begun: begun(), reason: format!("its replies are out of step: {}", reply.said()) });
+        }
         Ok(reply)
     }
 

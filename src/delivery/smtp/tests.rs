@@ -13,7 +13,14 @@ use super::{
     reply::Phase,
     sink::{Dot, Script, Sink},
 };
-use crate::delivery::{error::TransportError, settings::Tls, transport::Outcome};
+use crate::{
+    delivery::{
+        error::TransportError,
+        settings::{Login, Tls},
+        transport::Outcome,
+    },
+    secret::SecretRef,
+};
 
 const MESSAGE: &str = "Message-ID: <m1@x>\r\n\r\nhello\r\n.\r\n";
 
@@ -136,6 +143,89 @@ async fn starttls_is_demanded_and_nothing_may_be_slipped_in_before_it() {
     });
     assert!(Connection::open(&sealed(port)).await.is_err());
     assert!(attacker.await.unwrap().is_empty(), "no handshake begins after that");
+}
+
+/// A relay that has said everything before it was asked, and then reads to the end: its port, and what it read.
+async fn hasty(said: &'static str) -> (u16, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let relay = tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        tcp.write_all(said.as_bytes()).await.unwrap();
+        tcp.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        let _ = tcp.read_to_end(&mut heard).await;
+        String::from_utf8(heard).unwrap()
+    });
+    (port, relay)
+}
+
+#[tokio::test]
+async fn a_yes_to_another_question_is_no_answer() {
+    // One reply too many moves all that follow; each ends the session before a letter counts as taken, or as read at all.
+    for (said, phase, begun) in [
+        ("354 go on\r\n", Phase::Mail, false),
+        ("250 ok\r\n354 go on\r\n", Phase::Recipient, false),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n", Phase::Data, false),
+        ("250 ok\r\n250 ok\r\n354 go on\r\n354 go on\r\n250 taken\r\n", Phase::Message, true),
+    ] {
+        for greeting in ["220 x\r\n250 x\r\n250 x\r\n", "220 x\r\n250-x\r\n250 PIPELINING\r\n250-x\r\n250 PIPELINING\r\n"] {
+            let (port, relay) = hasty(format!("{greeting}{said}").leak()).await;
+            let mut connection = Connection::open(&door(port)).await.unwrap();
+            let lost = connection.send(&letter("ann@example.com"), None).await.unwrap_err();
+            assert_eq!((lost.phase, lost.begun), (phase, begun), "{said}");
+            assert!(lost.reason.starts_with("its replies are out of step: "), "{}", lost.reason);
+            drop(connection);
+            assert_eq!(relay.await.unwrap().contains("hello"), begun, "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_does_not_forget_a_recipient_gets_no_other() {
+    for greeting in ["220 x\r\n250 x\r\n250 x\r\n", "220 x\r\n250-x\r\n250 PIPELINING\r\n250-x\r\n250 PIPELINING\r\n"] {
+        let refused = if greeting.contains("PIPELINING") { "250 ok\r\n550 no\r\n503 no\r\n" } else { "250 ok\r\n550 no\r\n" };
+        let (port, relay) =
+            hasty(format!("{greeting}{refused}502 no RSET here\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n").leak()).await;
+        let mut connection = Connection::open(&door(port)).await.unwrap();
+        assert!(matches!(send(&mut connection, "gone@example.com").await, Attempt::Answered(Outcome::Rejected { .. })));
+        let lost = connection.send(&letter("ann@example.com"), None).await.unwrap_err();
+        assert_eq!((lost.begun, lost.reason.as_str()), (false, "502 no RSET here"));
+        drop(connection);
+        assert!(!relay.await.unwrap().contains("hello"));
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_repeats_the_login_is_told_of_without_it() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("password"), "correct horse 4711\n").unwrap();
+    // base64 of "\0shop\0correct horse 4711", of the password, and of "user=shop\x01auth=Bearer correct horse 4711\x01\x01".
+    for (login, offered, repeated) in [
+        (Login::Password, "PLAIN", "AHNob3AAY29ycmVjdCBob3JzZSA0NzEx"),
+        (Login::Password, "PLAIN", "\"AUTH PLAIN AHNob3AAY29ycmVj\"..."),
+        (Login::Password, "PLAIN", "ahnob3aay29ycmvjdcbob3jzzsa0nzex"),
+        (Login::Password, "PLAIN", "Y29ycmVjdCBob3JzZSA0NzEx"),
+        (Login::Password, "PLAIN", "<correct horse 4711>"),
+        (Login::Xoauth2, "XOAUTH2", "dXNlcj1zaG9wAWF1dGg9QmVhcmVyIGNvcnJlY3QgaG9yc2UgNDcxMQEB"),
+    ] {
+        let account = || super::connection::Account {
+            username: "shop".into(),
+            password: SecretRef::File("password".into()),
+            root: root.path().to_owned(),
+            login,
+        };
+        for code in [454, 500, 535] {
+            let said = format!("220 x\r\n250-x\r\n250 AUTH {offered}\r\n250 x\r\n{code} 5.7.8 what is {repeated} of shop@example.com\r\n");
+            let (port, _relay) = hasty(said.leak()).await;
+            let Err(error) = Connection::open(&Door { account: Some(account()), ..door(port) }).await else { panic!("{repeated}") };
+            let (shown, debug) = (error.to_string(), format!("{error:?}"));
+            assert!(shown.contains("(secret)") && shown.contains("5.7.8 what is"), "{shown}");
+            for piece in ["correct horse", "4711", "AHNob3AA", "ahnob3aa", "Y29ycm", "dXNlcj", "example.com"] {
+                assert!(!shown.contains(piece) && !debug.contains(piece), "{shown}");
+            }
+        }
+    }
 }
 
 /// What a relay knows when its connection is cut.

@@ -170,14 +170,17 @@ struct Session<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Logs in and opens the folder.
     async fn open(mut wire: Wire<S>, username: &str, password: &Secret, folder: &str) -> Result<Self, Fault> {
-        match (quoted(username), quoted(password.reveal())) {
-            (Some(username), Some(password)) => wire.command(&[&format!("LOGIN {username} {password}")]).await?,
+        // Some servers repeat a command they did not understand.
+        let spellings = [password.reveal().to_owned(), quoted(password.reveal()).unwrap_or_default()];
+        let known = match (quoted(username), quoted(password.reveal())) {
+            (Some(username), Some(password)) => wire.command(&[&format!("LOGIN {username} {password}")]).await,
             _ => {
                 let password = password.reveal();
                 let pieces = [format!("LOGIN {{{}}}", username.len()), format!("{username} {{{}}}", password.len())];
-                wire.command(&[&pieces[0], &pieces[1], password]).await?
+                wire.command(&[&pieces[0], &pieces[1], password]).await
             }
         };
+        known.map_err(|fault| fault.without(&spellings))?;
         let folder = quoted(folder).ok_or(Fault::Garbled("the folder's name is none"))?;
         let answers = wire.command(&[&format!("SELECT {folder}")]).await?;
         let validity = answers.iter().find_map(|answer| answer.after("* OK [UIDVALIDITY ")?.split_once(']')?.0.parse().ok());
@@ -328,6 +331,8 @@ mod tests {
         const VALID: (&str, &str) = ("SELECT \"INBOX\"", "* OK [UIDVALIDITY 1]\nTAG OK open\n");
         let refused = session(&[("LOGIN \"shop\" \"se\\\"cret\"", "TAG NO [AUTHENTICATIONFAILED] not shop@example.com\n")]).await;
         assert_eq!(refused.err(), Some(Fault::Refused("NO [AUTHENTICATIONFAILED] not (address)".into())));
+        let repeated = session(&[("LOGIN \"shop\" \"se\\\"cret\"", "TAG BAD what is: LOGIN \"shop\" \"se\\\"cret\"\n")]).await;
+        assert_eq!(repeated.err(), Some(Fault::Refused("BAD what is: LOGIN \"shop\" (secret)".into())));
         assert_eq!(session(&[LOGIN, NO]).await.err(), Some(Fault::Refused("NO no such folder".into())));
         assert_eq!(session(&[LOGIN, NAMELESS]).await.err(), Some(Fault::Garbled("it does not say which folder this is")));
         let mut odd = session(&[LOGIN, VALID, ("UID SEARCH UID 1:*", "* SEARCH 1 x\nTAG OK\n")]).await.unwrap();

@@ -8,7 +8,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::delivery::{returns::MAX_BYTES, transport::plain};
+use crate::{
+    delivery::{returns::MAX_BYTES, transport::plain},
+    secret::without,
+};
 
 /// The most that is read in answer to one command: a list of some 700,000 mails, or one mail and what is said beside it.
 const MAX_ANSWER: usize = 8 << 20;
@@ -24,6 +27,17 @@ pub(super) enum Fault {
     Refused(String),
     /// It is not what IMAP allows.
     Garbled(&'static str),
+}
+
+impl Fault {
+    /// The same, where what the server said does not hold the secret.
+    pub(super) fn without(self, spellings: &[String]) -> Self {
+        match self {
+            Self::Broken(reason) => Self::Broken(without(&reason, spellings)),
+            Self::Refused(reason) => Self::Refused(without(&reason, spellings)),
+            Self::Garbled(_) => self,
+        }
+    }
 }
 
 impl From<std::io::Error> for Fault {
