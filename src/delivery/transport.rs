@@ -259,9 +259,24 @@ impl Couriers {
     }
 }
 
+/// How `@` is written, in links and in other widths too.
+const SIGNS: [&str; 5] = ["@", "%40", "&#64;", "\u{ff20}", "\u{fe6b}"];
+
 /// What the other side said, fit for the ledger and the log: one line, no addresses, not too long.
 pub(crate) fn plain(reply: &str) -> String {
-    let words: Vec<&str> = reply.split_whitespace().map(|word| if word.contains('@') { "(address)" } else { word }).collect();
+    let mut words: Vec<&str> = Vec::new();
+    for word in reply.split_whitespace() {
+        if !SIGNS.iter().any(|sign| word.contains(sign)) {
+            words.push(word);
+            continue;
+        }
+        // `"ann smith"@example.com` began some words before.
+        let is_end = word.find("\"@").is_some_and(|at| !word[..at].contains('"'));
+        if let Some(begin) = words.iter().rposition(|word| word.contains('"')).filter(|_| is_end) {
+            words.truncate(begin);
+        }
+        words.push("(address)");
+    }
     let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).take(200).collect();
     line.truncate(line.trim_end().len());
     line
@@ -274,6 +289,10 @@ mod tests {
     #[test]
     fn a_reply_keeps_its_sense_and_loses_its_addresses() {
         assert_eq!(plain("550 5.1.1 <ann@example.com>: user\r\nunknown"), "550 5.1.1 (address) user unknown");
+        assert_eq!(plain("550 <\"ann smith\"@example.com> of \"x y\" <\"ben\"@example.com>"), "550 (address) of \"x y\" (address)");
+        for written in ["https://example.com/why?to=ann%40example.com", "ann\u{ff20}example.com", "ann&#64;example.com"] {
+            assert_eq!(plain(&format!("550 see {written} now")), "550 see (address) now", "{written}");
+        }
         assert_eq!(plain(&"x".repeat(500)).len(), 200);
     }
 }

@@ -76,7 +76,13 @@ pub(super) async fn open(call: &Call<'_>, topic: &str, certificates: &dyn Certif
     };
     let mut lines = String::new();
     for name in signed {
-        lines.extend([name, "\n", field(name)?, "\n"]);
+        let value = field(name)?;
+        // What is signed is parted by line breaks: with one in another field than the text, the same signature would hold for the fields
+        // cut in another way, and the same event would come under another id.
+        if *name != "Message" && value.contains('\n') {
+            return Err(NOT_SNS);
+        }
+        lines.extend([name, "\n", value, "\n"]);
     }
     match field("SignatureVersion")? {
         "2" => {}
@@ -413,6 +419,27 @@ pub(super) mod tests {
         let raw = headers(&[("x-amz-sns-rawdelivery", "true")]);
         let refused = open(&Call { headers: &raw, body: b"{}", now: now() }, TOPIC, &amazon).await.unwrap_err();
         assert!(refused.to_string().contains("raw message delivery"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn what_is_signed_can_be_cut_in_one_way_only() {
+        let amazon = Amazon::new();
+        let good = amazon.sign(notification("{}"));
+        assert!(open_by(&amazon, &good).await.is_ok());
+        // The same lines, the subject as part of the id.
+        let mut other = good.clone();
+        other["MessageId"] = json!(format!("{}\nSubject\n{}", good["MessageId"].as_str().unwrap(), good["Subject"].as_str().unwrap()));
+        other.as_object_mut().unwrap().remove("Subject");
+        assert_eq!(canonical(&signed(&other)), canonical(&signed(&good)));
+        assert_eq!(open_by(&amazon, &other).await.unwrap_err(), NOT_SNS);
+    }
+
+    /// A message without what is not signed.
+    fn signed(message: &Value) -> Value {
+        let mut message = message.clone();
+        let fields = message.as_object_mut().unwrap();
+        ["SignatureVersion", "Signature", "SigningCertURL"].map(|name| fields.remove(name));
+        message
     }
 
     #[tokio::test]
