@@ -26,6 +26,7 @@
 //! | [`lake`], [`ledger`] | tables of Parquet; what was promised, tried and done |
 //! | [`config`], [`diagnosis`], [`clock`], [`secret`] | settings with their lines, words for what is wrong, time, keys |
 //! | `faults` | where tests let a process fail |
+//! | `fuzzing` | doors for the fuzz targets |
 
 pub mod campaign;
 pub mod cli;
@@ -35,6 +36,8 @@ pub mod delivery;
 pub mod diagnosis;
 pub mod engine;
 mod faults;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod job;
 pub mod lake;
 pub mod ledger;

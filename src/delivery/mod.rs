@@ -67,3 +67,16 @@ pub(crate) use settings::OnlyTo;
 pub use settings::{DeliverySettings, EmailBy, Login, PolicySettings, SmtpSettings, Tls, WebhookSettings};
 pub use shaping::{PaceSettings, ShapingSettings};
 pub use unsubscribe::{Claim, Token};
+
+/// What the fuzz targets reach through [`crate::fuzzing`].
+pub(crate) mod fuzzing {
+    pub(crate) use super::{
+        returns::{
+            Reference, ReturnPath,
+            provider::{Call, Certificates, Mailgun, Postmark, Provider, SendGrid, Ses, Standard},
+            read,
+        },
+        smtp::fuzzing::{Account, Attempt, Connection, Door, Letter as WireLetter, Lost, Timeouts, encode},
+        transport::Outcome,
+    };
+}

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A status code: class, subject, detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Status {
+pub(crate) struct Status {
     /// 2 done, 4 not yet, 5 never.
     pub(super) class: u16,
     /// What it is about: 1 the address, 2 the mailbox, 4 the way there, 7 a policy.

@@ -59,7 +59,7 @@ pub(super) fn build(parts: &Parts<'_>, envelope: &Envelope) -> Result<Vec<u8>, M
         .raw_header(recipient(parts.name.as_deref(), &to)?)
         .reply_to(Mailbox::new(None, reply_to.clone()))
         .raw_header(subject(parts.subject)?)
-        .raw_header(raw("Message-ID", &format!("<{}>", envelope.message_id))?)
+        .raw_header(raw("Message-ID", &format!("<{}>", bracketed("Message-ID", &envelope.message_id)?))?)
         .raw_header(raw("X-Perennial-Plan", &envelope.plan)?)
         // Campaign, variant, kind of mail and sender, by which mailbox providers report complaints back.
         .raw_header(raw(
@@ -71,16 +71,22 @@ pub(super) fn build(parts: &Parts<'_>, envelope: &Envelope) -> Result<Vec<u8>, M
         message = message.raw_header(raw("X-Perennial-Practice", "yes")?);
     }
     if let Some(url) = &envelope.unsubscribe_url {
+        let url = bracketed("List-Unsubscribe", url)?;
         let stop = format!("<{url}>,\r\n <mailto:{reply_to}?subject=unsubscribe>");
         message = message
             .raw_header(list(parts.brand_name, &envelope.campaign, parts.domain)?)
             .raw_header(folded("List-Unsubscribe", &stop)?)
             .raw_header(raw("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")?);
     }
-    // "=_" stands in no encoded body (RFC 2045, 6.7), and the id makes the boundary differ between messages without dice.
+    // "=_" stands in no encoded body (RFC 2045, 6.7), and the id makes the boundary differ between messages without dice. A body that is
+    // not encoded may hold it all the same.
     let id: String = envelope.message_id.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
+    let mut boundary = format!("=_{id}");
+    while parts.text.contains(&boundary) || parts.html.contains(&boundary) {
+        boundary.push('_');
+    }
     let body = MultiPart::alternative()
-        .boundary(format!("=_{id}"))
+        .boundary(boundary)
         .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(parts.text.to_owned()))
         .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(parts.html.to_owned()));
     Ok(message.multipart(body).map_err(|error| built(&error))?.formatted())
@@ -96,6 +102,11 @@ fn raw(name: &'static str, value: &str) -> Result<HeaderValue, MessageError> {
         return Err(injected(name));
     }
     folded(name, value)
+}
+
+/// What stands between angle brackets, and nothing that would end them and begin others.
+fn bracketed<'a>(name: &'static str, value: &'a str) -> Result<&'a str, MessageError> {
+    if value.contains(['<', '>', ',', ' ']) { Err(injected(name)) } else { Ok(value) }
 }
 
 /// As [`raw`], already broken into lines.
@@ -154,15 +165,21 @@ fn recipient(name: Option<&str>, address: &Address) -> Result<HeaderValue, Messa
     folded("To", &header)
 }
 
-/// A display name as a phrase (RFC 5322, 3.2.5): atoms, quoted words, and encoded words for runs that are not ASCII.
+/// A display name as a phrase (RFC 5322, 3.2.5): atoms, else one quoted text; or encoded words for what is not ASCII and what would need
+/// quotes beside it, because some parsers drop the space between a quoted word and its neighbour.
 fn phrase(name: &str) -> Vec<String> {
+    let words: Vec<&str> = name.split(' ').filter(|word| !word.is_empty()).collect();
+    let plain = |word: &&str| word.is_ascii() && !word.contains("=?") && word.len() < 200;
+    let atom = |word: &&str| plain(word) && word.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&c));
+    if words.iter().all(plain) && !words.iter().all(atom) {
+        return vec![format!("\"{}\"", words.join(" ").replace('\\', "\\\\").replace('"', "\\\""))];
+    }
     let mut out: Vec<String> = Vec::new();
     let mut run = String::new();
-    for word in name.split(' ').filter(|word| !word.is_empty()) {
-        if word.is_ascii() && !word.contains("=?") && word.len() < 200 {
+    for word in words {
+        if atom(&word) {
             encode(&mut run, &mut out);
-            let atom = word.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&c));
-            out.push(if atom { word.to_owned() } else { format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"")) });
+            out.push(word.to_owned());
         } else {
             if !run.is_empty() {
                 run.push(' ');
@@ -195,7 +212,7 @@ fn encode(run: &mut String, out: &mut Vec<String>) {
 
 fn list(brand: &str, campaign: &str, domain: &str) -> Result<HeaderValue, MessageError> {
     let name: String = brand.chars().filter(|c| c.is_ascii_alphanumeric() || " .-".contains(*c)).collect();
-    raw("List-Id", &format!("\"{}\" <{campaign}.{domain}>", name.trim()))
+    raw("List-Id", &format!("\"{}\" <{}.{domain}>", name.trim(), bracketed("List-Id", campaign)?))
 }
 
 #[cfg(test)]
@@ -225,7 +242,8 @@ mod tests {
     fn names_become_phrases_without_neighbouring_encoded_words() {
         assert_eq!(phrase("Anna Berg"), ["Anna", "Berg"]);
         assert_eq!(phrase("José de la Cruz María"), ["=?utf-8?b?Sm9zw6k=?=", "de", "la", "Cruz", "=?utf-8?b?TWFyw61h?="]);
-        assert_eq!(phrase("J. O'Neil \"x\\"), ["\"J.\"", "O'Neil", "\"\\\"x\\\\\""]);
+        assert_eq!(phrase("J. O'Neil \"x\\"), ["\"J. O'Neil \\\"x\\\\\""]);
+        assert_eq!(phrase("J. Müller, Dr"), ["=?utf-8?b?Si4gTcO8bGxlciw=?=", "Dr"]);
         assert_eq!(phrase("محمد عبد الرحمن").len(), 1);
         assert_eq!(phrase("=?utf-8?q?evil?=").len(), 1);
         assert!(phrase("=?utf-8?q?evil?=")[0].starts_with("=?utf-8?b?"));

@@ -377,6 +377,117 @@ fn no_name_and_no_subject_can_add_a_header() {
     }
 }
 
+/// The one address in a header, with its name, as a parser reads it that did not write it.
+fn one(address: Option<&mail_parser::Address<'_>>) -> (Option<String>, String) {
+    let Some(mail_parser::Address::List(list)) = address else { panic!("{address:?}") };
+    let [one] = list.as_slice() else { panic!("{list:?}") };
+    (one.name.as_deref().map(str::to_owned), one.address.as_deref().unwrap().to_owned())
+}
+
+#[test]
+fn no_name_adds_a_reader_or_takes_one_away() {
+    let templates = own("{{ greeting() }}", "{{ greeting() }}").unwrap();
+    for (name, expected) in [
+        ("Berg, Anna", "Berg, Anna"),
+        ("Anna; Bob: Cem", "Anna; Bob: Cem"),
+        ("Anna <evil", "Anna <evil"),
+        ("Anna> Evil", "Anna> Evil"),
+        ("\"Anna", "\"Anna"),
+        ("Anna\\", "Anna\\"),
+        ("Anna (Bcc: x", "Anna (Bcc: x"),
+        ("Ann\u{e4} \"Evil\", Bob", "Ann\u{e4} \"Evil\", Bob"),
+        ("=?utf-8?q?Anna=2C_Evil?=", "=?utf-8?q?Anna=2C_Evil?="),
+        ("=?utf-8?b?QmNjOiB4?= =?utf-8?b?QmNjOiB4?=", "=?utf-8?b?QmNjOiB4?= =?utf-8?b?QmNjOiB4?="),
+        ("Anna\r\n\tBcc: x", "Anna Bcc: x"),
+        ("Anna\u{85}\u{2028}Bcc: x", "Anna Bcc: x"),
+        ("\u{202e}annA\u{202c} \u{2067}Berg\u{2069}", "annA Berg"),
+        ("Anna, <evil@example.org>", ""),
+        ("Anna www.evil.example", ""),
+    ] {
+        let row = Row::from([("first_name".to_owned(), text(name)), ("last_name".to_owned(), Field::Null)]);
+        let wire = mail(&templates, &row, &envelope()).bytes;
+        let read = mail_parser::MessageParser::default().parse(&wire).unwrap();
+        let expected = (Some(expected.to_owned()).filter(|name| !name.is_empty()), "anna@example.org".to_owned());
+        assert_eq!(one(read.to()), expected, "{name:?}");
+        assert!(read.cc().is_none() && read.bcc().is_none() && read.headers().len() == 14, "{name:?}");
+        crate::fuzzing::wire(&wire).unwrap();
+    }
+}
+
+#[test]
+fn no_subject_becomes_a_header_or_another_subject() {
+    let folder = folder(&[("email.mjml", LETTER), ("email.txt", "Subject: {{ opening }}\nPreview: P\n\nHello\n")]);
+    let templates = Templates::load(folder.path(), Channel::Email, &brand(), false).unwrap();
+    for (opening, expected) in [
+        ("Hello\r\nBcc: evil@example.org", "Hello Bcc: evil@example.org"),
+        ("Hello\r\n\r\n<b>body</b>", "Hello <b>body</b>"),
+        ("Hello\n Bcc: x", "Hello Bcc: x"),
+        ("Hello\u{0}\u{7}\u{1b}[2J", "Hello [2J"),
+        ("=?utf-8?q?=0D=0ABcc:_x?=", "= ?utf-8?q?=0D=0ABcc:_x?="),
+        ("=?utf-8?b?QmNjOiB4?= \u{e4}", "= ?utf-8?b?QmNjOiB4?= \u{e4}"),
+        ("\u{202e}gpj.exe\u{2066}", "gpj.exe"),
+        ("Re: a, b; <c> (d) \"e\"", "Re: a, b; <c> (d) \"e\""),
+        (".", "."),
+    ] {
+        let wire = mail(&templates, &anna(&[("opening", text(opening))]), &envelope()).bytes;
+        let read = mail_parser::MessageParser::default().parse(&wire).unwrap();
+        assert_eq!((read.subject(), read.headers().len()), (Some(expected), 14), "{opening:?}");
+        assert!(read.cc().is_none() && read.bcc().is_none() && read.parts.len() == 3, "{opening:?}");
+    }
+}
+
+#[test]
+fn no_text_ends_its_part_or_the_letter() {
+    let templates = own("{{ note }}", "{{ note }}").unwrap();
+    let id = envelope().message_id.replace("@fernwood.example", "");
+    for note in [
+        "\r\n.\r\nMAIL FROM:<evil@example.org>\r\nRCPT TO:<x@example.org>\r\nDATA\r\n",
+        "\n.\n",
+        ".",
+        "From here on",
+        &format!("--=_{id}"),
+        &format!("--=_{id}--"),
+        &format!("--=_{id}_ --=_{id}__--"),
+        &format!("--=_{id}\r\nContent-Type: text/html\r\n\r\n<b>evil</b>\r\n"),
+    ] {
+        let made = mail(&templates, &anna(&[("note", text(note))]), &envelope());
+        let read = mail_parser::MessageParser::default().parse(&made.bytes).unwrap();
+        assert_eq!((read.parts.len(), read.text_body.len(), read.html_body.len()), (3, 1, 1), "{note:?}");
+        assert_eq!(read.body_text(0).unwrap().replace("\r\n", "\n").trim_end(), made.text.trim_end(), "{note:?}");
+        let wire = crate::fuzzing::wire(&made.bytes).unwrap();
+        assert_eq!(wire.split("\r\n").filter(|line| *line == ".").count(), 1, "{note:?}");
+    }
+}
+
+#[test]
+fn no_link_breaks_out_of_its_place() {
+    let templates = own("<a href=\"{{ link }}\">x</a>", "{{ link }}").unwrap();
+    for (link, href) in [
+        ("https://x.example/\"onmouseover=\"alert(1)", "https://x.example/%22onmouseover=%22alert(1)"),
+        ("https://x.example/'><script>", ""),
+        ("https://x.example/\r\nBcc: x", ""),
+        ("https://x.example/\u{202e}gpj", "https://x.example/%E2%80%AEgpj"),
+        ("https://x.example/&quot;onclick=&quot;", "https://x.example/&amp;quot;onclick=&amp;quot;"),
+    ] {
+        let made = templates.render(&anna(&[("link", text(link))]), &envelope());
+        match (href, made) {
+            ("", made) => assert_eq!(made.unwrap_err().missing_field(), Some("link"), "{link:?}"),
+            (href, Ok(Message::Email { html, .. })) => assert!(html.contains(&format!("href=\"{href}\"")), "{html}"),
+            (_, made) => panic!("{made:?}"),
+        }
+    }
+    // One address to stop at, not two.
+    for url in
+        ["https://x.example/u/a>, <https://evil.example/", "https://x.example/u/<a", "https://x.example/u/a b", "https://x.example/,"]
+    {
+        assert!(
+            templates
+                .render(&anna(&[("link", text("https://x.example"))]), &Envelope { unsubscribe_url: Some(url.into()), ..envelope() })
+                .is_err()
+        );
+    }
+}
+
 #[test]
 fn a_part_without_the_way_out_is_named_with_what_to_add() {
     let link = "<a href=\"{{ unsubscribe_url }}\">Stop</a>";

@@ -17,7 +17,7 @@ mod error;
 mod fields;
 mod mailbox;
 mod mime;
-mod provider;
+pub(crate) mod provider;
 mod report;
 mod settings;
 mod verp;

@@ -12,6 +12,14 @@ mod reply;
 mod stream;
 mod wire;
 
+/// What the fuzz targets reach through [`crate::fuzzing`].
+pub(crate) mod fuzzing {
+    pub(crate) use super::{
+        connection::{Account, Attempt, Connection, Door, Letter, Timeouts},
+        reply::Lost,
+        wire::encode,
+    };
+}
 #[cfg(test)]
 pub(crate) mod sink;
 #[cfg(test)]
