@@ -170,7 +170,7 @@ fn a_wrong_key_or_a_provider_that_is_away_skips_nobody() {
 #[test]
 fn a_process_that_is_killed_or_asked_to_stop_sends_nothing_twice() {
     let approved = Approved::practice();
-    for (fault, unknown) in [("http.call.answered:5:kill", 1..=16), ("http.call.begin:5:term", 0..=0)] {
+    for (fault, unknown) in [("http.call.answered:5:kill", 1..=64), ("http.call.begin:5:term", 0..=0)] {
         let mut folder = approved.copy();
         let provider = Provider::ses(|_| Does::Takes);
         by_ses(&mut folder, &provider);

@@ -438,7 +438,9 @@ pub(super) mod tests {
     fn signed(message: &Value) -> Value {
         let mut message = message.clone();
         let fields = message.as_object_mut().unwrap();
-        ["SignatureVersion", "Signature", "SigningCertURL"].map(|name| fields.remove(name));
+        for name in ["SignatureVersion", "Signature", "SigningCertURL"] {
+            fields.remove(name);
+        }
         message
     }
 
