@@ -112,9 +112,10 @@ impl Caller {
         &self.api
     }
 
-    /// Until when nobody calls: it said "not now".
+    /// Nobody calls for so long, or for longer where that was asked for before: it said "not now".
     pub(crate) fn pause(&self, wait: Duration) {
-        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + wait);
+        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        *paused = (*paused).max(Some(Instant::now() + wait));
     }
 
     /// Whether nobody calls now.

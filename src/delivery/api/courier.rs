@@ -88,10 +88,15 @@ impl Courier {
         while let Some(parcel) = queue.next().await {
             let heard = self.call(&parcel, queue.stopped()).await;
             let unheard = matches!(heard.outcome, Outcome::Unknown(_)) || matches!(heard.door, Door::Silent(_));
-            let away = if unheard { self.away.fetch_add(1, Ordering::AcqRel) + 1 } else { 0 };
-            if matches!(heard.outcome, Outcome::Accepted(_) | Outcome::Rejected { .. } | Outcome::Deferred { .. }) && !unheard {
-                self.away.store(0, Ordering::Release);
-            }
+            let away = match unheard {
+                true => self.away.fetch_add(1, Ordering::AcqRel) + 1,
+                // What was never sent says nothing of the other side.
+                false if heard.outcome == Outcome::NotSent => 0,
+                false => {
+                    self.away.store(0, Ordering::Release);
+                    0
+                }
+            };
             let closed = match heard.door {
                 Door::Open => {
                     if matches!(heard.outcome, Outcome::Accepted(_)) {
@@ -116,8 +121,9 @@ impl Courier {
     fn pause(&self, asked: Option<TimeDelta>) -> Option<TransportError> {
         let asked = asked.map(|asked| asked.to_std().unwrap_or_default());
         let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
-        // What was under way when a pause began says nothing new, unless it asks for more.
+        // What was under way when a pause began may make it longer, and does not count as another.
         if self.caller.is_paused() && asked.is_none_or(|wait| wait <= LONGEST_PAUSE) {
+            self.caller.pause(asked.unwrap_or_default());
             return None;
         }
         match patience.wait(asked) {

@@ -157,7 +157,7 @@ fn letter(to: &str) -> Message {
 async fn post(caller: &Caller, to: &str, from: &str) -> Heard {
     let Message::Email { subject, html, text, bytes, .. } = letter(to) else { panic!("no letter") };
     let content = Content::Email { mime: &bytes, from, to, subject: &subject, html: &html, text: &text };
-    tell(&caller, &Outgoing { content, message_id: &envelope(to).message_id, campaign: "win-back", ..note("") }).await
+    tell(caller, &Outgoing { content, message_id: &envelope(to).message_id, campaign: "win-back", ..note("") }).await
 }
 
 /// A shipped body, filled in by the campaign's own templates.
