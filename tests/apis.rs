@@ -170,6 +170,7 @@ fn a_wrong_key_or_a_provider_that_is_away_skips_nobody() {
 #[test]
 fn a_process_that_is_killed_or_asked_to_stop_sends_nothing_twice() {
     let approved = Approved::practice();
+    // As many as were handed over may have left when a process dies; whoever is asked to stop brings back what has not.
     for (fault, unknown) in [("http.call.answered:5:kill", 1..=64), ("http.call.begin:5:term", 0..=0)] {
         let mut folder = approved.copy();
         let provider = Provider::ses(|_| Does::Takes);
@@ -341,7 +342,7 @@ fn notes_reach_slack_and_telephones_by_the_receiver_their_campaign_names() {
     assert_eq!(sent["where"], "127.0.0.1", "{sent}");
     let proof = provider.taken().pop().unwrap();
     let marked = proof.told["Headers"].as_array().unwrap().iter().any(|header| header["Name"] == "X-Perennial-Test");
-    assert!(marked && proof.to == "mara@fernwood.example" && proof.id.starts_with("test-"), "{proof:?}");
+    assert!(marked && proof.to == "mara@fernwood.example" && proof.perennial_id.starts_with("test-"), "{proof:?}");
     let folder = proofs;
 
     // A template that does not fit, a receiver nobody knows and a secret that is not there are told before the night.
