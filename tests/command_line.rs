@@ -78,7 +78,7 @@ fn tables_and_files_are_described_before_anything_was_pulled() {
     let names = |list: &str, key: &str| -> Vec<String> {
         listed[list].as_array().unwrap().iter().map(|one| one[key].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names("files", "name"), ["perennial", "source", "job", "campaign", "test", "front-matter"]);
+    assert_eq!(names("files", "name"), ["perennial", "source", "job", "campaign", "api", "test", "front-matter"]);
     assert!(
         ["orders", "sends", "customer_features", "lapsed", "retention", "shop__orders"]
             .iter()
