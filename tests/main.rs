@@ -6,6 +6,7 @@ mod analyst;
 mod apis;
 mod bad_input;
 mod broken_tls;
+mod canaries;
 mod command_line;
 mod docs;
 mod every_script;

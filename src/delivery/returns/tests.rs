@@ -2,8 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::{Kind, MAX_BYTES, Notice, Reference, ReturnPath, read, report::Ignored};
-use crate::secret::{Keys, Secret};
+use super::{Desk, Kind, MAX_BYTES, Notice, Reference, ReturnPath, collect, read, report::Ignored};
+use crate::{
+    ledger::{address_hash, fixture},
+    secret::{Keys, Secret},
+};
 
 const ID: &str = "4f1d0c9a7be2485fb6c3d21e0a9f7788@shop.example";
 
@@ -227,6 +230,84 @@ fn a_mail_made_to_harm_does_not() {
     let long = format!("{report}Action: failed\nDiagnostic-Code: smtp; {}\nFinal-Recipient: rfc822; {0}@x\n", "é".repeat(400_000));
     let notice = &read(long.as_bytes(), &base()).unwrap()[0];
     assert_eq!((notice.diagnostic.as_ref().unwrap().chars().count(), &notice.recipient), (200, &None));
+}
+
+/// The mails of mail systems and those the fuzz target left, as they are and spoilt in places.
+fn hostile() -> Vec<Vec<u8>> {
+    let left = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/returned")).unwrap();
+    let left = left.map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let mut mails: Vec<Vec<u8>> = FIXTURES.iter().map(|(_, bytes)| bytes.to_vec()).chain(left).collect();
+    let mut random = 17_u64;
+    let mut below = |limit: usize| {
+        // A small linear congruential sequence: the same mails every time.
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % limit.max(1)
+    };
+    let pieces: [&[u8]; 8] =
+        [b"bob@example.com", b"\n\n", b"+", b"<", b"Message-ID: <x@y>\n", b"5.1.1", b"Action: failed\n", b"Feedback-Type: abuse\n"];
+    for number in 0..mails.len() {
+        for _ in 0..3 {
+            let mut mail = mails[number].clone();
+            for _ in 0..=below(4) {
+                let (at, piece) = (below(mail.len() + 1), pieces[below(pieces.len())]);
+                let end = (at + below(24)).min(mail.len());
+                mail.splice(at..end, piece.iter().copied());
+            }
+            mails.push(mail);
+        }
+    }
+    mails
+}
+
+#[tokio::test]
+async fn no_mail_silences_anybody_we_did_not_write_to() {
+    let root = tempfile::tempdir().unwrap();
+    let (keys, now) = (Keys::new(Secret::new("a master key")), "2026-11-22T01:00:00Z".parse().unwrap());
+    let ledger = fixture::open(root.path()).await;
+    fixture::approved(&ledger, "plan", "marketing", 1, now, now).await;
+    let ann = address_hash(&keys, "ann@example.com");
+    let sent = format!(
+        "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, address_hash, state, at)
+         values ('{ID}', 'plan', 'win-back', 'marketing', 'email', 'p0', 'o', 1, '{ann}', 'accepted', 0)"
+    );
+    fixture::run(&ledger, &sent).await;
+    for inside in ["new", "cur", "tmp"] {
+        std::fs::create_dir_all(root.path().join("mail").join(inside)).unwrap();
+    }
+    let mails = hostile();
+    for (number, mail) in mails.iter().enumerate() {
+        std::fs::write(root.path().join(format!("mail/new/{number}.mx")), mail).unwrap();
+    }
+    let settings = "address = \"bounces@mail.shop.example\"\n[mailboxes.bounces]\nmaildir = \"mail\"\n";
+    let settings = crate::config::parse(settings, std::path::Path::new("perennial.toml")).unwrap();
+    let clock = std::sync::Arc::new(crate::clock::ManualClock::at(now));
+    let desk = Desk { ledger, settings, keys, clock, root: root.path().to_owned() };
+    let collected = collect(&desk).await.unwrap();
+    assert_eq!(collected.mails, mails.len() as u64);
+    assert!(collected.noted.values().sum::<u64>() > 20, "{collected:?}");
+
+    let suppressions = desk.ledger.suppressions(0, 1_000).await.unwrap();
+    assert!(!suppressions.is_empty());
+    for one in &suppressions {
+        assert_eq!(one.address_hash.as_ref(), Some(&ann), "{one:?}");
+        assert!(one.customer_id.as_deref().is_none_or(|person| person == "p0") && one.address.is_none(), "{one:?}");
+    }
+    let events = desk.ledger.events(None, 10_000).await.unwrap();
+    for event in &events {
+        assert_eq!((event.message_id.as_deref(), event.customer_id.as_deref()), (Some(ID), Some("p0")), "{event:?}");
+        let said = format!("{} {:?}", event.event_id, event.detail);
+        assert!(!said.contains('@') && !said.contains("%40") && event.at <= now, "{event:?}");
+    }
+    // The same mails in the same place, told again, say nothing new.
+    fixture::run(&desk.ledger, "delete from mailboxes").await;
+    for entry in std::fs::read_dir(root.path().join("mail/cur")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().split(':').next().unwrap().to_owned();
+        std::fs::rename(&path, root.path().join("mail/new").join(name)).unwrap();
+    }
+    let again = collect(&desk).await.unwrap();
+    assert_eq!((again.noted.len(), again.mails), (0, collected.mails), "{again:?}");
+    assert_eq!(desk.ledger.events(None, 10_000).await.unwrap().len(), events.len());
 }
 
 proptest! {
