@@ -48,10 +48,10 @@ pub async fn send_proof(
             "use an address it allows, or widen it",
         ));
     }
+    let body = marked(bytes, message_id);
     let message = Named { customer_id: CustomerId::new("test"), message_id: message_id.clone() };
     let letter = Letter { subject: subject.clone(), html: html.clone(), text: text.clone() };
-    let parcel =
-        Parcel { message, to: mailable(to).unwrap_or_else(|| to.to_owned()), body: [MARK, bytes].concat(), letter: Some(Box::new(letter)) };
+    let parcel = Parcel { message, to: mailable(to).unwrap_or_else(|| to.to_owned()), body, letter: Some(Box::new(letter)) };
     match way {
         Way::Outbox(outbox) => {
             let file = outbox.deliver(&parcel).map_err(DeliveryError::Transport)?;
@@ -70,6 +70,26 @@ pub async fn send_proof(
     }
 }
 
+/// A customer's mail as a colleague gets it: marked, and under an id of its own, so that whatever comes back about it is not about the customer.
+fn marked(bytes: &[u8], id: &MessageId) -> Vec<u8> {
+    const NAME: &[u8] = b"Message-ID:";
+    let mut marked = MARK.to_vec();
+    let head = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(bytes.len(), |end| end + 2);
+    let mut rest = &bytes[..head];
+    while let Some(end) = memchr::memmem::find(rest, b"\r\n") {
+        let (line, after) = rest.split_at(end + 2);
+        if line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
+            marked.extend_from_slice(format!("Message-ID: <{id}>\r\n").as_bytes());
+        } else {
+            marked.extend_from_slice(line);
+        }
+        rest = after;
+    }
+    marked.extend_from_slice(rest);
+    marked.extend_from_slice(&bytes[head..]);
+    marked
+}
+
 /// Where a mail went that was accepted; else why it was not, `refused` where that was for good.
 fn arrived(host: String, outcome: Outcome, refused: fn(String, String) -> TransportError) -> Result<String, TransportError> {
     match outcome {
@@ -78,5 +98,20 @@ fn arrived(host: String, outcome: Outcome, refused: fn(String, String) -> Transp
         Outcome::Deferred { reply, .. } => Err(TransportError::Unreachable { host, reason: reply.unwrap_or_default() }),
         Outcome::Unknown(reason) => Err(TransportError::Unreachable { host, reason }),
         Outcome::NotSent => Err(TransportError::Broken),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_goes_by_an_id_of_its_own() {
+        let mail = b"Message-ID: <a@x>\r\nX-Perennial-Plan: p\r\nSubject: hello\r\n\r\nMessage-ID: <a@x>\r\n";
+        let proof = String::from_utf8(marked(mail, &MessageId::new("test-1@x"))).unwrap();
+        assert_eq!(
+            proof,
+            "X-Perennial-Test: yes\r\nMessage-ID: <test-1@x>\r\nX-Perennial-Plan: p\r\nSubject: hello\r\n\r\nMessage-ID: <a@x>\r\n"
+        );
     }
 }
