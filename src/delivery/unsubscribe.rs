@@ -29,9 +29,10 @@ impl Token {
     /// Makes the token for a message.
     #[must_use]
     pub fn issue(keys: &Keys, customer: &CustomerId, campaign: &str, message_id: &str, channel: &str) -> String {
-        let claim = serde_json::json!([customer.as_str(), campaign, message_id, channel]).to_string();
+        #[allow(clippy::expect_used)] // Texts are always JSON.
+        let claim = serde_json::to_string(&[customer.as_str(), campaign, message_id, channel]).expect("texts are JSON");
         let mac = mac(keys, KEYS[0].1, claim.as_bytes());
-        format!("{KEY_ID}.{}.{}", URL_SAFE_NO_PAD.encode(&claim), URL_SAFE_NO_PAD.encode(mac))
+        [KEY_ID, ".", &URL_SAFE_NO_PAD.encode(&claim), ".", &URL_SAFE_NO_PAD.encode(mac)].concat()
     }
 
     /// Reads a token back; `None` where it is not one of ours, whole and unchanged.

@@ -1,6 +1,7 @@
 //! A person's row as the values a template works with.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
@@ -141,6 +142,50 @@ impl Reader {
     }
 }
 
+/// The names a campaign's templates look up, or may look up: a column that is not among them is not made a value of.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wanted {
+    names: Arc<[Box<str>]>,
+    /// One more than the place of the name that has a hash, at the hash or behind it; 0 where there is none.
+    places: Arc<[u32]>,
+    /// Whether a template shows whatever there is.
+    all: bool,
+}
+
+impl Wanted {
+    /// What templates with these words look up; `debug()` shows everything.
+    pub(super) fn new<'a>(words: impl Iterator<Item = &'a str>) -> Self {
+        // The program's own functions look these up.
+        let names: BTreeSet<&str> = words.chain(["first_name", "last_name", "honorific"]).collect();
+        let mut places = vec![0; (names.len() * 4).next_power_of_two()];
+        for (name, place) in names.iter().zip(1..) {
+            let mut at = hash(name) & (places.len() - 1);
+            while places[at] != 0 {
+                at = (at + 1) & (places.len() - 1);
+            }
+            places[at] = place;
+        }
+        Self { all: names.contains("debug"), names: names.into_iter().map(Box::from).collect(), places: places.into() }
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        let mask = self.places.len().wrapping_sub(1);
+        let mut at = hash(name) & mask;
+        loop {
+            let place = usize::try_from(*self.places.get(at)?).ok()?.checked_sub(1)?;
+            if &*self.names[place] == name {
+                return Some(place);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+}
+
+/// Good enough to tell the few hundred words of a campaign apart, which are looked up some hundred times a letter.
+fn hash(name: &str) -> usize {
+    name.bytes().fold(name.len(), |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(byte)))
+}
+
 /// The names a template can use beside its row's columns.
 pub(super) const BESIDE: [&str; 16] = [
     "brand",
@@ -161,22 +206,62 @@ pub(super) const BESIDE: [&str; 16] = [
     "as_of",
 ];
 
-/// What one template sees of one person.
+/// What the templates see of one person.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
-    values: BTreeMap<String, Value>,
+    sheet: Arc<Sheet>,
     pub(super) holes: Holes,
+}
+
+/// The values by the places of their names.
+#[derive(Debug, Clone)]
+struct Sheet {
+    wanted: Wanted,
+    /// Undefined where there is none.
+    values: Vec<Value>,
+    /// Those no template names, for one that shows everything.
+    others: BTreeMap<String, Value>,
+    reader: Arc<Reader>,
+}
+
+impl Sheet {
+    fn set(&mut self, name: &str, value: impl FnOnce() -> Value) {
+        match self.wanted.place(name) {
+            Some(place) => self.values[place] = value(),
+            None if self.wanted.all => drop(self.others.insert(name.to_owned(), value())),
+            None => {}
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        match self.wanted.place(name) {
+            Some(place) => Some(&self.values[place]).filter(|value| !value.is_undefined()),
+            None => self.others.get(name),
+        }
+    }
+}
+
+impl Object for Sheet {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        if key == READER { Some(Value::from_dyn_object(Arc::clone(&self.reader))) } else { self.get(key).cloned() }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        let named =
+            self.wanted.names.iter().zip(&self.values).filter(|(_, value)| !value.is_undefined()).map(|(name, _)| Value::from(&**name));
+        Enumerator::Values(named.chain(self.others.keys().map(Value::from)).collect())
+    }
 }
 
 impl Context {
     /// The row, overlaid with what stands round the message. A column of `links` that leads nowhere a letter may lead is as good as null.
-    pub(super) fn new(row: &Row, envelope: &Envelope, brand: &Brand, language: &str, channel: Channel, links: &BTreeSet<String>) -> Self {
+    pub(super) fn new(row: &Row, envelope: &Envelope, wanted: &Wanted, of: &Of<'_>) -> Self {
+        let Of { brand, language, channel, links, fixed } = *of;
         let holes = Holes::default();
-        let shown = |name: &str, field: &Field| match field {
-            Field::Text(text) if links.contains(name) => safe_url(text).map_or_else(|| Missing::value(name, &holes), Value::from),
-            field => value(name, field, &holes),
-        };
-        let mut values: BTreeMap<String, Value> = row.iter().map(|(name, field)| (name.clone(), shown(name, field))).collect();
         let text = |name: &str| match row.get(name) {
             Some(Field::Text(text)) if !text.trim().is_empty() => Some(text.as_str()),
             _ => None,
@@ -187,32 +272,6 @@ impl Context {
         let theirs = text("timezone").filter(|_| channel == Channel::Email);
         let zone = theirs.and_then(|zone| zone.parse().ok()).or_else(|| brand.timezone.parse().ok()).unwrap_or(Tz::UTC);
         let today = envelope.date.with_timezone(&zone).date_naive();
-        let optional = |name: &str, text: Option<&String>| text.map_or_else(|| Missing::value(name, &holes), Value::from);
-        let offer = envelope.offer.as_ref().map_or_else(
-            || Missing::value("offer", &holes),
-            |offer| {
-                Value::from(BTreeMap::from([
-                    ("text", Value::from(clean(&offer.text))),
-                    ("code", Value::from(clean(&offer.code))),
-                    ("valid_until", Value::from_object(Day(offer.valid_until))),
-                ]))
-            },
-        );
-        let mut set = |name: &str, value: Value| {
-            values.insert(name.to_owned(), value);
-        };
-        set("as_of", Value::from_object(Moment(envelope.as_of)));
-        set("campaign", Value::from(envelope.campaign.as_str()));
-        set("language", Value::from(language));
-        set("message_id", Value::from(envelope.message_id.as_str()));
-        set("offer", offer);
-        set("plan", Value::from(envelope.plan.as_str()));
-        set("reply_to", Value::from(envelope.reply_to.as_str()));
-        set("sent_on", Value::from_object(Day(today)));
-        set("step", Value::from(envelope.step));
-        set("to", Value::from(envelope.to.as_str()));
-        set("unsubscribe_url", optional("unsubscribe_url", envelope.unsubscribe_url.as_ref()));
-        set("variant", optional("variant", envelope.variant.as_ref()));
         let reader = Reader {
             habits: Habits::new(reads, if super::locale::language(&brand.locale) == language { &brand.locale } else { language }),
             zone,
@@ -220,36 +279,78 @@ impl Context {
             locale,
             currency: brand.currency.clone(),
         };
-        set(READER, Value::from_object(reader));
-        Self { values, holes }
+        let values = wanted.names.iter().map(|_| Value::UNDEFINED).collect();
+        let mut sheet = Sheet { wanted: wanted.clone(), values, others: BTreeMap::new(), reader: Arc::new(reader) };
+        for (name, value) in fixed {
+            sheet.set(name, || value.clone());
+        }
+        for (name, field) in row {
+            sheet.set(name, || match field {
+                Field::Text(text) if links.contains(name) => {
+                    safe_url(text).map_or_else(|| Missing::value(name, &holes), |url| Value::from(&*url))
+                }
+                field => value(name, field, &holes),
+            });
+        }
+        let optional = |name: &str, text: Option<&String>| text.map_or_else(|| Missing::value(name, &holes), Value::from);
+        sheet.set("as_of", || Value::from_object(Moment(envelope.as_of)));
+        sheet.set("campaign", || Value::from(envelope.campaign.as_str()));
+        sheet.set("language", || Value::from(language));
+        sheet.set("message_id", || Value::from(envelope.message_id.as_str()));
+        sheet.set("offer", || match &envelope.offer {
+            None => Missing::value("offer", &holes),
+            Some(offer) => Value::from(BTreeMap::from([
+                ("text", Value::from(&*clean(&offer.text))),
+                ("code", Value::from(&*clean(&offer.code))),
+                ("valid_until", Value::from_object(Day(offer.valid_until))),
+            ])),
+        });
+        sheet.set("plan", || Value::from(envelope.plan.as_str()));
+        sheet.set("reply_to", || Value::from(envelope.reply_to.as_str()));
+        sheet.set("sent_on", || Value::from_object(Day(today)));
+        sheet.set("step", || Value::from(envelope.step));
+        sheet.set("to", || Value::from(envelope.to.as_str()));
+        sheet.set("unsubscribe_url", || optional("unsubscribe_url", envelope.unsubscribe_url.as_ref()));
+        sheet.set("variant", || optional("variant", envelope.variant.as_ref()));
+        Self { sheet: Arc::new(sheet), holes }
     }
 
+    /// Sets a value for the templates that are filled in from now on.
     pub(super) fn set(&mut self, name: &str, value: Value) {
-        self.values.insert(name.to_owned(), value);
+        Arc::make_mut(&mut self.sheet).set(name, || value);
     }
 
     pub(super) fn value(&self) -> Value {
-        Value::from(self.values.clone())
+        Value::from_dyn_object(Arc::clone(&self.sheet))
     }
 
     /// Whether a name is known here and has no value.
     pub(super) fn is_missing(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(|value| Missing::of(value).is_some())
+        self.sheet.get(name).is_some_and(|value| Missing::of(value).is_some())
     }
 
     /// The person's whole name, where one is known.
     pub(super) fn full_name(&self) -> Option<String> {
-        let text = |name: &str| self.values.get(name).and_then(Value::as_str);
-        let locale = self.values.get(READER).and_then(|reader| reader.downcast_object::<Reader>());
-        let locale = locale.map(|reader| reader.locale.clone()).unwrap_or_default();
-        Person::new(text("first_name"), text("last_name"), text("honorific"), &locale).full()
+        let text = |name: &str| self.sheet.get(name).and_then(Value::as_str);
+        Person::new(text("first_name"), text("last_name"), text("honorific"), &self.sheet.reader.locale).full()
     }
+}
+
+/// What is the same for all letters of a campaign.
+#[derive(Clone, Copy)]
+pub(super) struct Of<'a> {
+    pub(super) brand: &'a Brand,
+    pub(super) language: &'a str,
+    pub(super) channel: Channel,
+    pub(super) links: &'a BTreeSet<String>,
+    /// Names a column of the row comes before.
+    pub(super) fixed: &'a [(&'static str, Value)],
 }
 
 fn value(name: &str, field: &Field, holes: &Holes) -> Value {
     match field {
         Field::Null => Missing::value(name, holes),
-        Field::Text(text) => Value::from(clean(text)),
+        Field::Text(text) => Value::from(&*clean(text)),
         Field::Integer(number) => Value::from(*number),
         Field::Decimal { unscaled, scale } => Value::from(Digits::new(*unscaled, *scale).float()),
         Field::Float(number) => Value::from(*number),
@@ -266,7 +367,19 @@ fn value(name: &str, field: &Field, holes: &Holes) -> Value {
 
 /// Text fit for one line of a letter: runs of white space and control characters become one space, and characters that turn the
 /// direction of what follows (U+202A–E, U+2066–9) are taken out, so that no name can rearrange the sentence round it.
-pub(super) fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
+    // Most texts are clean.
+    let mut gap = true;
+    let clean = |c: u8| match c {
+        b'!'..=b'~' => {
+            gap = false;
+            true
+        }
+        _ => c == b' ' && !std::mem::replace(&mut gap, true),
+    };
+    if text.bytes().all(clean) && !gap {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len());
     let mut gap = false;
     for c in text.chars() {
@@ -280,7 +393,7 @@ pub(super) fn clean(text: &str) -> String {
             out.push(c);
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -302,5 +415,18 @@ mod tests {
         assert_eq!(holes.first(), None);
         assert_eq!(missing.to_string(), "");
         assert_eq!(holes.first().as_deref(), Some("tip"));
+    }
+
+    #[test]
+    fn every_wanted_name_has_a_place_and_no_other_has() {
+        let names: Vec<String> = (0..500).map(|number| format!("column_{number}")).collect();
+        let wanted = Wanted::new(names.iter().map(String::as_str));
+        let mut places: Vec<usize> = names.iter().map(|name| wanted.place(name).unwrap()).collect();
+        assert!(names.iter().zip(&places).all(|(name, place)| *wanted.names[*place] == **name));
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), names.len());
+        assert_eq!((wanted.place("column_500"), wanted.place(""), Wanted::default().place("x")), (None, None, None));
+        assert!(wanted.place("honorific").is_some(), "greetings look it up");
     }
 }

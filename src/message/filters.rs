@@ -1,6 +1,8 @@
 //! What templates can do with a value beyond minijinja's own filters. Nulls pass through every filter here unharmed, so that
 //! `{{ x|date("long")|default("…") }}` works.
 
+use std::borrow::Cow;
+
 use chrono::TimeDelta;
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, Value,
@@ -10,6 +12,7 @@ use url::Url;
 
 use super::{
     context::{Day, Missing, Reader, clean},
+    email::is_known_domain,
     locale::Digits,
     person::Person,
 };
@@ -18,7 +21,7 @@ use super::{
 const FUEL: u64 = 200_000;
 
 /// How a webhook's body escapes: every value becomes JSON.
-pub(super) const JSON: AutoEscape = AutoEscape::Custom(std::borrow::Cow::Borrowed("json"));
+pub(super) const JSON: AutoEscape = AutoEscape::Custom(Cow::Borrowed("json"));
 
 /// Puts filters, tests, functions, limits and the formatter in place.
 pub(super) fn install(env: &mut Environment<'static>) {
@@ -63,24 +66,31 @@ fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Res
     }
     let text = shown(state, value)?;
     match state.auto_escape() {
-        AutoEscape::Html if !value.is_safe() => write_html(out, &text),
+        AutoEscape::Html if !value.is_safe() => write_html(out, &text).map_err(Error::from),
         _ => out.write_str(&text).map_err(Error::from),
     }
 }
 
+/// A value's text, where it is text.
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().filter(|_| value.kind() == ValueKind::String)
+}
+
 /// The text a reader sees for a value printed without a filter.
-fn shown(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+fn shown<'a>(state: &State<'_, '_>, value: &'a Value) -> Result<Cow<'a, str>, Error> {
+    if let Some(text) = text(value) {
+        return Ok(Cow::Borrowed(text));
+    }
     if let Some(missing) = Missing::of(value) {
         return Err(hole(&missing.name));
     }
     let reader = reader(state)?;
     if let Some(day) = reader.day(value) {
-        return Ok(reader.habits.long_date(day));
+        return Ok(Cow::Owned(reader.habits.long_date(day)));
     }
     match value.kind() {
-        ValueKind::String => Ok(value.to_string()),
-        ValueKind::Number if value.is_integer() => Ok(value.to_string()),
-        ValueKind::Number => digits(value).map(|digits| reader.habits.number(&digits, None, false)),
+        ValueKind::Number if value.is_integer() => Ok(Cow::Owned(value.to_string())),
+        ValueKind::Number => digits(value).map(|digits| Cow::Owned(reader.habits.number(&digits, None, false))),
         ValueKind::Bool => Err(wrong("a yes or no cannot be printed; write the words inside `{% if … %}`")),
         ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
         ValueKind::None => Err(hole("name")),
@@ -97,9 +107,9 @@ fn hole(name: &str) -> Error {
     wrong(format!("the template needs `{name}`, and this person has none")).with_source(Hole(name.to_owned()))
 }
 
-fn write_html(out: &mut Output<'_>, text: &str) -> Result<(), Error> {
+fn write_html(out: &mut dyn std::fmt::Write, text: &str) -> std::fmt::Result {
     let mut rest = text;
-    while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+    while let Some(at) = rest.bytes().position(|c| matches!(c, b'&' | b'<' | b'>' | b'"' | b'\'')) {
         out.write_str(&rest[..at])?;
         out.write_str(match rest.as_bytes()[at] {
             b'&' => "&amp;",
@@ -110,14 +120,13 @@ fn write_html(out: &mut Output<'_>, text: &str) -> Result<(), Error> {
         })?;
         rest = &rest[at + 1..];
     }
-    out.write_str(rest).map_err(Error::from)
+    out.write_str(rest)
 }
 
 fn digits(value: &Value) -> Result<Digits, Error> {
-    let number = match i128::try_from(value.clone()) {
-        Ok(whole) if value.is_integer() => Some(Digits::new(whole, 0)),
-        _ => f64::try_from(value.clone()).ok().filter(|_| value.is_number()).and_then(Digits::of),
-    };
+    let whole = || i128::try_from(value.clone()).ok().map(|whole| Digits::new(whole, 0));
+    let number = || f64::try_from(value.clone()).ok().and_then(Digits::of);
+    let number = value.is_integer().then(whole).flatten().or_else(|| value.is_number().then(number).flatten());
     number.ok_or_else(|| wrong(format!("a {} is not a number that can be written", value.kind())))
 }
 
@@ -161,7 +170,10 @@ fn money(state: &State<'_, '_>, value: &Value, currency: Option<&Value>) -> Resu
         return Ok(currency.clone());
     }
     let reader = reader(state)?;
-    let currency = currency.map_or_else(|| reader.currency.clone(), Value::to_string);
+    let currency = match currency {
+        None => Cow::Borrowed(reader.currency.as_str()),
+        Some(currency) => text(currency).map_or_else(|| Cow::Owned(currency.to_string()), Cow::Borrowed),
+    };
     Ok(Value::from(reader.habits.money(&digits(value)?, &currency)))
 }
 
@@ -188,7 +200,7 @@ fn url(value: &Value) -> Result<Value, Error> {
         return Ok(value.clone());
     }
     let text = value.as_str().ok_or_else(|| wrong(format!("`url` needs text, not a {}", value.kind())))?;
-    safe_url(text).map(Value::from).ok_or_else(|| wrong(format!("`{}` is not an https or mailto address", clean(text))))
+    safe_url(text).map(|url| Value::from(&*url)).ok_or_else(|| wrong(format!("`{}` is not an https or mailto address", clean(text))))
 }
 
 /// Whether a letter may link to an address taken from data: https, mailto, or this very machine.
@@ -198,8 +210,12 @@ pub fn usable_link(text: &str) -> bool {
 }
 
 /// The address as a letter links to it; what shops' products carry in their addresses though no address may, such as a space, is encoded.
-pub(super) fn safe_url(text: &str) -> Option<String> {
+pub(super) fn safe_url(text: &str) -> Option<Cow<'_, str>> {
     let text = text.trim();
+    if is_plain(text) { Some(Cow::Borrowed(text)) } else { written_well(text).map(Cow::Owned) }
+}
+
+fn written_well(text: &str) -> Option<String> {
     if text.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' ') || "<>\\".contains(c)) {
         return None;
     }
@@ -215,6 +231,20 @@ pub(super) fn safe_url(text: &str) -> Option<String> {
     open.then(|| [(' ', "%20"), ('"', "%22"), ('\'', "%27"), ('`', "%60")].into_iter().fold(url.to_string(), encode))
 }
 
+/// Whether an address is of the kind nearly all are, which leads where it says and is already written as it should be.
+fn is_plain(text: &str) -> bool {
+    let Some((host, path)) = text.strip_prefix("https://").and_then(|rest| rest.split_once('/')) else { return false };
+    let mut last = b'/';
+    let open = |c: u8| {
+        // A segment that begins with a dot may be a step up.
+        let steps = std::mem::replace(&mut last, c) == b'/' && c == b'.';
+        let known = c.is_ascii_alphanumeric()
+            || matches!(c, b'-' | b'.' | b'_' | b'~' | b'/' | b'?' | b'#' | b'=' | b'&' | b'+' | b',' | b':' | b';');
+        known && !steps
+    };
+    path.bytes().all(open) && is_known_domain(host)
+}
+
 /// `{{ last_product|bdi }}`: text of any direction that leaves the sentence round it alone.
 fn bdi(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
     if Missing::of(value).is_some() || *state.auto_escape() != AutoEscape::Html {
@@ -224,11 +254,14 @@ fn bdi(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
 }
 
 fn isolated(text: &str) -> String {
-    format!("<bdi dir=\"auto\">{}</bdi>", escaped(text))
+    ["<bdi dir=\"auto\">", &escaped(text), "</bdi>"].concat()
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['&', '<', '>', '"']) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"))
 }
 
 fn default(value: &Value, args: Rest<Value>) -> Value {
@@ -239,9 +272,11 @@ fn default(value: &Value, args: Rest<Value>) -> Value {
 }
 
 fn person(state: &State<'_, '_>) -> Person {
-    let text = |name: &str| state.lookup(name).and_then(|value| value.as_str().map(str::to_owned));
-    let locale = Reader::of(state).map(|reader| reader.locale.clone()).unwrap_or_default();
-    Person::new(text("first_name").as_deref(), text("last_name").as_deref(), text("honorific").as_deref(), &locale)
+    let names = ["first_name", "last_name", "honorific"].map(|name| state.lookup(name));
+    let [first, last, honorific] = names.each_ref().map(|name| name.as_ref().and_then(Value::as_str));
+    let reader = Reader::of(state);
+    let locale = reader.as_ref().map_or("", |reader| reader.locale.as_str());
+    Person::new(first, last, honorific, locale)
 }
 
 /// `{{ greeting() }}`: `Hello Jürgen,`; without a name `Hello,`. `greeting("Dear", without="Good morning")` in other words.
@@ -250,11 +285,11 @@ fn greeting(state: &State<'_, '_>, word: Option<&str>, options: Kwargs) -> Resul
     let without: Option<&str> = options.get("without")?;
     options.assert_all_used()?;
     let Some(name) = person(state).address() else {
-        return Ok(Value::from(format!("{},", without.unwrap_or(word))));
+        return Ok(Value::from([without.unwrap_or(word), ","].concat()));
     };
     Ok(match state.auto_escape() {
-        AutoEscape::Html => Value::from_safe_string(format!("{} {},", escaped(word), isolated(&name))),
-        _ => Value::from(format!("{word} {name},")),
+        AutoEscape::Html => Value::from_safe_string([&escaped(word), " ", &isolated(&name), ","].concat()),
+        _ => Value::from([word, " ", &name, ","].concat()),
     })
 }
 
@@ -305,6 +340,50 @@ fn to_json(value: &Value) -> Result<serde_json::Value, Error> {
 
 /// A value inside a JSON string: its text, escaped, without quotes.
 fn inside_json(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
-    let text = serde_json::Value::from(shown(state, value)?).to_string();
+    let text = serde_json::Value::from(shown(state, value)?.into_owned()).to_string();
     Ok(Value::from_safe_string(text[1..text.len() - 1].to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_address_is_what_the_long_way_makes_of_it(
+            text in "https://([a-z0-9-]{1,4}[.]){0,2}[a-z0-9]{1,4}(/[ -~]{0,3}|/[a-z.%2eE/]{0,4}){0,5}([?#][!-~]{0,6}){0,2}"
+        ) {
+            if is_plain(&text) {
+                prop_assert_eq!(written_well(&text), Some(text));
+            }
+        }
+    }
+
+    #[test]
+    fn nearly_every_address_is_plain_and_an_odd_one_is_not() {
+        for text in ["https://fernwood.example/", "https://fernwood.example/p/kenya-nyeri-250-g?a=1&b=2#top", "https://a.b.co.uk/x.html"] {
+            assert!(is_plain(text), "{text}");
+        }
+        for text in [
+            "https://fernwood.example",
+            "http://fernwood.example/",
+            "https://a@fernwood.example/",
+            "https://fernwood.example:8/",
+            "HTTPS://a.example/",
+            "https://A.example/",
+            "https://a.example/../b",
+            "https://a.example/.",
+            "https://a.example/%2e%2e/",
+            "https://a.example/a b",
+            "https://a.example/?q='",
+            "https://a.example/日本",
+            "https://a.example\\@b.example/",
+            "https://1.2.3.4/",
+            "https://localhost/",
+        ] {
+            assert!(!is_plain(text), "{text}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! How a reader writes dates, numbers and money. The letter keeps its own language; the order of day and month, the decimal mark
 //! and the place of the currency sign are the reader's. Data: glibc's locales, as `pure-rust-locales` carries them.
 
+use std::borrow::Cow;
+
 use chrono::{Datelike, Locale, NaiveDate};
 use pure_rust_locales::locale_match;
 
@@ -54,7 +56,12 @@ fn named(name: &str) -> Option<Locale> {
 
 /// The language of a tag: `de` of `de-AT`.
 pub(crate) fn language(tag: &str) -> String {
-    tag.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase()
+    language_of(tag).to_ascii_lowercase()
+}
+
+/// The language of a tag as it is written there.
+pub(crate) fn language_of(tag: &str) -> &str {
+    tag.split(['-', '_']).next().unwrap_or_default()
 }
 
 /// The order people write day, month and year in.
@@ -188,7 +195,7 @@ impl Habits {
         let touching = if precedes { symbol.chars().next_back() } else { symbol.chars().next() };
         // A no-break space keeps the amount and its sign on one line.
         let gap = if spaced || lettered(touching) { "\u{a0}" } else { "" };
-        if precedes { format!("{sign}{symbol}{gap}{digits}") } else { format!("{sign}{digits}{gap}{symbol}") }
+        if precedes { [sign, symbol, gap, &digits].concat() } else { [sign, &digits, gap, symbol].concat() }
     }
 }
 
@@ -259,13 +266,22 @@ impl Digits {
     pub(crate) fn of(value: f64) -> Option<Self> {
         let text = format!("{value}");
         let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-        let unscaled = format!("{whole}{fraction}").parse().ok()?;
+        let digits = whole.strip_prefix('-').unwrap_or(whole).bytes().chain(fraction.bytes());
+        let unscaled = digits.into_iter().try_fold(0_i128, |sum, digit| {
+            let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+            sum.checked_mul(10)?.checked_add(digit.into())
+        })?;
+        let unscaled = if whole.starts_with('-') { -unscaled } else { unscaled };
         Some(Self { unscaled, scale: fraction.len() })
     }
 
     /// As a number to calculate and compare with.
     #[allow(clippy::cast_precision_loss)] // Templates compare; what they show goes through `write`.
     pub(crate) fn float(self) -> f64 {
+        // A quotient of two numbers that are exact is the nearest there is, as a number read is (Clinger, 1990).
+        if self.unscaled.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS && self.scale <= 22 {
+            return self.unscaled as f64 / 10_u128.pow(self.scale as u32) as f64;
+        }
         let text = self.write(None, ".", "", &[]);
         text.parse().unwrap_or(self.unscaled as f64)
     }
@@ -273,18 +289,16 @@ impl Digits {
     /// Written out; halves are rounded away from zero, as shops do. `groups` are the widths of groups from the right, the last repeats.
     fn write(self, decimals: Option<usize>, mark: &str, separator: &str, groups: &[i64]) -> String {
         let negative = self.unscaled < 0;
-        let mut digits = self.unscaled.unsigned_abs().to_string();
-        let mut scale = self.scale;
-        if let Some(decimals) = decimals {
-            if scale > decimals {
-                let unit = 10_u128.saturating_pow(u32::try_from(scale - decimals).unwrap_or(u32::MAX));
-                let value = self.unscaled.unsigned_abs();
-                digits = (value / unit + u128::from(value % unit >= unit.div_ceil(2))).to_string();
-            } else {
-                digits.push_str(&"0".repeat(decimals - scale));
+        let value = self.unscaled.unsigned_abs();
+        let scale = decimals.unwrap_or(self.scale);
+        let mut digits = match self.scale.checked_sub(scale).filter(|more| *more > 0) {
+            Some(more) => {
+                let unit = 10_u128.saturating_pow(u32::try_from(more).unwrap_or(u32::MAX));
+                (value / unit + u128::from(value % unit >= unit.div_ceil(2))).to_string()
             }
-            scale = decimals;
-        }
+            None => value.to_string(),
+        };
+        digits.extend(std::iter::repeat_n('0', scale.saturating_sub(self.scale)));
         if digits.len() <= scale {
             digits.insert_str(0, &"0".repeat(scale + 1 - digits.len()));
         }
@@ -301,9 +315,12 @@ impl Digits {
     }
 }
 
-fn group(whole: &str, separator: &str, groups: &[i64]) -> String {
+fn group<'a>(whole: &'a str, separator: &str, groups: &[i64]) -> Cow<'a, str> {
     let mut widths = groups.iter().map_while(|width| usize::try_from(*width).ok().filter(|width| *width > 0));
     let mut width = widths.next().unwrap_or(0);
+    if whole.len() <= width {
+        return Cow::Borrowed(whole);
+    }
     let (mut rest, mut parts) = (whole, Vec::new());
     while !separator.is_empty() && width > 0 && rest.len() > width {
         let (left, right) = rest.split_at(rest.len() - width);
@@ -313,7 +330,7 @@ fn group(whole: &str, separator: &str, groups: &[i64]) -> String {
     }
     parts.push(rest);
     parts.reverse();
-    parts.join(separator)
+    Cow::Owned(parts.join(separator))
 }
 
 #[cfg(test)]
@@ -430,5 +447,16 @@ mod tests {
         }
         assert_eq!(find(""), None);
         assert_eq!(find("xx-XX"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_number_is_the_nearest_to_its_digits(unscaled in proptest::num::i64::ANY, scale in -3..30_i8, shift in 0..63_u32) {
+            let digits = Digits::new(i128::from(unscaled >> shift), scale);
+            let text = digits.write(None, ".", "", &[]);
+            proptest::prop_assert_eq!(digits.float(), text.parse::<f64>().unwrap(), "{}", text);
+            let again = Digits::of(digits.float()).unwrap();
+            proptest::prop_assert_eq!(again.float(), digits.float());
+        }
     }
 }

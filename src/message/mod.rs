@@ -8,7 +8,7 @@
 //! | `html`, `text`, `webhook` | the three kinds of file, made ready once a campaign |
 //! | `template` | a campaign's files together: loaded, checked, filled in for one person |
 //! | `context`, `filters`, `person`, `locale` | what templates see of a person, and how they say it in the reader's manner |
-//! | `email` | subject and parts as one message by RFC 5322 |
+//! | `email`, `transfer` | subject and parts as one message by RFC 5322, each part encoded as RFC 2045 has it |
 //! | `sample` | made-up values, to try templates out |
 
 mod brand;
@@ -24,6 +24,7 @@ mod sample;
 mod scan;
 mod template;
 mod text;
+mod transfer;
 mod webhook;
 
 #[cfg(test)]

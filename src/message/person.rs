@@ -14,7 +14,8 @@ pub(super) struct Person {
 impl Person {
     /// Takes the names as they were given; what cannot be a name counts as not given.
     pub(super) fn new(first: Option<&str>, last: Option<&str>, honorific: Option<&str>, locale: &str) -> Self {
-        let family_first = matches!(locale::language(locale).as_str(), "ja" | "zh" | "ko" | "hu" | "vi");
+        let language = locale::language_of(locale);
+        let family_first = ["ja", "zh", "ko", "hu", "vi"].iter().any(|one| language.eq_ignore_ascii_case(one));
         let given = |name: Option<&str>| name.and_then(usable).filter(|name| !is_nobody(name));
         Self { first: given(first), last: last.and_then(usable), honorific: given(honorific), family_first }
     }
@@ -66,15 +67,14 @@ const LONGEST: usize = 120;
 /// A name has a letter, and no part of it is an address: shops' forms are misused to mail links to strangers.
 fn usable(name: &str) -> Option<String> {
     let name = clean(name);
-    let lower = name.to_lowercase();
-    let address = ["://", "www.", "@", "http"].iter().any(|mark| lower.contains(mark));
-    let named = name.chars().any(char::is_alphabetic) && name.chars().count() <= LONGEST;
-    (named && !address).then_some(name)
+    let holds = |mark: &str| name.as_bytes().windows(mark.len()).any(|part| part.eq_ignore_ascii_case(mark.as_bytes()));
+    let named = name.chars().any(char::is_alphabetic) && (name.len() <= LONGEST || name.chars().count() <= LONGEST);
+    (named && !["://", "www.", "@", "http"].into_iter().any(holds)).then(|| name.into_owned())
 }
 
 /// What systems write where nobody gave a name. Families are called Null, Test and None; given names are not.
 fn is_nobody(name: &str) -> bool {
-    matches!(name.to_lowercase().as_str(), "n/a" | "null" | "none" | "unknown" | "undefined" | "test")
+    ["n/a", "null", "none", "unknown", "undefined", "test"].iter().any(|nobody| name.eq_ignore_ascii_case(nobody))
 }
 
 /// The whole name in the person's own order; `locale` says which, where it is known.

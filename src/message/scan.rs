@@ -101,6 +101,13 @@ fn raw_end(source: &str, from: usize) -> usize {
     source.len()
 }
 
+/// Every word in the tags of a template, keywords and the words of quoted texts among them: whatever a template looks up by name is here.
+pub(super) fn words(source: &str) -> impl Iterator<Item = &str> {
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
+    let text = tags(source).into_iter().filter(|tag| tag.kind != Kind::Comment).map(|tag| &source[tag.range]);
+    text.flat_map(move |text| text.split(move |c| !inside(c))).filter(|word| !word.is_empty())
+}
+
 /// The name an expression begins with, where it begins with one: `link` of `link|default(home)`.
 pub(super) fn first_name(expression: &str) -> Option<String> {
     let name: String = expression.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
@@ -495,6 +502,25 @@ mod tests {
         assert_eq!(found.functions[0].0, "greeting");
         assert_eq!(found.variants, BTreeSet::from(["plain".to_owned(), "offer".to_owned()]));
         assert!(found.uses.iter().any(|found| found.name == "currency"));
+    }
+
+    #[test]
+    fn every_name_a_template_looks_up_is_among_its_words() {
+        for source in [
+            "{{ a }}{{- b.c|d(e, f=g) -}}{% if h and not i %}{{ 'x' ~ j }}{% elif k[l] %}{% endif %}",
+            "{% set m = n %}{% if o %}{% set p = 1 %}{% endif %}{{ p }}{% for q, r in s if t %}{{ q }}{% endfor %}",
+            "{% macro u(v=w) %}{{ x }}{% endmacro %}{{ u() }}{# {{ y }} #}{% raw %}{{ z }}{% endraw %}{{ \"}}\" ~ last }}",
+            "{{ größe }}{{ _under }}{{ a1 }}{{ 1 if b2 else c3 }}{% call d4() %}{{ e5 }}{% endcall %}{{ [f6, {'g': h7}] }}{{+i8+}}",
+        ] {
+            let mut env = minijinja::Environment::new();
+            env.add_template("x", source).unwrap();
+            let known: BTreeSet<&str> = words(source).collect();
+            let looked_up = env.get_template("x").unwrap().undeclared_variables(false);
+            assert!(looked_up.iter().all(|name| known.contains(name.as_str())), "{source}: {looked_up:?} {known:?}");
+            assert!(!known.contains("y") && !known.contains("z"), "{known:?}");
+        }
+        // Where it is not set, the row's own is meant.
+        assert!(words("{% if o %}{% set p = 1 %}{% endif %}{{ p }}").any(|word| word == "p"));
     }
 
     #[test]

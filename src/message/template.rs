@@ -7,12 +7,11 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use lettre::message::Mailbox;
 use minijinja::{AutoEscape, Environment, ErrorKind, Value};
 
 use super::{
     Brand, Channel, Envelope, Message, MessageError, Row,
-    context::{self, Context, Missing},
+    context::{self, Context, Missing, Of, Wanted},
     email, filters,
     html::{self, Compiled},
     locale, sample,
@@ -41,7 +40,10 @@ pub struct Templates(Arc<Inner>);
 struct Inner {
     env: Environment<'static>,
     brand: Brand,
-    sender: Mailbox,
+    /// What templates see beside the person and the message.
+    fixed: Vec<(&'static str, Value)>,
+    /// The value of `From`.
+    sender: String,
     practice: bool,
     channel: Channel,
     language: String,
@@ -49,6 +51,7 @@ struct Inner {
     words: Vec<(String, String)>,
     /// The names whose values are where the letter's links lead.
     links: BTreeSet<String>,
+    wanted: Wanted,
     files: Vec<File>,
 }
 
@@ -100,7 +103,7 @@ impl Templates {
         if let Some(found) = brand.findings().into_iter().next() {
             return Err(settings(found));
         }
-        let Some(sender) = brand.sender() else {
+        let Some(sender) = brand.sender().and_then(|sender| email::sender(&sender)) else {
             return Err(settings(Diagnosis::new("brand", "`from` in [brand] is not an address")));
         };
         let mut env = Environment::new();
@@ -110,23 +113,24 @@ impl Templates {
             WEBHOOK => filters::JSON,
             _ => AutoEscape::None,
         });
-        env.add_global("brand", brand_value(brand));
-        env.add_global("practice", practice);
         let mut made = Inner {
             env,
             brand: brand.clone(),
+            fixed: vec![("brand", brand_value(brand)), ("practice", Value::from(practice))],
             sender,
             practice,
             channel,
             language: locale::language(&brand.locale),
             words: Vec::new(),
             links: BTreeSet::new(),
+            wanted: Wanted::default(),
             files: Vec::new(),
         };
         match channel {
             Channel::Email => made.email(folder)?,
             Channel::Webhook => made.webhook(folder)?,
         }
+        made.wanted = Wanted::new(made.files.iter().flat_map(|file| scan::words(&file.source)));
         Ok(Self(Arc::new(made)))
     }
 
@@ -232,14 +236,15 @@ impl Templates {
     /// Where the row lacks what the letter needs ([`MessageError::missing_field`]), or a value cannot be shown.
     pub fn render(&self, row: &Row, envelope: &Envelope) -> Result<Message, MessageError> {
         let made = &*self.0;
-        let mut context = Context::new(row, envelope, &made.brand, &made.language, made.channel, &made.links);
+        let of = Of { brand: &made.brand, language: &made.language, channel: made.channel, links: &made.links, fixed: &made.fixed };
+        let mut context = Context::new(row, envelope, &made.wanted, &of);
         if made.channel == Channel::Webhook {
             let filled = made.fill(WEBHOOK, &context)?;
             let body = webhook::finish(&filled, made.practice).map_err(|error| made.place(error))?;
             return Ok(Message::Webhook { body });
         }
         let written = made.env.get_template(SUBJECT).is_ok();
-        let line = |name: &str, context: &Context| made.fill(name, context).map(|text| context::clean(&text));
+        let line = |name: &str, context: &Context| made.fill(name, context).map(|text| context::clean(&text).into_owned());
         for (name, template) in &made.words {
             let words = line(template, &context)?;
             context.set(name, Value::from(words));
@@ -258,7 +263,7 @@ impl Templates {
         let text = if written {
             text::tidy(&made.fill(TEXT, &context)?)
         } else {
-            subject = context::clean(&title(&html));
+            subject = context::clean(&title(&html)).into_owned();
             preview.clear();
             html2text::from_read(html.as_bytes(), 78).map(|text| text::tidy(&text)).map_err(|error| {
                 made.place(MessageError(Diagnosis::new("text_part", format!("no text part can be made from the HTML: {error}"))))

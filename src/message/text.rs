@@ -145,7 +145,7 @@ pub(super) fn tidy(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut blank = 0;
     for line in text.trim().lines() {
-        let line = line.trim_end();
+        let line = if line.ends_with(|c: char| c.is_ascii_graphic()) { line } else { line.trim_end() };
         blank = if line.is_empty() { blank + 1 } else { 0 };
         if blank < 2 {
             out.push_str(line);
