@@ -10,7 +10,7 @@ for argument; do
     before=$argument
 done
 case $crate in
-perennial | sql_file | test_file | sqlparser | datafusion_sql | toml | toml_* | serde_spanned | winnow) instrumented=yes ;;
+perennial | lettre | mail_parser | sqlparser | datafusion_sql | toml | toml_* | serde_spanned | winnow) instrumented=yes ;;
 *) instrumented= ;;
 esac
 for argument; do

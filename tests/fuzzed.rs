@@ -10,9 +10,13 @@ use perennial::model::Library;
 use crate::support::repository;
 
 #[allow(unreachable_pub, reason = "the fuzz targets use it, too")]
+#[path = "../fuzz/src/mail.rs"]
+mod mail;
+#[allow(unreachable_pub, reason = "the fuzz targets use it, too")]
 #[path = "../fuzz/src/promises.rs"]
 mod promises;
 
+use mail::House;
 use promises::{Project, STACK};
 
 /// Asks it of every text of a target's corpus.
@@ -41,6 +45,43 @@ fn texts_that_were_read_as_sql_files() {
 #[test]
 fn texts_that_were_read_as_test_files() {
     replayed("test_file", Project::test_file);
+}
+
+/// Asks it of all bytes of a target's corpus.
+#[track_caller]
+fn held(target: &str, ask: fn(&House, &[u8]) -> Result<(), String>) {
+    let root = tempfile::tempdir().unwrap();
+    let house = House::new(root.path());
+    let paths = fs::read_dir(repository().join("fuzz/corpus").join(target)).unwrap().map(|entry| entry.unwrap().path());
+    let paths: Vec<PathBuf> = paths.collect();
+    let broken = paths.iter().filter_map(|path| Some(format!("{}: {}", path.display(), ask(&house, &fs::read(path).unwrap()).err()?)));
+    let broken: Vec<String> = broken.collect();
+    assert!(broken.is_empty() && !paths.is_empty(), "of {} files: {broken:#?}", paths.len());
+}
+
+#[test]
+fn mails_that_came_back() {
+    held("returned", House::returned);
+}
+
+#[test]
+fn calls_of_providers() {
+    held("provider_events", House::provider_events);
+}
+
+#[test]
+fn what_relays_said() {
+    held("smtp_replies", House::smtp_replies);
+}
+
+#[test]
+fn tokens_and_return_paths() {
+    held("tokens", House::tokens);
+}
+
+#[test]
+fn values_that_letters_were_made_of() {
+    held("letter", House::letter);
 }
 
 /// Texts that go on and on: what overflows a stack, or grows faster than a text, shows here.
