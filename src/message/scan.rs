@@ -510,7 +510,7 @@ mod tests {
             "{{ a }}{{- b.c|d(e, f=g) -}}{% if h and not i %}{{ 'x' ~ j }}{% elif k[l] %}{% endif %}",
             "{% set m = n %}{% if o %}{% set p = 1 %}{% endif %}{{ p }}{% for q, r in s if t %}{{ q }}{% endfor %}",
             "{% macro u(v=w) %}{{ x }}{% endmacro %}{{ u() }}{# {{ y }} #}{% raw %}{{ z }}{% endraw %}{{ \"}}\" ~ last }}",
-            "{{ größe }}{{ _under }}{{ a1 }}{{ 1 if b2 else c3 }}{% call d4() %}{{ e5 }}{% endcall %}{{ [f6, {'g': h7}] }}{{+i8+}}",
+            "{{ size }}{{ _under }}{{ a1 }}{{ 1 if b2 else c3 }}{% call d4() %}{{ e5 }}{% endcall %}{{ [f6, {'g': h7}] }}{{+i8+}}",
         ] {
             let mut env = minijinja::Environment::new();
             env.add_template("x", source).unwrap();

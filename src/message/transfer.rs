@@ -216,7 +216,10 @@ mod tests {
     #[test]
     fn each_text_takes_the_shortest_way() {
         assert_eq!(crossed("Hello,\n\nall is well.\n"), ("7bit", "Hello,\r\n\r\nall is well.\r\n".into()));
-        assert_eq!(crossed("Grüße = 1 \nx"), ("quoted-printable", "Gr=C3=BC=C3=9Fe =3D 1=20\r\nx".into()));
+        assert_eq!(
+            crossed("Grüße = 1, und noch viel mehr \nx"),
+            ("quoted-printable", "Gr=C3=BC=C3=9Fe =3D 1, und noch viel mehr=20\r\nx".into())
+        );
         assert_eq!(crossed("日本"), ("base64", "5pel5pys".into()));
         assert_eq!(crossed("a\rb"), ("quoted-printable", "a=0Db".into()));
         assert_eq!(
