@@ -11,6 +11,7 @@
 //! | `run` | one turn of the ledger after another, until nobody is due |
 //! | `status` | enhanced status codes, and which mean that an address is dead |
 //! | `twins` | two people of a plan with one address |
+//! | `shaping/` | at what pace mail leaves, and who is left alone for a while |
 //! | `breaker` | a campaign that bounces or annoys too often stops |
 //! | `account` | what became of everybody |
 //! | `recover` | what a process that died left behind |
@@ -23,6 +24,7 @@
 //! | `proof` | one mail to a colleague |
 //! | `returns/` | what comes back: bounces, complaints, opt-outs |
 //! | `unsubscribe` | the link that makes it stop |
+//! | `simulator/` | the send law under every interleaving that a seed makes up; tests only |
 //!
 //! Where the present state, the suppressions and the caps are looked at is the ledger's `turn`: inside the transaction that reserves.
 
@@ -49,6 +51,8 @@ mod twins;
 mod unsubscribe;
 mod webhook;
 
+#[cfg(test)]
+mod simulator;
 #[cfg(test)]
 mod tests;
 
