@@ -181,7 +181,11 @@ impl<'a> Run<'a> {
                 break;
             }
             if let Some(shaper) = &mut self.shaper {
-                shaper.turn_of_the_day(&self.context.ledger, self.context.clock.now()).await?;
+                let day = shaper.turn_of_the_day(&self.context.ledger, self.context.clock.now()).await;
+                if let Err(error) = day {
+                    self.ending = Some(Ending::Failed(error.into()));
+                    break;
+                }
             }
             self.begin_writing();
             let turn = self.next_turn();
@@ -253,8 +257,17 @@ impl<'a> Run<'a> {
         let turned = match self.context.ledger.turn(&self.errand, &turn, now, &decide).await {
             Ok(turned) => turned,
             Err(error) => {
-                // Nothing of the turn stands: what came back is kept for the last try, and nothing new leaves.
+                // Nothing of the turn stands, or it does and we did not hear of it: what came back is kept for the last try, nothing new leaves,
+                // and what it took has not left.
                 self.settle = turn.settle;
+                self.settle.extend(turn.take.into_iter().map(|Due { candidate, .. }| Settled {
+                    message: Named { customer_id: candidate.customer_id, message_id: candidate.message_id },
+                    state: State::Waiting,
+                    reason: None,
+                    reply: None,
+                    next_try_at: None,
+                    bounced: None,
+                }));
                 self.put_off = turn.put_off;
                 self.ending = Some(Ending::Failed(DeliveryError::Ledger(error)));
                 return;

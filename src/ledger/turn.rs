@@ -198,12 +198,15 @@ impl Ledger {
     ) -> Result<Turned, LedgerError> {
         point("ledger.turn.begin")?;
         let mut write = self.begin().await?;
-        let (status, lives): (String, bool) =
-            query_as("select status, exists (select 1 from workers where worker = ?2) from plans where plan = ?1")
-                .bind(errand.plan.as_str())
-                .bind(errand.worker.id())
-                .fetch_one(&mut write)
-                .await?;
+        let (status, lives): (String, bool) = query_as(
+            "select case when expires_at <= ?3 then 'expired' else status end, exists (select 1 from workers where worker = ?2)
+                 from plans where plan = ?1",
+        )
+        .bind(errand.plan.as_str())
+        .bind(errand.worker.id())
+        .bind(micros(now))
+        .fetch_one(&mut write)
+        .await?;
         if !lives {
             return Err(LedgerError::Fenced);
         }
