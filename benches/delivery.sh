@@ -4,11 +4,14 @@
 # Build first: cargo build --release. Needs python3 and Debian's postfix (smtp-source, smtp-sink).
 #
 # PEOPLE: recipients of each size (10000 100000); BYTES: letters of about so many bytes (3000 60000); ROUNDS: best of so many;
-# DISTANCE: a round trip in ms, of which one more line tells, beside the pooled transport of lettre.
+# DISTANCE: a round trip in ms (20), of which one more line a size tells, beside the pooled transport of lettre: FAR letters (1000) over
+# CONNECTIONS (4) on either side; PEER: a folder to build and keep that transport's program in, which needs cargo.
+# Empty, PEOPLE or DISTANCE leaves its lines out. PORT: this one (2527) and the next are taken.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
-people=${PEOPLE:-"10000 100000"} sizes=${BYTES:-"3000 60000"} rounds=${ROUNDS:-3} distance=${DISTANCE:-20}
+people=${PEOPLE-"10000 100000"} sizes=${BYTES:-"3000 60000"} rounds=${ROUNDS:-3}
+distance=${DISTANCE-20} far=${FAR:-1000} connections=${CONNECTIONS:-4} port=${PORT:-2527}
 perennial=${PERENNIAL:-${CARGO_TARGET_DIR:-target}/release/perennial}
 perennial=$(realpath "$perennial")
 work=$(mktemp -d)
@@ -34,7 +37,8 @@ project() { # PEOPLE BYTES FOLDER
   local count=$1 bytes=$2 folder=$3
   "$perennial" init "$folder" --preset csv > /dev/null
   cp config/practice.key "$folder/config"
-  sed -i 's/^master = .*/master = { file = "config\/practice.key" }/' "$folder/config/perennial.toml"
+  # Letters leave at whatever hour this runs.
+  sed -i -e 's/^master = .*/master = { file = "config\/practice.key" }/' -e '/^quiet_hours/d' "$folder/config/perennial.toml"
   rm -r "$folder"/jobs/campaigns/* "$folder"/sql/segments/* "$folder"/sql/metrics "$folder"/sql/tests
   python3 - "$count" "$folder/data-in" <<'PY'
 import sys
@@ -93,9 +97,24 @@ again() { # FOLDER
   rm -rf "$1/data" && cp -r "$1/data.approved" "$1/data"
 }
 
-export PERENNIAL__DELIVERY__SMTP__PORT=2527
-smtp-sink $([ "$(id -u)" = 0 ] && echo "-u nobody") 127.0.0.1:2527 1000 &
+# Delivers it from the beginning, and prints what measure does; every letter must be accepted.
+deliver() { # PLAN COUNT FOLDER
+  local measured accepted
+  again "$3"
+  sync
+  measured=$(measure "$perennial" --project "$3" deliver "$1" --format json)
+  accepted=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["accepted"])' < "$work/said")
+  [ "$accepted" = "$2" ] || { echo "only $accepted of $2 letters were accepted" >&2; exit 1; }
+  echo "$measured"
+}
+
+# smtp-sink would wait for its port in silence, and the letters go to whoever has it.
+for taken in "$port" $((port + 1)); do
+  ! (: < "/dev/tcp/127.0.0.1/$taken") 2> /dev/null || { echo "port $taken is in use; name another in PORT, with the next one free, too" >&2; exit 1; }
+done
+smtp-sink $([ "$(id -u)" = 0 ] && echo "-u nobody") "127.0.0.1:$port" 1000 &
 sleep 1
+export PERENNIAL__DELIVERY__SMTP__PORT=$port
 for bytes in $sizes; do
   sessions=$([ "$bytes" -gt 20000 ] && echo 4 || echo 20)
   for count in $people; do
@@ -104,13 +123,10 @@ for bytes in $sizes; do
     cp -r "$folder/data" "$folder/data.approved"
     ours='' theirs='' peak=0
     for _ in $(seq "$rounds"); do
-      again "$folder"
-      sync
-      read -r seconds processor memory < <(measure "$perennial" --project "$folder" deliver "$plan" --format json)
-    accepted=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["accepted"])' < "$work/said")
-    [ "$accepted" = "$count" ] || { echo "only $accepted of $count letters were accepted" >&2; exit 1; }
+      measured=$(deliver "$plan" "$count" "$folder")
+      read -r seconds processor memory <<< "$measured"
       ours+="$seconds $processor"$'\n' peak=$((memory > peak ? memory : peak))
-      read -r seconds processor _ < <(measure smtp-source -d -s "$sessions" -m "$count" -l "$bytes" -f a@example.com -t b@example.com 127.0.0.1:2527)
+      read -r seconds processor _ < <(measure smtp-source -d -s "$sessions" -m "$count" -l "$bytes" -f a@example.com -t b@example.com "127.0.0.1:$port")
       theirs+="$seconds $processor"$'\n'
     done
     read -r seconds processor < <(best <<< "${ours%$'\n'}")
@@ -120,4 +136,28 @@ for bytes in $sizes; do
       "smtp-source, $sessions sessions: $(rate "$count" "$their_seconds")/s; ratio $(ratio "$their_seconds" "$seconds")"
     rm -r "$folder"
   done
+done
+
+# The same sink far away. What a careful user of lettre would write keeps as many letters under way as there are connections.
+[ -n "$distance" ] || exit 0
+peer=${PEER:-$work/peer}
+cp Cargo.lock benches/lettre_pool    # the program's own versions
+cargo build --quiet --release --manifest-path benches/lettre_pool/Cargo.toml --target-dir "$peer"
+python3 benches/distance.py $((port + 1)) "$port" "$distance" &
+sleep 1
+export PERENNIAL__DELIVERY__SMTP__PORT=$((port + 1)) PERENNIAL__DELIVERY__SMTP__CONNECTIONS=$connections
+for bytes in $sizes; do
+  folder=$work/far-$bytes
+  plan=$(project "$far" "$bytes" "$folder")
+  cp -r "$folder/data" "$folder/data.approved"
+  ours='' theirs=''
+  for _ in $(seq "$rounds"); do
+    ours+=$(deliver "$plan" "$far" "$folder")$'\n'
+    theirs+=$(measure "$peer/release/lettre_pool" $((port + 1)) "$far" "$bytes" "$connections")$'\n'
+  done
+  read -r seconds _ < <(best <<< "${ours%$'\n'}")
+  read -r their_seconds _ < <(best <<< "${theirs%$'\n'}")
+  echo "deliver over a round trip of $distance ms, $connections connections: $far letters of $bytes bytes: $(rate "$far" "$seconds")/s;" \
+    "lettre's pooled transport: $(rate "$far" "$their_seconds")/s; ratio $(ratio "$their_seconds" "$seconds")"
+  rm -r "$folder"
 done
