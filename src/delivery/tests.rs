@@ -979,7 +979,7 @@ async fn a_domain_that_says_too_fast_is_left_alone_and_the_others_are_not() {
     }
     let at_domain = |number: usize| {
         let mut person = person(number);
-        let domain = if number % 3 == 0 { "slow.example" } else { "quick.example" };
+        let domain = if number.is_multiple_of(3) { "slow.example" } else { "quick.example" };
         person.row = BTreeMap::from([("email".to_owned(), Field::Text(format!("p{number}@{domain}")))]);
         person
     };

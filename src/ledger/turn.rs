@@ -345,8 +345,8 @@ async fn take(
         let (customer, message) = (candidate.customer_id.as_str(), candidate.message_id.as_str());
         match decide(candidate, present) {
             Decision::Send => {
-                let full = counts.iter().flatten().filter_map(|place| Some((quotas.get(*place)?.as_ref()?, sent.get(*place)?)));
-                if let Some((quota, _)) = full.filter(|(quota, sent)| **sent >= quota.most).last() {
+                let mut full = counts.iter().flatten().filter_map(|place| Some((quotas.get(*place)?.as_ref()?, sent.get(*place)?)));
+                if let Some((quota, _)) = full.find(|(quota, sent)| **sent >= quota.most) {
                     waits.push(json!([customer, message, micros(quota.until), PACE]));
                     continue;
                 }
