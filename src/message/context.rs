@@ -148,12 +148,10 @@ pub(super) struct Wanted {
     names: Arc<[Box<str>]>,
     /// One more than the place of the name that has a hash, at the hash or behind it; 0 where there is none.
     places: Arc<[u32]>,
-    /// Whether a template shows whatever there is.
-    all: bool,
 }
 
 impl Wanted {
-    /// What templates with these words look up; `debug()` shows everything.
+    /// What templates with these words look up.
     pub(super) fn new<'a>(words: impl Iterator<Item = &'a str>) -> Self {
         // The program's own functions look these up.
         let names: BTreeSet<&str> = words.chain(["first_name", "last_name", "honorific"]).collect();
@@ -165,7 +163,7 @@ impl Wanted {
             }
             places[at] = place;
         }
-        Self { all: names.contains("debug"), names: names.into_iter().map(Box::from).collect(), places: places.into() }
+        Self { names: names.into_iter().map(Box::from).collect(), places: places.into() }
     }
 
     fn place(&self, name: &str) -> Option<usize> {
@@ -219,25 +217,18 @@ struct Sheet {
     wanted: Wanted,
     /// Undefined where there is none.
     values: Vec<Value>,
-    /// Those no template names, for one that shows everything.
-    others: BTreeMap<String, Value>,
     reader: Arc<Reader>,
 }
 
 impl Sheet {
     fn set(&mut self, name: &str, value: impl FnOnce() -> Value) {
-        match self.wanted.place(name) {
-            Some(place) => self.values[place] = value(),
-            None if self.wanted.all => drop(self.others.insert(name.to_owned(), value())),
-            None => {}
+        if let Some(place) = self.wanted.place(name) {
+            self.values[place] = value();
         }
     }
 
     fn get(&self, name: &str) -> Option<&Value> {
-        match self.wanted.place(name) {
-            Some(place) => Some(&self.values[place]).filter(|value| !value.is_undefined()),
-            None => self.others.get(name),
-        }
+        self.wanted.place(name).map(|place| &self.values[place]).filter(|value| !value.is_undefined())
     }
 }
 
@@ -251,9 +242,8 @@ impl Object for Sheet {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        let named =
-            self.wanted.names.iter().zip(&self.values).filter(|(_, value)| !value.is_undefined()).map(|(name, _)| Value::from(&**name));
-        Enumerator::Values(named.chain(self.others.keys().map(Value::from)).collect())
+        let known = self.wanted.names.iter().zip(&self.values).filter(|(_, value)| !value.is_undefined());
+        Enumerator::Values(known.map(|(name, _)| Value::from(&**name)).collect())
     }
 }
 
@@ -280,7 +270,7 @@ impl Context {
             currency: brand.currency.clone(),
         };
         let values = wanted.names.iter().map(|_| Value::UNDEFINED).collect();
-        let mut sheet = Sheet { wanted: wanted.clone(), values, others: BTreeMap::new(), reader: Arc::new(reader) };
+        let mut sheet = Sheet { wanted: wanted.clone(), values, reader: Arc::new(reader) };
         for (name, value) in fixed {
             sheet.set(name, || value.clone());
         }

@@ -118,9 +118,10 @@ pub(super) fn build(parts: &Parts<'_>, envelope: &Envelope) -> Result<Vec<u8>, M
     out.ready("MIME-Version", "1.0");
     // "=_" stands in no encoded body (RFC 2045, 6.7), and the id makes the boundary differ between messages without dice. A body that is
     // not encoded may hold it all the same.
-    let id: String = envelope.message_id.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
-    let mut boundary = format!("=_{id}");
-    while parts.text.contains(&boundary) || parts.html.contains(&boundary) {
+    let mut boundary = String::with_capacity(40);
+    boundary.push_str("=_");
+    boundary.extend(envelope.message_id.chars().filter(char::is_ascii_alphanumeric).take(32));
+    while text.shows(&boundary) || html.shows(&boundary) {
         boundary.push('_');
     }
     out.ready("Content-Type", "multipart/alternative;");

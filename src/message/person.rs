@@ -67,7 +67,9 @@ const LONGEST: usize = 120;
 /// A name has a letter, and no part of it is an address: shops' forms are misused to mail links to strangers.
 fn usable(name: &str) -> Option<String> {
     let name = clean(name);
-    let holds = |mark: &str| name.as_bytes().windows(mark.len()).any(|part| part.eq_ignore_ascii_case(mark.as_bytes()));
+    // Each of the marks has one of these, and most names have none.
+    let may = name.bytes().any(|c| matches!(c, b'@' | b':' | b'.' | b'p' | b'P'));
+    let holds = |mark: &str| may && name.as_bytes().windows(mark.len()).any(|part| part.eq_ignore_ascii_case(mark.as_bytes()));
     let named = name.chars().any(char::is_alphabetic) && (name.len() <= LONGEST || name.chars().count() <= LONGEST);
     (named && !["://", "www.", "@", "http"].into_iter().any(holds)).then(|| name.into_owned())
 }

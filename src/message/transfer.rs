@@ -5,7 +5,7 @@
 //! message may hold a bare CR or a NUL.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memmem};
 
 /// The longest line of encoded text (RFC 2045, 6.7 and 6.8).
 const LINE: usize = 76;
@@ -62,6 +62,11 @@ impl<'a> Transfer<'a> {
             Encoding::QuotedPrintable => "quoted-printable",
             Encoding::Base64 => "base64",
         }
+    }
+
+    /// Whether a word that no encoded text holds stands in this one because it crosses as it is.
+    pub(super) fn shows(&self, word: &str) -> bool {
+        self.encoding == Encoding::SevenBit && memmem::find(self.text.as_bytes(), word.as_bytes()).is_some()
     }
 
     /// The most bytes [`Transfer::write`] writes.
@@ -227,6 +232,14 @@ mod tests {
             ("quoted-printable", "nothing after this: =00, and a good deal more".into())
         );
         assert_eq!(crossed(""), ("7bit", String::new()));
+    }
+
+    #[test]
+    fn a_word_shows_only_where_nothing_is_encoded() {
+        for (text, shows) in [("a =_id b\n", true), ("a id b\n", false), ("all these words: ü =_id b\n", false), ("日本 =_id", false)] {
+            assert_eq!(Transfer::of(text).shows("=_id"), shows, "{text}");
+            assert_eq!(crossed(text).1.contains("=_id"), shows, "{text}");
+        }
     }
 
     #[test]
