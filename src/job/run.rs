@@ -107,7 +107,8 @@ pub async fn run(house: &House, job: &Job, moment: Moment, deliver: bool, progre
         returns: Collected::default(),
         failures: Vec::new(),
     };
-    if let Err(failure) = steps_of(house, job, moment, deliver && !moment.replay, progress, &mut outcome).await {
+    // Boxed, as what a step awaits: the futures of a whole night do not fit on the stack of a thread.
+    if let Err(failure) = Box::pin(steps_of(house, job, moment, deliver && !moment.replay, progress, &mut outcome)).await {
         outcome.failures.push(failure);
     }
     outcome.seconds = started.elapsed().as_secs_f64();
@@ -160,7 +161,7 @@ async fn steps_of(
                 tracing::info!("a replay reads what was pulled before; nothing is fetched");
             }
             Step::Pull => {
-                let pulled = steps::pull(house, moment, &[], false, &run, progress.clone()).await?;
+                let pulled = Box::pin(steps::pull(house, moment, &[], false, &run, progress.clone())).await?;
                 outcome.pulled = pulled
                     .into_iter()
                     .map(|pulled| PulledRows { source: pulled.source, stream: pulled.stream, rows: pulled.rows })
@@ -172,12 +173,12 @@ async fn steps_of(
                 }
             }
             Step::Build => {
-                let made = steps::build(house, moment, &[], Some(&run)).await?;
+                let made = Box::pin(steps::build(house, moment, &[], Some(&run))).await?;
                 outcome.failures.extend(made.failures.iter().cloned());
                 built = Some(made);
             }
             Step::Plan => {
-                match steps::plan(house, moment, None, Some(&run), built.as_ref()).await {
+                match Box::pin(steps::plan(house, moment, None, Some(&run), built.as_ref())).await {
                     Ok(planned) => {
                         outcome.plans = planned.plans.iter().map(|plan| plan.plan.clone()).collect();
                         outcome.delivered.extend(planned.expired);
@@ -211,7 +212,7 @@ async fn steps_of(
 
 /// A plan that cannot be delivered keeps no other from going out, and nothing from being planned.
 async fn deliver_approved(house: &House, which: Deliverable, outcome: &mut RunOutcome) -> Result<(), Failure> {
-    let delivered = steps::deliver_approved(house, which, Options::default()).await?;
+    let delivered = Box::pin(steps::deliver_approved(house, which, Options::default())).await?;
     outcome.delivered.extend(delivered.accounts);
     outcome.failures.extend(delivered.failures);
     stopped(house)

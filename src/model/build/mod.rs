@@ -145,7 +145,7 @@ pub async fn build(library: &Library, request: BuildRequest<'_>) -> Result<Built
                 stale.insert(name.clone(), root);
                 outcome
             }
-            None => match shop.make(&name).await {
+            None => match Box::pin(shop.make(&name)).await {
                 Ok(outcome) => outcome,
                 Err(Trouble::Table(failure)) => {
                     tracing::warn!(table = name, code = failure.diagnosis.code, "a table could not be built");
