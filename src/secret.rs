@@ -1,8 +1,10 @@
 //! Values that never print, and the keys derived from the project's master key.
 
 use std::{
+    collections::HashMap,
     fmt,
     path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -193,6 +195,8 @@ impl SecretRef {
 pub struct Keys {
     master: Secret,
     practice: bool,
+    /// By their labels, ready to take what they sign: a letter is signed for some five times.
+    derived: Arc<RwLock<HashMap<&'static str, Signing>>>,
 }
 
 impl fmt::Debug for Keys {
@@ -222,7 +226,7 @@ impl Keys {
     #[must_use]
     pub fn new(master: Secret) -> Self {
         let practice = master.reveal() == PRACTICE_MASTER;
-        Self { master, practice }
+        Self { master, practice, derived: Arc::default() }
     }
 
     /// Whether these are the keys everybody has.
@@ -233,9 +237,23 @@ impl Keys {
 
     /// HMAC-SHA256 over `parts` under the key derived for `label`; parts are length-prefixed, so that no two lists collide.
     #[must_use]
-    pub fn mac(&self, label: &str, parts: &[&[u8]]) -> [u8; 32] {
-        let derived = hmac(self.master.reveal().as_bytes(), &[label.as_bytes()]);
-        hmac(&derived, parts)
+    pub fn mac(&self, label: &'static str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut signing = self.signing(label);
+        parts.iter().for_each(|part| signing.part(part));
+        signing.finish()
+    }
+
+    /// The same, where the parts come one after the other.
+    #[must_use]
+    pub fn signing(&self, label: &'static str) -> Signing {
+        let known = self.derived.read().unwrap_or_else(PoisonError::into_inner).get(label).cloned();
+        known.unwrap_or_else(|| {
+            let mut master = Signing::by(self.master.reveal().as_bytes());
+            master.part(label.as_bytes());
+            let derived = Signing::by(&master.finish());
+            self.derived.write().unwrap_or_else(PoisonError::into_inner).insert(label, derived.clone());
+            derived
+        })
     }
 }
 
@@ -253,7 +271,7 @@ impl Keys {
     ///
     /// # Errors
     /// Where the system gives no random bytes.
-    pub fn seal(&self, label: &str, name: &str, secret: &Secret) -> Result<Vec<u8>, getrandom::Error> {
+    pub fn seal(&self, label: &'static str, name: &str, secret: &Secret) -> Result<Vec<u8>, getrandom::Error> {
         let mut sealed = vec![0; NONCE];
         getrandom::fill(&mut sealed)?;
         let text = self.masked(label, name, &sealed, secret.reveal().as_bytes());
@@ -267,7 +285,7 @@ impl Keys {
     ///
     /// # Errors
     /// Where it was sealed for something else, with another master key, or has been altered.
-    pub fn unseal(&self, label: &str, name: &str, sealed: &[u8]) -> Result<Secret, Unopened> {
+    pub fn unseal(&self, label: &'static str, name: &str, sealed: &[u8]) -> Result<Secret, Unopened> {
         let (inner, tag) = sealed.split_at_checked(sealed.len().wrapping_sub(TAG)).ok_or(Unopened)?;
         let (nonce, text) = inner.split_at_checked(NONCE).ok_or(Unopened)?;
         let expected = self.mac(label, &[b"tag", name.as_bytes(), inner]);
@@ -277,7 +295,7 @@ impl Keys {
         String::from_utf8(self.masked(label, name, nonce, text)).map(Secret::new).map_err(|_| Unopened)
     }
 
-    fn masked(&self, label: &str, name: &str, nonce: &[u8], text: &[u8]) -> Vec<u8> {
+    fn masked(&self, label: &'static str, name: &str, nonce: &[u8], text: &[u8]) -> Vec<u8> {
         let blocks = (0u64..).zip(text.chunks(32));
         let masked = blocks.flat_map(|(block, bytes)| {
             let mask = self.mac(label, &[b"mask", name.as_bytes(), nonce, &block.to_be_bytes()]);
@@ -287,14 +305,33 @@ impl Keys {
     }
 }
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    #[allow(clippy::expect_used)] // HMAC takes a key of any length.
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    for part in parts {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part);
+/// A message code over parts that come one after the other.
+#[derive(Clone)]
+pub struct Signing(Hmac<Sha256>);
+
+impl fmt::Debug for Signing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signing(••••)")
     }
-    mac.finalize().into_bytes().into()
+}
+
+impl Signing {
+    #[allow(clippy::expect_used)] // HMAC takes a key of any length.
+    fn by(key: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))
+    }
+
+    /// The next part, prefixed by its length.
+    pub fn part(&mut self, part: &[u8]) {
+        self.0.update(&(part.len() as u64).to_be_bytes());
+        self.0.update(part);
+    }
+
+    /// The code.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into_bytes().into()
+    }
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub(super) fn variant<'a>(
 }
 
 /// A number from 0 up to 1, evenly spread over people and fixed for each.
-fn place(keys: &Keys, label: &str, campaign: &str, customer: &CustomerId) -> f64 {
+fn place(keys: &Keys, label: &'static str, campaign: &str, customer: &CustomerId) -> f64 {
     let mac = keys.mac(label, &[campaign.as_bytes(), customer.as_str().as_bytes()]);
     let first = mac.iter().take(8).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
     // 2^64 is exact as a float; the quotient rounds to 1.0 only for the last 2^10 values of 2^64.

@@ -63,7 +63,7 @@ impl Token {
     }
 }
 
-fn mac(keys: &Keys, label: &str, claim: &[u8]) -> [u8; MAC_BYTES] {
+fn mac(keys: &Keys, label: &'static str, claim: &[u8]) -> [u8; MAC_BYTES] {
     let whole = keys.mac(label, &[claim]);
     let mut first = [0; MAC_BYTES];
     first.copy_from_slice(&whole[..MAC_BYTES]);
