@@ -23,7 +23,7 @@ pub async fn approve(
     now: DateTime<Utc>,
 ) -> Result<PlanRecord, CampaignError> {
     let frozen = FrozenPlan::open(root, ledger, keys, plan).await?;
-    Ok(ledger.approve(plan, by, &frozen.record().hash, &frozen.assignments(), now).await?)
+    Ok(ledger.approve(plan, by, &frozen.record().hash, &frozen.assignments()?, now).await?)
 }
 
 /// Rejects a draft.

@@ -46,8 +46,8 @@ pub(super) struct Whole<'a> {
     pub(super) templates: &'a [TemplateFile],
 }
 
-/// The root over everything that decides who gets which words, hex.
-pub(super) fn root(keys: &Keys, whole: &Whole<'_>, leaves: &[[u8; 32]]) -> String {
+/// The root over everything that decides who gets which words, hex; the digests of the rows come one after the other.
+pub(super) fn root<E>(keys: &Keys, whole: &Whole<'_>, leaves: impl Iterator<Item = Result<[u8; 32], E>>) -> Result<String, E> {
     let as_of = whole.as_of.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let brand = brand_json(whole.brand).to_string();
     let mut templates = Vec::new();
@@ -56,9 +56,14 @@ pub(super) fn root(keys: &Keys, whole: &Whole<'_>, leaves: &[[u8; 32]]) -> Strin
         templates.extend(Sha256::digest(&file.bytes));
     }
     let flags = [u8::from(whole.replay), u8::from(whole.practice)];
-    let mut parts: Vec<&[u8]> = vec![b"1", whole.campaign.as_bytes(), as_of.as_bytes(), &flags, brand.as_bytes(), &templates];
-    parts.extend(leaves.iter().map(<[u8; 32]>::as_slice));
-    hex::encode(keys.mac("plan-root", &parts))
+    let mut signing = keys.signing("plan-root");
+    for part in [b"1".as_slice(), whole.campaign.as_bytes(), as_of.as_bytes(), &flags, brand.as_bytes(), &templates] {
+        signing.part(part);
+    }
+    for leaf in leaves {
+        signing.part(&leaf?);
+    }
+    Ok(hex::encode(signing.finish()))
 }
 
 /// The digest of a template file as the manifest shows it.

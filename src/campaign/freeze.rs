@@ -1,6 +1,7 @@
 //! Writes a plan's folder: all of it or nothing, and the same plan for the same inputs.
 
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     fs::{self, File},
     io::Write as _,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     ledger::PlanId,
-    message::{Brand, rows},
+    message::{Brand, Row, rows},
     secret::Keys,
 };
 
@@ -58,7 +59,6 @@ impl Draft<'_> {
 
     /// What the plan will be called.
     pub(super) fn name(&self, keys: &Keys) -> Result<Name, CampaignError> {
-        let leaves = leaves(keys, &self.decisions, slices(&self.seen))?;
         let whole = digest::Whole {
             campaign: &self.campaign.name,
             as_of: self.as_of,
@@ -67,7 +67,7 @@ impl Draft<'_> {
             brand: self.brand,
             templates: &self.templates,
         };
-        let hash = digest::root(keys, &whole, &leaves);
+        let hash = digest::root(keys, &whole, leaves(keys, self.decisions.iter().map(Ok), slices(&self.seen)))?;
         let plan = PlanId::new(format!("{}-{}-{}", self.campaign.name, self.as_of.format("%Y%m%dT%H%M%SZ"), &hash[..8]));
         Ok(Name { plan, hash })
     }
@@ -124,37 +124,42 @@ impl Draft<'_> {
     }
 }
 
-/// The digests of all rows, in order; `seen` gives what the templates see of the planned, in the same order.
-pub(super) fn leaves(
+/// The digests of all rows, in order; `seen` gives what the templates see of the planned, in the same order. Neither is held as a whole.
+pub(super) fn leaves<D: Borrow<PlanRow>>(
     keys: &Keys,
-    decisions: &[PlanRow],
+    mut decisions: impl Iterator<Item = Result<D, CampaignError>>,
     seen: impl Iterator<Item = Result<RecordBatch, CampaignError>>,
-) -> Result<Vec<[u8; 32]>, CampaignError> {
-    let mut leaves = Vec::with_capacity(decisions.len());
-    let mut left = decisions.iter();
-    let excluded = |row: &PlanRow| match &row.tombstone {
-        Some(digest) => tombstone(digest),
-        None => Ok(digest::leaf(keys, row, None)),
-    };
-    for batch in seen {
-        for row in rows(&batch?)? {
-            loop {
-                let decision = left.next().ok_or_else(|| frozen::altered(Path::new(ROWS), "it has more rows than people are planned"))?;
-                if decision.is_planned() {
-                    leaves.push(digest::leaf(keys, decision, Some(&row)));
-                    break;
-                }
-                leaves.push(excluded(decision)?);
+) -> impl Iterator<Item = Result<[u8; 32], CampaignError>> {
+    let mut seen = seen_rows(seen);
+    std::iter::from_fn(move || {
+        let Some(decision) = decisions.next() else {
+            return seen
+                .next()
+                .map(|row| row.and_then(|_| Err(frozen::altered(Path::new(ROWS), "it has more rows than people are planned"))));
+        };
+        let leaf = |decision: &PlanRow, seen: &mut dyn Iterator<Item = Result<Row, CampaignError>>| match &decision.tombstone {
+            Some(digest) => tombstone(digest),
+            None if decision.is_planned() => {
+                let row = seen.next().ok_or_else(|| frozen::altered(Path::new(ROWS), "it has fewer rows than people are planned"))??;
+                Ok(digest::leaf(keys, decision, Some(&row)))
             }
-        }
-    }
-    for decision in left {
-        if decision.is_planned() {
-            return Err(frozen::altered(Path::new(ROWS), "it has fewer rows than people are planned"));
-        }
-        leaves.push(excluded(decision)?);
-    }
-    Ok(leaves)
+            None => Ok(digest::leaf(keys, decision, None)),
+        };
+        Some(decision.and_then(|decision| leaf(decision.borrow(), &mut seen)))
+    })
+}
+
+/// What the templates see, one planned person after the other.
+pub(super) fn seen_rows(
+    batches: impl Iterator<Item = Result<RecordBatch, CampaignError>>,
+) -> impl Iterator<Item = Result<Row, CampaignError>> {
+    batches.flat_map(|batch| {
+        let (found, failed) = match batch.and_then(|batch| Ok(rows(&batch)?)) {
+            Ok(found) => (found, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        found.into_iter().map(Ok).chain(failed.map(Err))
+    })
 }
 
 fn tombstone(digest: &str) -> Result<[u8; 32], CampaignError> {

@@ -151,42 +151,50 @@ pub(super) fn plan_batch(rows: &[PlanRow]) -> Result<RecordBatch, CampaignError>
     RecordBatch::try_new(plan_schema(), columns).map_err(|error| unusable(Path::new(PLAN), &error))
 }
 
-/// The decisions of the plan in `folder`, unverified.
-///
-/// # Errors
-/// Where the table is not there or not of its shape.
+/// All decisions of a plan's folder.
 pub(super) fn read_decisions(folder: &Path) -> Result<Vec<PlanRow>, CampaignError> {
-    let mut rows = Vec::new();
-    for batch in read_batches(&folder.join(PLAN))? {
-        let text = |name| texts(&batch, PLAN, name);
-        let (ids, decision, reason, detail) = (text("customer_id")?, text("decision")?, text("reason")?, text("detail")?);
-        let (variant, occasion, message, tombstone) = (text("variant")?, text("occasion")?, text("message_id")?, text("tombstone")?);
-        let send_after = instants(&batch, PLAN, "send_after")?;
-        let step = super::segment::column(&batch, PLAN, "step")?;
-        let step = step.as_primitive_opt::<Int64Type>().ok_or_else(|| unusable(Path::new(PLAN), &"step is not a whole number"))?;
-        for at in 0..batch.num_rows() {
-            let reason = match (decision.value(at), value(Some(&reason), at)) {
-                ("send", None) => None,
-                ("excluded", Some(key)) => Some(
-                    Reason::read(key, value(Some(&detail), at))
-                        .ok_or_else(|| unusable(Path::new(PLAN), &format!("`{key}` is no reason")))?,
-                ),
-                (decision, _) => return Err(unusable(Path::new(PLAN), &format!("`{decision}` is no decision, or its reason is amiss"))),
-            };
-            let owned = |column: &StringArray| value(Some(column), at).map(str::to_owned);
-            rows.push(PlanRow {
-                customer: CustomerId::new(ids.value(at)),
-                reason,
-                variant: owned(&variant),
-                occasion: owned(&occasion),
-                step: step.value(at),
-                message_id: owned(&message).map(MessageId::new),
-                send_after: instant(&send_after, at),
-                tombstone: owned(&tombstone),
-            });
-        }
-    }
-    Ok(rows)
+    decisions(folder)?.collect()
+}
+
+/// The decisions of a plan's folder, read piece by piece.
+pub(super) fn decisions(folder: &Path) -> Result<impl Iterator<Item = Result<PlanRow, CampaignError>> + use<>, CampaignError> {
+    Ok(table_batches(&folder.join(PLAN))?.flat_map(|batch| {
+        let (found, failed) = match batch.and_then(|batch| decisions_of(&batch)) {
+            Ok(found) => (found, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        found.into_iter().map(Ok).chain(failed.map(Err))
+    }))
+}
+
+fn decisions_of(batch: &RecordBatch) -> Result<Vec<PlanRow>, CampaignError> {
+    let text = |name| texts(batch, PLAN, name);
+    let (ids, decision, reason, detail) = (text("customer_id")?, text("decision")?, text("reason")?, text("detail")?);
+    let (variant, occasion, message, tombstone) = (text("variant")?, text("occasion")?, text("message_id")?, text("tombstone")?);
+    let send_after = instants(batch, PLAN, "send_after")?;
+    let step = super::segment::column(batch, PLAN, "step")?;
+    let step = step.as_primitive_opt::<Int64Type>().ok_or_else(|| unusable(Path::new(PLAN), &"step is not a whole number"))?;
+    let row = |at| {
+        let reason = match (decision.value(at), value(Some(&reason), at)) {
+            ("send", None) => None,
+            ("excluded", Some(key)) => Some(
+                Reason::read(key, value(Some(&detail), at)).ok_or_else(|| unusable(Path::new(PLAN), &format!("`{key}` is no reason")))?,
+            ),
+            (decision, _) => return Err(unusable(Path::new(PLAN), &format!("`{decision}` is no decision, or its reason is amiss"))),
+        };
+        let owned = |column: &StringArray| value(Some(column), at).map(str::to_owned);
+        Ok(PlanRow {
+            customer: CustomerId::new(ids.value(at)),
+            reason,
+            variant: owned(&variant),
+            occasion: owned(&occasion),
+            step: step.value(at),
+            message_id: owned(&message).map(MessageId::new),
+            send_after: instant(&send_after, at),
+            tombstone: owned(&tombstone),
+        })
+    };
+    (0..batch.num_rows()).map(row).collect()
 }
 
 /// The rows of `all` whose place in `planned` says so.
@@ -223,13 +231,9 @@ pub(super) fn table_batches(path: &Path) -> Result<impl Iterator<Item = Result<R
     Ok(reader.map(move |batch| batch.map_err(|error| altered(&path, &error.to_string()))))
 }
 
-fn read_batches(path: &Path) -> Result<Vec<RecordBatch>, CampaignError> {
-    table_batches(path)?.collect()
-}
-
 /// A whole table on disk.
 pub(super) fn read_table(path: &Path) -> Result<RecordBatch, CampaignError> {
-    let batches = read_batches(path)?;
+    let batches: Vec<RecordBatch> = table_batches(path)?.collect::<Result<_, _>>()?;
     match batches.first() {
         Some(first) => concat_batches(&first.schema(), &batches).map_err(|error| unusable(path, &error)),
         None => Ok(RecordBatch::new_empty(Arc::new(Schema::empty()))),

@@ -50,7 +50,7 @@ pub use decide::{approve, cancel, hold, reject, resume};
 pub use frozen::{PlanRow, plan_folder};
 pub use gates::Reason;
 pub use limits::Limits;
-pub use open::FrozenPlan;
+pub use open::{FrozenPlan, Letter};
 pub use preview::{PreviewRequest, preview};
 pub(crate) use review::grouped;
 pub use settings::{Approval, CAMPAIGN_FILE, CAMPAIGNS, Campaign, CampaignSettings, Goal, Offer, Policy, names};

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -11,14 +12,14 @@ use chrono_tz::Tz;
 
 use super::{
     CampaignError, CampaignSettings, Kind, Reason, digest,
-    freeze::{self, leaves, slices},
+    freeze::{self, leaves, seen_rows, slices},
     frozen::{self, MANIFEST, PLAN, PlanRow, REVIEW, ROWS, TEMPLATES, plan_folder},
     settings,
 };
 use crate::{
     diagnosis::Diagnosis,
     ledger::{Assignment, CustomerId, Ledger, PlanId, PlanRecord},
-    message::{Brand, Envelope, Offer, Row, Templates, rows},
+    message::{Brand, Envelope, Offer, Row, Templates},
     secret::Keys,
 };
 
@@ -27,7 +28,8 @@ const TREATMENT: &str = "treatment";
 /// The arm of the control group.
 const HOLDOUT: &str = "holdout";
 
-/// A plan as it was frozen. It cannot be altered; whoever holds one knows that it is what the ledger's hash says.
+/// A plan as it was frozen. It cannot be altered; whoever holds one knows that it is what the ledger's hash says. Its people stay on disk, and
+/// are read piece by piece: a plan of a million takes no more memory than one of a hundred.
 #[derive(Debug, Clone)]
 pub struct FrozenPlan {
     record: PlanRecord,
@@ -35,7 +37,24 @@ pub struct FrozenPlan {
     settings: CampaignSettings,
     brand: Brand,
     practice: bool,
-    decisions: Vec<PlanRow>,
+    /// Its tables as they were verified.
+    plan: Stamp,
+    rows: Stamp,
+}
+
+/// A file, as far as one can tell without reading it that it is still the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Self, CampaignError> {
+        let file = fs::metadata(path).map_err(|error| CampaignError::io(path, error))?;
+        Ok(Self { bytes: file.len(), inode: file.ino(), changed: (file.mtime(), file.mtime_nsec()) })
+    }
 }
 
 impl FrozenPlan {
@@ -74,8 +93,8 @@ impl FrozenPlan {
             .ok_or_else(|| frozen::altered(&inside.join(MANIFEST), "its brand cannot be read"))?;
         let templates = frozen::template_files(&folder.join(TEMPLATES))
             .map_err(|_| frozen::altered(&inside.join(TEMPLATES), "a file of it cannot be read"))?;
-        let decisions = frozen::read_decisions(&folder)?;
-        let leaves = leaves(keys, &decisions, frozen::table_batches(&folder.join(ROWS))?)?;
+        let leaves = leaves(keys, frozen::decisions(&folder)?, frozen::table_batches(&folder.join(ROWS))?);
+        let (plan, rows) = (Stamp::of(&folder.join(PLAN))?, Stamp::of(&folder.join(ROWS))?);
         let whole = digest::Whole {
             campaign: &record.campaign,
             as_of: record.as_of,
@@ -84,13 +103,13 @@ impl FrozenPlan {
             brand: &brand,
             templates: &templates,
         };
-        if digest::root(keys, &whole, &leaves) != record.hash {
+        if digest::root(keys, &whole, leaves)? != record.hash {
             return Err(frozen::altered(&inside, "its content has another hash than the one that was recorded when it was made"));
         }
         let file = inside.join(TEMPLATES).join("campaign.toml");
         let text = templates.iter().find(|file| file.path == Path::new("campaign.toml")).map(|file| String::from_utf8_lossy(&file.bytes));
         let settings = settings::read(&text.unwrap_or_default(), &file)?;
-        Ok(Self { record, folder, settings, brand, practice, decisions })
+        Ok(Self { record, folder, settings, brand, practice, plan, rows })
     }
 
     /// What the ledger said of it when it was opened.
@@ -124,42 +143,50 @@ impl FrozenPlan {
     }
 
     /// Everybody of the segment with the decision about them, sorted by customer id; people erased since have a tombstone.
-    #[must_use]
-    pub fn decisions(&self) -> &[PlanRow] {
-        &self.decisions
-    }
-
-    /// The people a message is planned for, sorted by customer id.
-    pub fn planned(&self) -> impl Iterator<Item = &PlanRow> {
-        self.decisions.iter().filter(|row| row.is_planned())
-    }
-
-    /// What the templates see of each planned person, in the order of [`FrozenPlan::planned`], read piece by piece.
     ///
     /// # Errors
-    /// Where the file is gone or cannot be read; it was verified when the plan was opened.
-    pub fn rows(&self) -> Result<impl Iterator<Item = Result<Row, CampaignError>> + use<>, CampaignError> {
-        let batches = frozen::table_batches(&self.folder.join(ROWS))?;
-        Ok(batches.flat_map(|batch| {
-            let (found, failed) = match batch.and_then(|batch| Ok(rows(&batch)?)) {
-                Ok(found) => (found, None),
-                Err(error) => (Vec::new(), Some(error)),
-            };
-            found.into_iter().map(Ok).chain(failed.map(Err))
-        }))
+    /// Where the file is gone, cannot be read, or is another than the one that was verified.
+    pub fn decisions(&self) -> Result<impl Iterator<Item = Result<PlanRow, CampaignError>> + use<>, CampaignError> {
+        let decisions = frozen::decisions(&self.folder)?;
+        self.unchanged(PLAN, self.plan)?;
+        Ok(decisions)
+    }
+
+    /// The people a message is planned for, sorted by customer id, each with what the templates see.
+    ///
+    /// # Errors
+    /// As [`FrozenPlan::decisions`].
+    pub fn planned(&self) -> Result<impl Iterator<Item = Result<(PlanRow, Row), CampaignError>> + use<>, CampaignError> {
+        let mut rows = seen_rows(frozen::table_batches(&self.folder.join(ROWS))?);
+        self.unchanged(ROWS, self.rows)?;
+        let short = || frozen::altered(Path::new(ROWS), "it has fewer rows than people are planned");
+        let planned = self.decisions()?.filter(|row| !matches!(row, Ok(row) if !row.is_planned()));
+        Ok(planned.map(move |row| row.and_then(|row| Ok((row, rows.next().ok_or_else(short)??)))))
+    }
+
+    /// The files are read again when they are needed; another one in their place was not verified.
+    fn unchanged(&self, name: &str, stamp: Stamp) -> Result<(), CampaignError> {
+        if Stamp::of(&self.folder.join(name))? == stamp {
+            return Ok(());
+        }
+        let diagnosis = Diagnosis::new("plan_changed", "the plan was changed while it was being read")
+            .in_file(plan_folder(&self.record.plan).join(name));
+        Err(CampaignError::wrong(diagnosis.hint("somebody of it may have been erased; run the command again")))
     }
 
     /// The decision about one person and, where a message is planned, what the templates see.
     ///
     /// # Errors
-    /// Where the file cannot be read.
-    pub fn person(&self, customer: &CustomerId) -> Result<Option<(&PlanRow, Option<Row>)>, CampaignError> {
-        let Some(found) = self.decisions.iter().find(|row| row.customer == *customer && row.tombstone.is_none()) else { return Ok(None) };
+    /// As [`FrozenPlan::decisions`].
+    pub fn person(&self, customer: &CustomerId) -> Result<Option<(PlanRow, Option<Row>)>, CampaignError> {
+        let is = |row: &PlanRow| row.customer == *customer && row.tombstone.is_none();
+        let found = self.decisions()?.find(|row| !matches!(row, Ok(row) if !is(row))).transpose()?;
+        let Some(found) = found else { return Ok(None) };
         if !found.is_planned() {
             return Ok(Some((found, None)));
         }
-        let place = self.planned().take_while(|row| row.customer != *customer).count();
-        Ok(Some((found, self.rows()?.nth(place).transpose()?)))
+        let seen = self.planned()?.find(|row| !matches!(row, Ok((row, _)) if !is(row))).transpose()?;
+        Ok(Some((found, seen.map(|(_, seen)| seen))))
     }
 
     /// The templates as they were.
@@ -170,36 +197,31 @@ impl FrozenPlan {
         Ok(Templates::load(&self.folder.join(TEMPLATES), self.settings.channel, &self.brand, self.practice)?)
     }
 
-    /// What stands round a planned person's message; nothing where the row is not a planned one. `to` is the address, or for a webhook
-    /// the person it is about.
+    /// What stands round a planned person's message; `to` is the address, or for a webhook the person it is about.
     #[must_use]
-    pub fn envelope(&self, row: &PlanRow, to: &str, unsubscribe_url: Option<String>, date: DateTime<Utc>) -> Option<Envelope> {
-        let message_id = row.message_id.as_ref().filter(|_| row.is_planned())?;
-        Some(envelope(
-            &self.settings,
-            &self.brand,
-            &About { plan: &self.record.plan, campaign: &self.record.campaign, as_of: self.record.as_of },
-            &Letter { message_id: message_id.as_str(), variant: row.variant.as_deref(), step: row.step, to },
-            unsubscribe_url,
-            date,
-        ))
+    pub fn envelope(&self, letter: &Letter<'_>, unsubscribe_url: Option<String>, date: DateTime<Utc>) -> Envelope {
+        let about = About { plan: &self.record.plan, campaign: &self.record.campaign, as_of: self.record.as_of };
+        envelope(&self.settings, &self.brand, &about, letter, unsubscribe_url, date)
     }
 
     /// Who is in the control group and who gets which variant, as an approval records it. Service messages have none.
-    #[must_use]
-    pub fn assignments(&self) -> Vec<Assignment> {
+    ///
+    /// # Errors
+    /// As [`FrozenPlan::decisions`].
+    pub fn assignments(&self) -> Result<Vec<Assignment>, CampaignError> {
         if self.settings.kind == Kind::Service {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let assigned = self.decisions.iter().filter(|row| row.tombstone.is_none()).filter_map(|row| {
-            let arm = match &row.reason {
-                None => row.variant.clone().unwrap_or_else(|| TREATMENT.to_owned()),
+        let arm = |row: PlanRow| {
+            let arm = match row.reason {
+                _ if row.tombstone.is_some() => return None,
+                None => row.variant.unwrap_or_else(|| TREATMENT.to_owned()),
                 Some(Reason::Holdout) => HOLDOUT.to_owned(),
                 Some(_) => return None,
             };
-            Some(Assignment { customer_id: row.customer.clone(), occasion: row.occasion.clone()?, arm })
-        });
-        assigned.collect()
+            Some(Assignment { customer_id: row.customer, occasion: row.occasion?, arm })
+        };
+        self.decisions()?.filter_map(|row| row.map(arm).transpose()).collect()
     }
 
     /// Replaces a person's row by its digest and takes what the templates saw of them out of the folder; the plan's hash stays what it
@@ -208,14 +230,15 @@ impl FrozenPlan {
     /// # Errors
     /// Where the folder cannot be written; then the plan is as it was, or cannot be opened and nothing of it is sent.
     pub fn erase(&mut self, keys: &Keys, customer: &CustomerId) -> Result<bool, CampaignError> {
-        let Some(at) = self.decisions.iter().position(|row| row.customer == *customer && row.tombstone.is_none()) else { return Ok(false) };
+        let mut decisions = self.decisions()?.collect::<Result<Vec<_>, _>>()?;
+        let Some(at) = decisions.iter().position(|row| row.customer == *customer && row.tombstone.is_none()) else { return Ok(false) };
         let seen = frozen::read_table(&self.folder.join(ROWS))?;
-        let leaf = leaves(keys, &self.decisions, slices(&seen))?[at];
-        let keep: Vec<bool> = self.planned().map(|row| row.customer != *customer).collect();
+        let leaf = leaves(keys, decisions.iter().map(Ok), slices(&seen)).nth(at).transpose()?.unwrap_or_default();
+        let keep: Vec<bool> = decisions.iter().filter(|row| row.is_planned()).map(|row| row.customer != *customer).collect();
         let left = frozen::planned_rows(&seen, keep.into_iter())?;
         let erased = PlanRow {
             customer: CustomerId::new(""),
-            reason: self.decisions[at].reason.clone(),
+            reason: decisions[at].reason.clone(),
             variant: None,
             occasion: None,
             step: 1,
@@ -223,8 +246,8 @@ impl FrozenPlan {
             send_after: None,
             tombstone: Some(hex::encode(leaf)),
         };
-        self.decisions[at] = erased;
-        let tables = [(ROWS, left), (PLAN, frozen::plan_batch(&self.decisions)?)];
+        decisions[at] = erased;
+        let tables = [(ROWS, left), (PLAN, frozen::plan_batch(&decisions)?)];
         for (name, table) in &tables {
             frozen::write_table(&self.folder.join(format!(".{name}")), table)?;
         }
@@ -237,6 +260,7 @@ impl FrozenPlan {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CampaignError::io(&page, error)),
             _ => freeze::sync(&self.folder)?,
         }
+        (self.plan, self.rows) = (Stamp::of(&self.folder.join(PLAN))?, Stamp::of(&self.folder.join(ROWS))?);
         Ok(true)
     }
 }
@@ -249,11 +273,16 @@ pub(super) struct About<'a> {
 }
 
 /// One message of it.
-pub(super) struct Letter<'a> {
-    pub(super) message_id: &'a str,
-    pub(super) variant: Option<&'a str>,
-    pub(super) step: i64,
-    pub(super) to: &'a str,
+#[derive(Debug)]
+pub struct Letter<'a> {
+    /// Its id for ever.
+    pub message_id: &'a str,
+    /// The variant the person was given.
+    pub variant: Option<&'a str>,
+    /// 1, or a later letter about the same occasion.
+    pub step: i64,
+    /// The address, or for a webhook the person it is about.
+    pub to: &'a str,
 }
 
 /// What stands round a message, the offer of its variant among it. An offer counts from the plan's time, in the brand's zone.

@@ -473,7 +473,7 @@ fn may_be_planned_again(record: &PlanRecord) -> bool {
 
 async fn approve_by_rule(request: &PlanRequest<'_>, record: PlanRecord) -> Result<PlanRecord, CampaignError> {
     let frozen = FrozenPlan::open(request.root, request.ledger, request.keys, &record.plan).await?;
-    Ok(request.ledger.approve(&record.plan, "auto", &record.hash, &frozen.assignments(), request.now).await?)
+    Ok(request.ledger.approve(&record.plan, "auto", &record.hash, &frozen.assignments()?, request.now).await?)
 }
 
 /// What a person should look at before approving, and of it what keeps a campaign from approving itself.

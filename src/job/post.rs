@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    campaign::{FrozenPlan, PlanRow},
+    campaign::{FrozenPlan, Letter, PlanRow},
     delivery::{Delivery, People, PlannedPeople, PlannedRecipient, Stamp},
     diagnosis::{Diagnose, Diagnosis, Failure},
     message::{Channel, Message, MessageError, Templates},
@@ -40,25 +40,19 @@ struct Planned(Arc<FrozenPlan>);
 
 impl People for Planned {
     fn read(&self) -> Result<PlannedPeople<'_>, Diagnosis> {
-        let rows = self.0.rows().map_err(|error| error.diagnosis())?;
-        Ok(Box::new(self.0.planned().zip(rows).filter_map(|(planned, row)| match row {
-            Ok(row) => recipient(planned, row).map(Ok),
+        let planned = self.0.planned().map_err(|error| error.diagnosis())?;
+        Ok(Box::new(planned.filter_map(|row| match row {
+            Ok((planned, row)) => recipient(planned, row).map(Ok),
             Err(error) => Some(Err(error.diagnosis())),
         })))
     }
 }
 
 /// Nobody where the row is a tombstone: whoever was erased is written to no more.
-fn recipient(planned: &PlanRow, row: crate::message::Row) -> Option<PlannedRecipient> {
-    Some(PlannedRecipient {
-        customer_id: planned.customer.clone(),
-        message_id: planned.message_id.clone()?,
-        occasion: planned.occasion.clone()?,
-        step: u32::try_from(planned.step).unwrap_or(1),
-        variant: planned.variant.clone(),
-        send_after: planned.send_after,
-        row,
-    })
+fn recipient(planned: PlanRow, row: crate::message::Row) -> Option<PlannedRecipient> {
+    let PlanRow { customer, message_id, occasion, step, variant, send_after, .. } = planned;
+    let step = u32::try_from(step).unwrap_or(1);
+    Some(PlannedRecipient { customer_id: customer, message_id: message_id?, occasion: occasion?, step, variant, send_after, row })
 }
 
 struct Letters {
@@ -72,14 +66,8 @@ impl crate::delivery::Letters for Letters {
             Channel::Email => person.address().unwrap_or_default(),
             Channel::Webhook => person.customer_id.as_str(),
         };
-        let decisions = self.plan.decisions();
-        let envelope = decisions
-            .binary_search_by(|row| row.customer.cmp(&person.customer_id))
-            .ok()
-            .and_then(|at| self.plan.envelope(&decisions[at], to, stamp.unsubscribe_url.clone(), stamp.date));
-        match envelope {
-            Some(envelope) => self.templates.render(&person.row, &envelope),
-            None => Err(MessageError(Diagnosis::new("not_planned", "nothing is planned for this person"))),
-        }
+        let (message_id, variant) = (person.message_id.as_str(), person.variant.as_deref());
+        let letter = Letter { message_id, variant, step: person.step.into(), to };
+        self.templates.render(&person.row, &self.plan.envelope(&letter, stamp.unsubscribe_url.clone(), stamp.date))
     }
 }
