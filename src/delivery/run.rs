@@ -34,8 +34,10 @@ use crate::{
 
 /// The most messages that are `committing` at once.
 const OPEN: usize = 64;
-/// How many messages one turn takes at least, while others are under way.
-const GROUP: usize = 32;
+/// How many messages one turn takes at least, while others are under way. The longer a turn, the more there is room for when it ends.
+const GROUP: usize = 16;
+/// How many letters are written at once.
+const SHEAF: usize = 32;
 /// How many letters are written ahead of those that leave.
 const AHEAD: usize = 96;
 /// How many people are held who may go soon.
@@ -64,6 +66,11 @@ struct InHand {
 /// A letter ready to leave, or the reason there is none.
 struct Written {
     candidate: Candidate,
+    outgoing: Outgoing,
+}
+
+/// What leaves once the ledger agrees.
+struct Outgoing {
     /// Why the person's address keeps it from leaving, whatever else holds.
     barred: Option<&'static str>,
     /// Where it goes, as far as that matters for the pace.
@@ -188,14 +195,14 @@ impl<'a> Run<'a> {
                 }
             }
             self.begin_writing();
-            let turn = self.next_turn();
+            let (turn, group) = self.next_turn();
             if turn.is_empty() {
                 if self.is_done() {
                     break;
                 }
                 self.wait().await;
             } else {
-                self.take(turn, run).await;
+                self.take(turn, group, run).await;
             }
         }
         self.wind_up(run).await
@@ -215,11 +222,11 @@ impl<'a> Run<'a> {
             && self.due_is_done()
     }
 
-    /// What the ledger should do next; an empty turn means that there is nothing to do but wait.
+    /// What the ledger should do next, and what leaves then; an empty turn means that there is nothing to do but wait.
     ///
     /// A turn costs a sync whatever it holds, so what can wait rides along: outcomes are recorded when a group can be taken, and by
     /// themselves only where nothing else is going to happen.
-    fn next_turn(&mut self) -> Turn {
+    fn next_turn(&mut self) -> (Turn, Vec<Outgoing>) {
         let room = (OPEN - self.in_hand.len()).min(self.left.unwrap_or(OPEN));
         let group = GROUP.min(self.ready.len()).min(self.left.unwrap_or(GROUP));
         let more_to_come = self.being_written > 0 && self.ready.len() < GROUP && !self.in_hand.is_empty();
@@ -227,28 +234,28 @@ impl<'a> Run<'a> {
         let starved = (self.ready.is_empty() && self.being_written == 0) || self.left == Some(0);
         let idle = starved && self.in_hand.is_empty();
         if take == 0 && !idle && self.put_off.len() < CHUNK {
-            return Turn::default();
+            return (Turn::default(), Vec::new());
         }
         let shaper = self.shaper.as_ref();
-        let due = |written: &Written| Due {
-            candidate: written.candidate.clone(),
-            written: written.parcel.is_ok(),
-            quotas: shaper.map_or([None; 2], |shaper| shaper.quota_of(&written.domain)),
+        let due = |Written { candidate, outgoing }| {
+            let quotas = shaper.map_or([None; 2], |shaper| shaper.quota_of(&outgoing.domain));
+            (Due { candidate, written: outgoing.parcel.is_ok(), quotas }, outgoing)
         };
-        Turn {
-            take: self.ready.iter().take(take).map(due).collect(),
+        let (take, group) = self.ready.drain(..take).map(due).unzip();
+        let turn = Turn {
+            take,
             quotas: shaper.map(|shaper| shaper.quotas(self.context.clock.now())).unwrap_or_default(),
             settle: std::mem::take(&mut self.settle),
             put_off: std::mem::take(&mut self.put_off),
-        }
+        };
+        (turn, group)
     }
 
     /// One turn of the ledger, and what follows from it.
-    async fn take(&mut self, turn: Turn, run: &mut ThisRun) {
+    async fn take(&mut self, turn: Turn, group: Vec<Outgoing>, run: &mut ThisRun) {
         let now = self.context.clock.now();
-        let group: Vec<Written> = self.ready.drain(..turn.take.len()).collect();
         let barred: HashMap<&CustomerId, &'static str> =
-            group.iter().filter_map(|written| Some((&written.candidate.customer_id, written.barred?))).collect();
+            turn.take.iter().zip(&group).filter_map(|(due, outgoing)| Some((&due.candidate.customer_id, outgoing.barred?))).collect();
         let policy = &self.policy;
         let decide = |candidate: &Candidate, present: &Present| match policy.decide(present, now) {
             Decision::Drop(reason) => Decision::Drop(reason),
@@ -297,15 +304,15 @@ impl<'a> Run<'a> {
                 self.ending = Some(Ending::Failed(error.into()));
             }
         }
-        self.hand_over(group, turned.taken);
+        self.hand_over(turn.take, group, &turned.taken);
     }
 
     /// Messages that were taken leave.
-    fn hand_over(&mut self, group: Vec<Written>, taken: Vec<(MessageId, u32)>) {
-        let attempts: HashMap<MessageId, u32> = taken.into_iter().collect();
+    fn hand_over(&mut self, due: Vec<Due>, group: Vec<Outgoing>, taken: &[(usize, u32)]) {
+        let attempts: HashMap<usize, u32> = taken.iter().copied().collect();
         let now = self.context.clock.now();
-        for Written { candidate, parcel, domain, .. } in group {
-            let attempt = attempts.get(&candidate.message_id).copied();
+        for (place, (Due { candidate, .. }, Outgoing { parcel, domain, .. })) in due.into_iter().zip(group).enumerate() {
+            let attempt = attempts.get(&place).copied();
             if let Some(shaper) = self.shaper.as_mut().filter(|_| attempt.is_none() || parcel.is_err()) {
                 shaper.done(&domain, None, now);
             }
@@ -334,8 +341,8 @@ impl<'a> Run<'a> {
         let ahead = self.being_written + self.ready.len();
         let wanted = AHEAD.min(self.left.unwrap_or(AHEAD)).saturating_sub(ahead);
         // In groups, as they leave.
-        let count = (self.due.len() + self.held.len()).min(wanted).min(GROUP);
-        if count == 0 || (count < GROUP && ahead > 0 && !self.read_all) {
+        let count = (self.due.len() + self.held.len()).min(wanted).min(SHEAF);
+        if count == 0 || (count < SHEAF && ahead > 0 && !self.read_all) {
             return;
         }
         let group = self.whose_turn_it_is(count);
@@ -359,7 +366,7 @@ impl<'a> Run<'a> {
         let Some(shaper) = &mut self.shaper else { return self.due.drain(..count).collect() };
         let now = self.context.clock.now();
         let (mut group, mut behind) = (Vec::with_capacity(count), Vec::new());
-        while group.len() < count && behind.len() < 4 * GROUP {
+        while group.len() < count && behind.len() < 4 * SHEAF {
             let (person, was_held) = if self.held.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
                 (self.held.pop_first().map(|(_, person)| person), true)
             } else if self.held.len() < HELD {
@@ -399,11 +406,13 @@ impl<'a> Run<'a> {
     async fn wait(&mut self) {
         let hungry = !self.read_all && self.due.len() < AHEAD && self.left != Some(0) && self.held.len() < HELD;
         let now = self.context.clock.now();
+        // What was accepted makes room, and before that is enough for a group nothing follows from it.
+        let wanted = (GROUP + self.in_hand.len()).saturating_sub(OPEN).max(1);
         let next = self.held.first_key_value().map(|((at, _), _)| (*at - now).to_std().unwrap_or_default());
         tokio::select! {
             () = self.context.stop.cancelled() => {}
             () = tokio::time::sleep(next.unwrap_or_default().max(Duration::from_millis(20))), if next.is_some() => {}
-            report = self.couriers.report() => match report {
+            report = self.couriers.report(wanted) => match report {
                 Some(report) => self.note(report),
                 None => self.ending = Some(Ending::Quiet),
             },
@@ -488,7 +497,7 @@ impl<'a> Run<'a> {
         self.couriers.stop();
         self.people.close();
         while !self.in_hand.is_empty() {
-            match self.couriers.report().await {
+            match self.couriers.report(1).await {
                 Some(report) => self.note(report),
                 // With every worker gone and no word from them, what was committed stays so: the next run calls it unknown, which it is.
                 None => break,
@@ -560,7 +569,8 @@ impl Scribe {
         let (barred, domain) = (self.barred(&person), person.address().map_or_else(String::new, domain));
         let address_hash = person.address_hash(self.delivery.kind, &self.context.keys);
         let PlannedRecipient { customer_id, message_id, occasion, step, variant, .. } = person;
-        Written { candidate: Candidate { customer_id, message_id, address_hash, occasion, step, variant }, barred, domain, parcel }
+        let candidate = Candidate { customer_id, message_id, address_hash, occasion, step, variant };
+        Written { candidate, outgoing: Outgoing { barred, domain, parcel } }
     }
 
     /// Why a person's address keeps the message from leaving, whatever else holds.

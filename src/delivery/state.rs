@@ -117,11 +117,18 @@ mod tests {
             .iter()
             .flat_map(|from| Step::ALL.iter().filter_map(|step| step.from(*from).map(|to| (from.as_str().into(), to.as_str().into()))))
             .collect();
-        let schema = include_str!("../ledger/claims.sql");
-        let trigger = &schema[schema.find("create trigger send_law").unwrap()..];
-        let pairs = trigger.split('\'').skip(1).step_by(2).flat_map(str::split_whitespace).filter_map(|words| words.split_once('>'));
+        let schema = include_str!("../ledger/one_by_one.sql");
+        let ledger = rusqlite::Connection::open_in_memory().unwrap();
+        ledger.execute_batch("create table recipients (state text)").unwrap();
+        ledger.execute_batch(&schema[schema.find("create trigger send_law").unwrap()..]).unwrap();
+        let takes = |from: State, to: State| {
+            ledger.execute("delete from recipients", []).unwrap();
+            ledger.execute("insert into recipients values (?)", [from.as_str()]).unwrap();
+            ledger.execute("update recipients set state = ?", [to.as_str()]).is_ok()
+        };
+        let pairs = State::ALL.iter().flat_map(|from| State::ALL.iter().map(move |to| (*from, *to))).filter(|(from, to)| from != to);
         let kept: BTreeSet<(String, String)> =
-            pairs.filter(|(from, to)| !from.is_empty() && !to.is_empty()).map(|(from, to)| (from.into(), to.into())).collect();
+            pairs.filter(|(from, to)| takes(*from, *to)).map(|(from, to)| (from.as_str().into(), to.as_str().into())).collect();
         assert_eq!(kept, allowed);
     }
 

@@ -7,11 +7,17 @@
 //! | http | after the first byte of the call: unknown | unknown |
 //! | api | once its body began to leave: unknown | unknown |
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use chrono::TimeDelta;
 use tokio::{
-    sync::{Mutex, mpsc},
+    sync::{Mutex, Notify, mpsc},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -81,6 +87,13 @@ pub(crate) enum Report {
     Closed(TransportError),
 }
 
+impl Report {
+    /// Whether nothing but the account follows from it.
+    fn can_wait(&self) -> bool {
+        matches!(self, Self::Done(_, Outcome::Accepted(_)))
+    }
+}
+
 /// A way out.
 #[derive(Debug, Clone)]
 pub(crate) enum Way {
@@ -124,7 +137,7 @@ impl Way {
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
     parcels: Arc<Mutex<mpsc::Receiver<Parcel>>>,
-    reports: mpsc::UnboundedSender<Report>,
+    board: Arc<Board>,
     stop: CancellationToken,
     lease: Lease,
 }
@@ -177,13 +190,56 @@ impl Queue {
     /// Says what became of a parcel.
     pub(crate) fn done(&self, message: Named, outcome: Outcome) {
         // Nobody listens any more only when the delivery itself was dropped; the ledger then says `committing`, which is true.
-        let _ = self.reports.send(Report::Done(message, outcome));
+        self.board.post(Report::Done(message, outcome));
     }
 
     /// Says that nothing can leave by this way now.
     pub(crate) fn closed(&self, error: TransportError) {
         self.stop.cancel();
-        let _ = self.reports.send(Report::Closed(error));
+        self.board.post(Report::Closed(error));
+    }
+}
+
+/// Where workers leave their reports. Whoever reads them is woken once as many are there as it waits for, or one that cannot wait: to be woken
+/// costs more than a report does.
+#[derive(Debug, Default)]
+struct Board {
+    reports: std::sync::Mutex<VecDeque<Report>>,
+    wanted: AtomicUsize,
+    enough: Notify,
+}
+
+impl Board {
+    fn post(&self, report: Report) {
+        let can_wait = report.can_wait();
+        let mut reports = self.reports();
+        reports.push_back(report);
+        let count = reports.len();
+        drop(reports);
+        if !can_wait || count >= self.wanted.load(Ordering::SeqCst) {
+            self.enough.notify_one();
+        }
+    }
+
+    fn take(&self) -> Option<Report> {
+        self.reports().pop_front()
+    }
+
+    /// Waits until so many are there, or one that cannot wait; it may also end too soon.
+    async fn fill(&self, wanted: usize) {
+        self.wanted.store(wanted, Ordering::SeqCst);
+        // Whatever is posted from here on sees what is wanted.
+        let enough = {
+            let reports = self.reports();
+            reports.len() >= wanted || !reports.iter().all(Report::can_wait)
+        };
+        if !enough {
+            self.enough.notified().await;
+        }
+    }
+
+    fn reports(&self) -> std::sync::MutexGuard<'_, VecDeque<Report>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,7 +247,7 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) struct Couriers {
     parcels: Option<mpsc::Sender<Parcel>>,
-    reports: mpsc::UnboundedReceiver<Report>,
+    board: Arc<Board>,
     stop: CancellationToken,
     workers: JoinSet<()>,
 }
@@ -200,9 +256,9 @@ impl Couriers {
     /// Sets the workers of `way` to work; at most `open` parcels are with them at once.
     pub(crate) fn start(way: &Way, open: usize, lease: &Lease) -> Self {
         let (parcels, waiting) = mpsc::channel(open);
-        let (said, reports) = mpsc::unbounded_channel();
+        let board = Arc::<Board>::default();
         let stop = CancellationToken::new();
-        let queue = Queue { parcels: Arc::new(Mutex::new(waiting)), reports: said, stop: stop.clone(), lease: lease.clone() };
+        let queue = Queue { parcels: Arc::new(Mutex::new(waiting)), board: Arc::clone(&board), stop: stop.clone(), lease: lease.clone() };
         let mut workers = JoinSet::new();
         let count = match way {
             Way::Outbox(_) | Way::Http(_) => 4,
@@ -218,7 +274,7 @@ impl Couriers {
                 Way::Api(courier) => workers.spawn(async move { courier.work(queue).await }),
             };
         }
-        Self { parcels: Some(parcels), reports, stop, workers }
+        Self { parcels: Some(parcels), board, stop, workers }
     }
 
     /// Hands over a parcel whose message stands in the ledger as `committing`. Gives it back where no worker takes it.
@@ -229,22 +285,30 @@ impl Couriers {
         })
     }
 
-    /// The next report; `None` when all workers have gone.
-    pub(crate) async fn report(&mut self) -> Option<Report> {
-        tokio::select! {
-            biased;
-            report = self.reports.recv() => report,
-            // A worker that panics takes its message with it: that stays `committing`, and the next run calls it unknown.
-            Some(Err(_)) = self.workers.join_next() => {
-                self.stop.cancel();
-                Some(Report::Closed(TransportError::Broken))
+    /// The next report, once `wanted` are there, or one that something must be done about; `None` when all workers have gone.
+    pub(crate) async fn report(&mut self, wanted: usize) -> Option<Report> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.board.fill(wanted) => if let Some(report) = self.board.take() {
+                    return Some(report);
+                },
+                gone = self.workers.join_next() => match gone {
+                    Some(Ok(())) => {}
+                    // A worker that panics takes its message with it: that stays `committing`, and the next run calls it unknown.
+                    Some(Err(_)) => {
+                        self.stop.cancel();
+                        return Some(Report::Closed(TransportError::Broken));
+                    }
+                    None => return self.board.take(),
+                },
             }
         }
     }
 
     /// The next report, where one is there already.
     pub(crate) fn report_now(&mut self) -> Option<Report> {
-        self.reports.try_recv().ok()
+        self.board.take()
     }
 
     /// Lets the workers finish what they have in hand and say goodbye; what waits comes back as not sent.

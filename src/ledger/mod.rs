@@ -74,7 +74,7 @@ pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 14] = [
+const SCHEMA: [&str; 15] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
@@ -89,6 +89,7 @@ const SCHEMA: [&str; 14] = [
     include_str!("workers.sql"),
     include_str!("claims.sql"),
     include_str!("shaping.sql"),
+    include_str!("one_by_one.sql"),
 ];
 
 /// The same for PostgreSQL.

@@ -1,13 +1,12 @@
 //! A person's present state and history, as they stand inside the transaction that decides about a message.
 //!
-//! What was said to a name the person had before a merge counts for the person, so each statement begins with all their names.
+//! What was said to a name the person had before a merge counts for the person.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
 
 use super::{
     Due, Errand, LedgerError, instant, micros,
-    store::{Row, Write, query, query_as},
+    store::{FromRow, Row, Write, query},
 };
 
 /// What a person agreed to.
@@ -70,58 +69,56 @@ pub(crate) struct Present {
     pub last_message_at: Option<DateTime<Utc>>,
 }
 
-/// Everybody asked about by every name they were or are known by: `n (key, name, value)`.
-macro_rules! names {
+pub(in crate::ledger) const STATE: &str = "
+select r.state, r.attempt, r.next_try_at,
+  c.customer_id is not null, coalesce(c.deleted, 0), coalesce(c.marketing_email, 'unknown'), coalesce(c.service_email, 'unknown'),
+  coalesce(c.open_complaint, 0), c.last_order_at, c.last_complaint_at, c.timezone,
+  coalesce(instr(c.segments, ?2), 0) > 0,
+  m.message_id is not null and m.plan <> ?1 and m.state not in ('rejected', 'cancelled', 'expired')
+from recipients r
+left join contact_state c on c.customer_id = r.customer_id
+left join messages m on m.message_id = r.message_id
+where r.plan = ?1 and r.customer_id = {0} and +r.message_id = {1}";
+
+pub(in crate::ledger) const HEARD: &str = "
+select
+  max(case when m.campaign = ?2 and m.occasion = {2} and m.step = cast({3} as bigint) and m.plan <> ?1
+             and m.state not in ('rejected', 'cancelled', 'expired') then 1 else 0 end),
+  count(*) filter (where m.at >= ?3 and m.kind <> 'internal' and m.message_id <> {1}
+             and m.state in ('accepted', 'unknown', 'reserved', 'committing')),
+  max(m.at) filter (where m.kind <> 'internal' and m.message_id <> {1}
+             and m.state in ('accepted', 'unknown', 'reserved', 'committing'))
+from (select {0} as name union all select alias from aliases where customer_id = {0}) n
+cross join messages m on m.customer_id = n.name
+having count(*) > 0";
+
+macro_rules! suppressed {
     () => {
-        "with n (key, name, value) as (
-           select j.key, j.value ->> 0, j.value from json_each(?1) j
-           union all
-           select j.key, a.alias, j.value from json_each(?1) j cross join aliases a on a.customer_id = j.value ->> 0)"
+        "s.lifted_at is null and s.channel in ('email', ?1) and (s.scope = 'all' or ?2 = 1)"
     };
 }
 
-pub(in crate::ledger) const STATE: &str = "
-select j.key, r.state, r.attempt, r.next_try_at,
-  c.customer_id is not null, coalesce(c.deleted, 0), coalesce(c.marketing_email, 'unknown'), coalesce(c.service_email, 'unknown'),
-  coalesce(c.open_complaint, 0), c.last_order_at, c.last_complaint_at, c.timezone,
-  coalesce(instr(c.segments, ?3), 0) > 0,
-  m.message_id is not null and m.plan <> ?2 and m.state not in ('rejected', 'cancelled', 'expired')
-from json_each(?1) j
-cross join recipients r on r.plan = ?2 and r.customer_id = j.value ->> 0 and +r.message_id = j.value ->> 1
-left join contact_state c on c.customer_id = r.customer_id
-left join messages m on m.message_id = r.message_id
-order by j.key";
+macro_rules! wished {
+    () => {
+        "f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?3)"
+    };
+}
 
-pub(in crate::ledger) const HEARD: &str = concat!(
-    names!(),
-    "
-select n.key,
-  max(case when m.campaign = ?3 and m.occasion = n.value ->> 3 and m.step = cast(n.value ->> 4 as bigint) and m.plan <> ?2
-             and m.state not in ('rejected', 'cancelled', 'expired') then 1 else 0 end),
-  count(*) filter (where m.at >= ?4 and m.kind <> 'internal' and m.message_id <> n.value ->> 1
-             and m.state in ('accepted', 'unknown', 'reserved', 'committing')),
-  max(m.at) filter (where m.kind <> 'internal' and m.message_id <> n.value ->> 1
-             and m.state in ('accepted', 'unknown', 'reserved', 'committing'))
-from n cross join messages m on m.customer_id = n.name
-group by n.key"
-);
-
-/// Suppressions and wishes of people and of addresses.
+/// Suppressions and wishes: of people, by each name they were or are known by, and of addresses.
 pub(in crate::ledger) const SILENCES: &str = concat!(
-    names!(),
-    "
-select n.key, s.reason, 0 from n cross join suppressions s on s.customer_id = n.name
-where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3 = 1)
-union all
-select j.key, s.reason, 0 from json_each(?1) j cross join suppressions s on s.address_hash = j.value ->> 2
-where s.lifted_at is null and s.channel in ('email', ?2) and (s.scope = 'all' or ?3 = 1)
-union all
-select n.key, null, case when f.wish = 'fewer' then 1 else 2 end from n cross join preferences f on f.customer_id = n.name
-where f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?4)
-union all
-select j.key, null, case when f.wish = 'fewer' then 1 else 2 end from json_each(?1) j
-cross join preferences f on f.address_hash = j.value ->> 2
-where f.lifted_at is null and (f.wish = 'fewer' or f.campaign = ?4)"
+    "select s.reason, 0 from suppressions s where s.customer_id = {0} and ",
+    suppressed!(),
+    " union all select s.reason, 0 from aliases a cross join suppressions s on s.customer_id = a.alias where a.customer_id = {0} and ",
+    suppressed!(),
+    " union all select s.reason, 0 from suppressions s where s.address_hash = {1} and ",
+    suppressed!(),
+    " union all select null, case when f.wish = 'fewer' then 1 else 2 end from preferences f where f.customer_id = {0} and ",
+    wished!(),
+    " union all select null, case when f.wish = 'fewer' then 1 else 2 end
+        from aliases a cross join preferences f on f.customer_id = a.alias where a.customer_id = {0} and ",
+    wished!(),
+    " union all select null, case when f.wish = 'fewer' then 1 else 2 end from preferences f where f.address_hash = {1} and ",
+    wished!(),
 );
 
 /// What stands about each message that the account holds, by its place; none of those that are neither waiting nor deferred.
@@ -131,20 +128,12 @@ pub(in crate::ledger) async fn present(
     due: &[Due],
     now: DateTime<Utc>,
 ) -> Result<Vec<(usize, Option<Present>)>, LedgerError> {
-    let row = |Due { candidate: one, .. }: &Due| {
-        json!([one.customer_id.as_str(), one.message_id.as_str(), one.address_hash, one.occasion, one.step])
-    };
-    let asked = due.iter().map(row).collect();
-    let asked = Value::Array(asked).to_string();
-    let rows = query(STATE)
-        .bind(&asked)
-        .bind(errand.plan.as_str())
-        .bind(Value::from(errand.segment.as_str()).to_string())
-        .fetch_all(&mut *write)
-        .await?;
-    let mut found = Vec::with_capacity(rows.len());
+    let segment = serde_json::Value::from(errand.segment.as_str()).to_string();
+    let asked = due.iter().map(|Due { candidate: one, .. }| [one.customer_id.as_str().into(), one.message_id.as_str().into()]);
+    let states = query(STATE).bind(errand.plan.as_str()).bind(segment).each(asked).fetch_all(write).await?;
+    let mut found = Vec::with_capacity(states.len());
     let mut places = vec![None; due.len()];
-    for row in &rows {
+    for row in &states {
         let place = place(row.try_get(0)?);
         let is_due = matches!(row.try_get(1)?, "waiting" | "deferred");
         if let Some(known) = places.get_mut(place) {
@@ -158,13 +147,11 @@ pub(in crate::ledger) async fn present(
             change(present);
         }
     };
-    let heard = query(HEARD)
-        .bind(&asked)
-        .bind(errand.plan.as_str())
-        .bind(&errand.campaign)
-        .bind(micros(now - errand.cap_window))
-        .fetch_all(&mut *write)
-        .await?;
+    let asked = due.iter().map(|Due { candidate: one, .. }| {
+        [one.customer_id.as_str().into(), one.message_id.as_str().into(), one.occasion.as_str().into(), one.step.into()]
+    });
+    let heard = query(HEARD).bind(errand.plan.as_str()).bind(&errand.campaign).bind(micros(now - errand.cap_window));
+    let heard = heard.each(asked).fetch_all(write).await?;
     for row in heard {
         let (told, messages, last): (i64, u32, Option<i64>) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
         let last = last.map(instant).transpose()?;
@@ -174,14 +161,10 @@ pub(in crate::ledger) async fn present(
             present.last_message_at = last;
         });
     }
-    let silences: Vec<(i64, Option<String>, i64)> = query_as(SILENCES)
-        .bind(&asked)
-        .bind(&errand.channel)
-        .bind(errand.kind == "marketing")
-        .bind(&errand.campaign)
-        .fetch_all(write)
-        .await?;
-    for (key, reason, wish) in silences {
+    let asked = due.iter().map(|Due { candidate: one, .. }| [one.customer_id.as_str().into(), one.address_hash.as_deref().into()]);
+    let silences = query(SILENCES).bind(&errand.channel).bind(errand.kind == "marketing").bind(&errand.campaign);
+    for row in silences.each(asked).fetch_all(write).await? {
+        let (key, reason, wish): (i64, Option<String>, i64) = FromRow::from_row(row)?;
         of(key, &mut |present| {
             present.wants_fewer |= wish == 1;
             present.left_campaign |= wish == 2;

@@ -225,7 +225,7 @@ impl Ledger {
     /// Where the ledger cannot be read.
     pub(crate) async fn anyone_due(&self, plan: &PlanId, now: DateTime<Utc>) -> Result<bool, LedgerError> {
         let (due,): (bool,) = query_as(
-            "select exists (select 1 from recipients indexed by recipients_waiting
+            "select exists (select 1 from recipients
              where plan = ? and state in ('waiting', 'deferred') and (next_try_at is null or next_try_at <= ?))",
         )
         .bind(plan.as_str())
@@ -241,7 +241,7 @@ impl Ledger {
     /// Where the ledger cannot be read.
     pub(crate) async fn next_of_pace(&self, plan: &PlanId) -> Result<Option<DateTime<Utc>>, LedgerError> {
         let next: (Option<i64>,) = query_as(
-            "select min(next_try_at) from recipients indexed by recipients_waiting
+            "select min(next_try_at) from recipients
              where plan = ? and state in ('waiting', 'deferred') and reason = 'pace'",
         )
         .bind(plan.as_str())
@@ -591,40 +591,41 @@ impl Enlisting {
     pub(crate) async fn add(&mut self, people: &[Enlisted]) -> Result<(), LedgerError> {
         let Account { plan, campaign, kind, channel } = &self.account;
         for chunk in people.chunks(CHUNK) {
-            let row = |one: &Enlisted| {
-                json!([
-                    one.customer_id.as_str(),
-                    one.message_id.as_str(),
-                    one.send_after.map(micros),
-                    one.occasion,
-                    one.step,
-                    one.variant,
-                    one.address_hash
-                ])
-            };
-            let rows = Value::Array(chunk.iter().map(row).collect()).to_string();
+            let people = chunk.iter().map(|Enlisted { customer_id, message_id, send_after, .. }| {
+                [customer_id.as_str().into(), message_id.as_str().into(), send_after.map(micros).into()]
+            });
             query(
-                "insert into recipients (plan, customer_id, message_id, state, next_try_at, updated_at)
-                 select ?2, value ->> 0, value ->> 1, 'waiting', cast(value ->> 2 as bigint), ?3 from json_each(?1) where true
+                "insert or rollback into recipients (plan, customer_id, message_id, state, next_try_at, updated_at)
+                 {values} ?1, {0}, {1}, 'waiting', cast({2} as bigint), ?2 {rows}
                  on conflict (plan, customer_id) do nothing",
             )
-            .bind(&rows)
             .bind(plan.as_str())
             .bind(micros(self.now))
+            .each(people)
             .execute(&mut self.write)
             .await?;
+            let claims = chunk.iter().map(|one| {
+                let (variant, address_hash) = (one.variant.as_deref().into(), one.address_hash.as_deref().into());
+                [
+                    one.customer_id.as_str().into(),
+                    one.message_id.as_str().into(),
+                    one.occasion.as_str().into(),
+                    one.step.into(),
+                    variant,
+                    address_hash,
+                ]
+            });
             query(
-                "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
-                 select value ->> 1, ?2, ?3, ?4, ?5, value ->> 0, value ->> 3, cast(value ->> 4 as bigint), value ->> 5, value ->> 6, 'waiting', ?6
-                 from json_each(?1) where true
+                "insert or rollback into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
+                 {values} {1}, ?1, ?2, ?3, ?4, {0}, {2}, cast({3} as bigint), {4}, {5}, 'waiting', ?5 {rows}
                  on conflict (message_id) do nothing",
             )
-            .bind(&rows)
             .bind(plan.as_str())
             .bind(campaign)
             .bind(kind)
             .bind(channel)
             .bind(micros(self.now))
+            .each(claims)
             .execute(&mut self.write)
             .await?;
             point("ledger.enlist.added")?;
@@ -694,7 +695,7 @@ async fn close(write: &mut Write<'static>, plan: &PlanId, now: DateTime<Utc>) ->
         "update plans set status = 'delivered', held_from = null
          where plan = ?1 and (status = 'delivering' or (status = 'held' and expires_at <= ?2))
            and (status = 'delivering' or exists (select 1 from recipients where plan = ?1))
-           and not exists (select 1 from recipients indexed by recipients_waiting where plan = ?1 and state in ('waiting', 'deferred'))
+           and not exists (select 1 from recipients where plan = ?1 and state in ('waiting', 'deferred'))
            and not exists (select 1 from recipients indexed by recipients_in_hand where plan = ?1 and state in ('reserved', 'committing'))",
     )
     .bind(plan.as_str())

@@ -185,7 +185,7 @@ impl Ledger {
 
 /// The time leases go by: workers on several machines ask the one database.
 async fn wall(write: &mut Write<'static>, now: DateTime<Utc>) -> Result<i64, LedgerError> {
-    if let Write::Sqlite(_) = write {
+    if let Write::File(_) = write {
         return Ok(micros(now));
     }
     Ok(query_as("select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)").fetch_one(write).await?)

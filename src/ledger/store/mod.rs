@@ -4,6 +4,8 @@
 //! types. On both a transaction that writes is the only one that writes: SQLite takes its write lock at once, PostgreSQL an advisory lock, so
 //! that what a transaction has read is still true when it writes.
 
+mod each;
+mod file;
 mod query;
 mod row;
 #[cfg(test)]
@@ -13,19 +15,24 @@ mod words;
 use std::str::FromStr as _;
 
 use sqlx::{
-    ConnectOptions as _, Connection, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    ConnectOptions as _, Connection, PgConnection, PgPool, Postgres, SqlitePool, Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub(in crate::ledger) use query::{query, query_as};
-pub(in crate::ledger) use row::Row;
+use file::Writer;
+pub(in crate::ledger) use query::{Value, query, query_as};
+pub(in crate::ledger) use row::{FromRow, Row};
 
 use crate::secret::Secret;
 
 /// How long a statement waits for another process to let go of the file.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How many pages wait in the file's log before they are moved to their places, as SQLite wants it told: those that change again and again move
+/// once.
+const LOGGED: &str = "4000";
 
 /// How much of the ledger the connection that writes keeps in memory, in KiB, as SQLite wants it told.
 const KEPT: &str = "-16384";
@@ -53,9 +60,8 @@ pub(in crate::ledger) enum Store {
     Sqlite {
         /// For whatever reads, and for single statements.
         pool: SqlitePool,
-        /// The one connection of this process that writes transactions. Were they written by several, each would throw away what it knows
-        /// of the file whenever another had written.
-        writer: SqlitePool,
+        /// For transactions; none where the file is only looked at.
+        writer: Option<Writer>,
     },
     /// A schema of a database.
     Postgres {
@@ -79,17 +85,16 @@ impl Store {
             .busy_timeout(BUSY)
             // Every statement would be told at the level `debug`, a message a dozen times.
             .disable_statement_logging();
-        let writing = options.clone().pragma("cache_size", KEPT);
-        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false);
-        let writer = pool(1).connect_with(writing).await?;
-        Ok(Self::Sqlite { pool: pool(4).connect_with(options).await?, writer })
+        let writer = Some(Writer::open(path)?);
+        let pool = SqlitePoolOptions::new().max_connections(4).test_before_acquire(false);
+        Ok(Self::Sqlite { pool: pool.connect_with(options).await?, writer })
     }
 
     /// Opens a file to look at it.
     pub(in crate::ledger) async fn sqlite_to_look_at(path: &std::path::Path) -> Result<Self, sqlx::Error> {
         let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY).disable_statement_logging();
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        Ok(Self::Sqlite { writer: pool.clone(), pool })
+        Ok(Self::Sqlite { pool, writer: None })
     }
 
     /// Opens a schema of a database; whether it is there is seen by [`Store::version`].
@@ -113,7 +118,7 @@ impl Store {
     /// A transaction that takes the write lock at once.
     pub(in crate::ledger) async fn begin(&self) -> Result<Write<'static>, sqlx::Error> {
         match self {
-            Self::Sqlite { writer, .. } => Ok(Write::Sqlite(writer.begin_with("begin immediate").await?)),
+            Self::Sqlite { writer, .. } => Ok(Write::File(writing(writer)?.begin().await?)),
             Self::Postgres { writer, .. } => {
                 let mut write = writer.begin().await?;
                 sqlx::query(WRITE_LOCK).execute(&mut *write).await?;
@@ -125,7 +130,7 @@ impl Store {
     /// A connection to keep for a while.
     pub(in crate::ledger) async fn hold(&self) -> Result<Held, sqlx::Error> {
         match self {
-            Self::Sqlite { pool, .. } => Ok(Held::Sqlite(pool.acquire().await?)),
+            Self::Sqlite { writer, .. } => Ok(Held::File(Box::new(writing(writer)?.another()?))),
             Self::Postgres { pool, .. } => Ok(Held::Postgres(pool.acquire().await?)),
         }
     }
@@ -149,13 +154,14 @@ impl Store {
     pub(in crate::ledger) async fn prepare(&self, sqlite: &[&'static str], postgres: &[&'static str]) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite { writer, .. } => {
-                let mut write = writer.begin_with("begin immediate").await?;
-                let version: i64 = sqlx::query_scalar("pragma user_version").fetch_one(&mut *write).await?;
+                let mut write = writing(writer)?.begin().await?;
+                let version = file::fetch_optional(&mut write, &query("pragma user_version"))?.ok_or(sqlx::Error::RowNotFound)?;
+                let version: i64 = version.try_get(0)?;
                 for (step, sql) in (1..).zip(sqlite).filter(|(step, _)| *step > version) {
-                    sqlx::raw_sql(*sql).execute(&mut *write).await?;
-                    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("pragma user_version = {step}"))).execute(&mut *write).await?;
+                    file::batch(&mut write, sql)?;
+                    file::batch(&mut write, &format!("pragma user_version = {step}"))?;
                 }
-                write.commit().await
+                write.commit()
             }
             Self::Postgres { writer, .. } => {
                 let mut write = writer.begin().await?;
@@ -181,11 +187,16 @@ impl Store {
     }
 }
 
+/// The connection that writes to a file.
+fn writing(writer: &Option<Writer>) -> Result<&Writer, sqlx::Error> {
+    writer.as_ref().ok_or_else(|| sqlx::Error::Configuration("the ledger was opened to be looked at".into()))
+}
+
 /// A transaction. Dropped without [`Write::commit`], nothing of it stands.
 #[derive(Debug)]
 pub(in crate::ledger) enum Write<'c> {
     /// Of a file.
-    Sqlite(Transaction<'c, Sqlite>),
+    File(file::Transaction<'c>),
     /// Of a database.
     Postgres(Transaction<'c, Postgres>),
 }
@@ -194,7 +205,7 @@ impl Write<'_> {
     /// Makes it stand, durably.
     pub(in crate::ledger) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(write) => write.commit().await,
+            Self::File(write) => write.commit(),
             Self::Postgres(write) => write.commit().await,
         }
     }
@@ -202,7 +213,7 @@ impl Write<'_> {
     /// Undoes it.
     pub(in crate::ledger) async fn rollback(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(write) => write.rollback().await,
+            Self::File(write) => write.rollback(),
             Self::Postgres(write) => write.rollback().await,
         }
     }
@@ -212,7 +223,7 @@ impl Write<'_> {
 #[derive(Debug)]
 pub(in crate::ledger) enum Held {
     /// To a file.
-    Sqlite(PoolConnection<Sqlite>),
+    File(Box<rusqlite::Connection>),
     /// To a database.
     Postgres(PoolConnection<Postgres>),
 }
@@ -221,7 +232,7 @@ impl Held {
     /// A transaction that writes what only this connection sees.
     pub(in crate::ledger) async fn begin_aside(&mut self) -> Result<Write<'_>, sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => Ok(Write::Sqlite(Connection::begin(&mut **connection).await?)),
+            Self::File(connection) => Ok(Write::File(file::Transaction::on(connection, "begin")?)),
             Self::Postgres(connection) => Ok(Write::Postgres(Connection::begin(&mut **connection).await?)),
         }
     }
@@ -229,7 +240,7 @@ impl Held {
     /// A transaction that takes the write lock at once.
     pub(in crate::ledger) async fn begin(&mut self) -> Result<Write<'_>, sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => Ok(Write::Sqlite(connection.begin_with("begin immediate").await?)),
+            Self::File(connection) => Ok(Write::File(file::Transaction::on(connection, "begin immediate")?)),
             Self::Postgres(connection) => {
                 let mut write = Connection::begin(&mut **connection).await?;
                 sqlx::query(WRITE_LOCK).execute(&mut *write).await?;
@@ -244,7 +255,7 @@ pub(in crate::ledger) enum On<'a> {
     /// Any connection to the file.
     SqlitePool(&'a SqlitePool),
     /// This connection to the file.
-    Sqlite(&'a mut SqliteConnection),
+    File(&'a mut rusqlite::Connection),
     /// Any connection to the database.
     PostgresPool(&'a PgPool),
     /// This connection to the database.
@@ -263,7 +274,7 @@ impl<'a> From<&'a Store> for On<'a> {
 impl<'a> From<&'a mut Write<'_>> for On<'a> {
     fn from(write: &'a mut Write<'_>) -> Self {
         match write {
-            Write::Sqlite(write) => Self::Sqlite(write),
+            Write::File(write) => Self::File(write),
             Write::Postgres(write) => Self::Postgres(write),
         }
     }
@@ -272,7 +283,7 @@ impl<'a> From<&'a mut Write<'_>> for On<'a> {
 impl<'a> From<&'a mut Held> for On<'a> {
     fn from(held: &'a mut Held) -> Self {
         match held {
-            Held::Sqlite(connection) => Self::Sqlite(connection),
+            Held::File(connection) => Self::File(connection),
             Held::Postgres(connection) => Self::Postgres(connection),
         }
     }

@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use sqlx::{Postgres, SqlSafeStr as _, SqlStr, Sqlite};
 
 use super::{
-    On, Store,
+    On, Store, file,
     row::{FromRow, Row},
     words::for_postgres,
 };
@@ -20,11 +20,23 @@ pub(in crate::ledger) enum Value<'q> {
     Bytes(Cow<'q, [u8]>),
 }
 
+impl Value<'_> {
+    /// The same value, without what it was made of.
+    pub(in crate::ledger) fn borrowed(&self) -> Value<'_> {
+        match self {
+            Self::Text(text) => Value::Text(text.as_deref().map(Cow::Borrowed)),
+            Self::Integer(number) => Value::Integer(*number),
+            Self::Real(number) => Value::Real(*number),
+            Self::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
+        }
+    }
+}
+
 /// A statement with its values, whose rows are read one column at a time.
 #[derive(Debug)]
 pub(in crate::ledger) struct Query<'q> {
-    text: Cow<'static, str>,
-    values: Vec<Value<'q>>,
+    pub(super) text: Cow<'static, str>,
+    pub(super) values: Vec<Value<'q>>,
 }
 
 /// A statement with its values, each of whose rows is a `T`.
@@ -36,7 +48,7 @@ pub(in crate::ledger) struct QueryAs<'q, T> {
 
 /// What a statement did.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::ledger) struct Done(u64);
+pub(in crate::ledger) struct Done(pub(super) u64);
 
 impl Done {
     /// How many rows it wrote.
@@ -63,7 +75,7 @@ macro_rules! run {
     ($query:expr, $on:expr, $run:ident) => {
         match $on.into() {
             On::SqlitePool(pool) => $query.for_sqlite().$run(pool).await.map(Into::into),
-            On::Sqlite(connection) => $query.for_sqlite().$run(connection).await.map(Into::into),
+            On::File(connection) => file::$run(connection, &$query).map(Into::into),
             On::PostgresPool(pool) => $query.for_postgres().$run(pool).await.map(Into::into),
             On::Postgres(connection) => $query.for_postgres().$run(connection).await.map(Into::into),
         }
@@ -77,6 +89,18 @@ struct Maybe(Option<Row>);
 impl From<Vec<sqlx::sqlite::SqliteRow>> for Rows {
     fn from(rows: Vec<sqlx::sqlite::SqliteRow>) -> Self {
         Self(rows.into_iter().map(Row::Sqlite).collect())
+    }
+}
+
+impl From<Vec<Row>> for Rows {
+    fn from(rows: Vec<Row>) -> Self {
+        Self(rows)
+    }
+}
+
+impl From<Option<Row>> for Maybe {
+    fn from(row: Option<Row>) -> Self {
+        Self(row)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Rows of either database, read by the same types.
 
+use std::sync::Arc;
+
+use rusqlite::types::Value as Cell;
 use sqlx::{
     ColumnIndex, Decode, Row as _, Type, TypeInfo as _, ValueRef as _,
     postgres::{PgRow, Postgres},
@@ -11,6 +14,8 @@ use sqlx::{
 pub(in crate::ledger) enum Row {
     /// From a file.
     Sqlite(SqliteRow),
+    /// From a file, by a connection that writes.
+    File { names: Arc<[Box<str>]>, cells: Box<[Cell]> },
     /// From a database.
     Postgres(PgRow),
 }
@@ -20,12 +25,34 @@ impl Row {
     pub(in crate::ledger) fn try_get<'r, T, I>(&'r self, column: I) -> Result<T, sqlx::Error>
     where
         T: Column<'r>,
-        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow> + Place,
     {
         match self {
             Self::Sqlite(row) => T::of_sqlite(row, &column),
+            Self::File { names, cells } => {
+                let cell = column.among(names).and_then(|place| cells.get(place));
+                T::of_cell(cell.ok_or_else(|| sqlx::Error::ColumnNotFound(format!("{column:?}")))?)
+            }
             Self::Postgres(row) => T::of_postgres(row, &column),
         }
+    }
+}
+
+/// How a column is named.
+pub(in crate::ledger) trait Place: std::fmt::Debug {
+    /// Its place, counted from 0.
+    fn among(&self, names: &[Box<str>]) -> Option<usize>;
+}
+
+impl Place for usize {
+    fn among(&self, _: &[Box<str>]) -> Option<usize> {
+        Some(*self)
+    }
+}
+
+impl Place for &str {
+    fn among(&self, names: &[Box<str>]) -> Option<usize> {
+        names.iter().position(|name| **name == **self)
     }
 }
 
@@ -33,6 +60,8 @@ impl Row {
 pub(in crate::ledger) trait Column<'r>: Sized {
     /// From a file's row.
     fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error>;
+    /// From a value the connection that writes to the file has read.
+    fn of_cell(cell: &'r Cell) -> Result<Self, sqlx::Error>;
     /// From a database's row.
     fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error>;
 }
@@ -63,11 +92,22 @@ fn plain_postgres<'r, T: Decode<'r, Postgres> + Type<Postgres>>(
     row.try_get(column.place(row)?)
 }
 
+/// Another kind of value than was asked for.
+fn mismatch(cell: &Cell) -> sqlx::Error {
+    sqlx::Error::Decode(format!("a value of another kind was expected, not {}", cell.data_type()).into())
+}
+
 macro_rules! plain {
-    ($($type:ty),*) => { $(
+    ($($type:ty => $($cell:pat => $value:expr),+;)*) => { $(
         impl<'r> Column<'r> for $type {
             fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
                 plain_sqlite(row, column)
+            }
+            fn of_cell(cell: &'r Cell) -> Result<Self, sqlx::Error> {
+                match cell {
+                    $($cell => Ok($value),)+
+                    other => Err(mismatch(other)),
+                }
             }
             fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
                 plain_postgres(row, column)
@@ -76,12 +116,27 @@ macro_rules! plain {
     )* };
 }
 
-plain!(&'r str, Option<&'r str>, String, Option<String>, f64, Vec<u8>);
+plain! {
+    &'r str => Cell::Text(text) => text;
+    Option<&'r str> => Cell::Text(text) => Some(text), Cell::Null => None;
+    String => Cell::Text(text) => text.clone();
+    Option<String> => Cell::Text(text) => Some(text.clone()), Cell::Null => None;
+    f64 => Cell::Real(number) => *number;
+    Vec<u8> => Cell::Blob(bytes) => bytes.clone();
+}
 
 /// A number that stands in a statement is a short one in PostgreSQL.
 impl<'r> Column<'r> for Option<i64> {
     fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
         plain_sqlite(row, column)
+    }
+
+    fn of_cell(cell: &'r Cell) -> Result<Self, sqlx::Error> {
+        match cell {
+            Cell::Integer(number) => Ok(Some(*number)),
+            Cell::Null => Ok(None),
+            other => Err(mismatch(other)),
+        }
     }
 
     fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
@@ -99,6 +154,11 @@ impl<'r> Column<'r> for i64 {
         plain_sqlite(row, column)
     }
 
+    fn of_cell(cell: &'r Cell) -> Result<Self, sqlx::Error> {
+        let number: Option<Self> = Column::of_cell(cell)?;
+        number.ok_or_else(|| mismatch(cell))
+    }
+
     fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
         let number: Option<Self> = Column::of_postgres(row, column)?;
         number.ok_or_else(|| sqlx::Error::Decode("a number is missing".into()))
@@ -108,6 +168,11 @@ impl<'r> Column<'r> for i64 {
 impl<'r> Column<'r> for u32 {
     fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
         plain_sqlite(row, column)
+    }
+
+    fn of_cell(cell: &'r Cell) -> Result<Self, sqlx::Error> {
+        let number: i64 = Column::of_cell(cell)?;
+        Self::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
     }
 
     fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
@@ -120,6 +185,10 @@ impl<'r> Column<'r> for u32 {
 impl<'r> Column<'r> for bool {
     fn of_sqlite(row: &'r SqliteRow, column: &dyn ColumnIndexOf<SqliteRow>) -> Result<Self, sqlx::Error> {
         plain_sqlite(row, column)
+    }
+
+    fn of_cell(cell: &'r Cell) -> Result<Self, sqlx::Error> {
+        Ok(<i64 as Column>::of_cell(cell)? != 0)
     }
 
     fn of_postgres(row: &'r PgRow, column: &dyn ColumnIndexOf<PgRow>) -> Result<Self, sqlx::Error> {
