@@ -50,13 +50,17 @@ impl Outbox {
         sound.then(|| self.folder.join(format!("{message_id}.{}", self.ending)))
     }
 
-    /// What the folder proves about a message after a crash.
+    /// What the folder proves about a message after a crash. Who died may not have synced it: what is there is made to last before it counts.
     pub(crate) fn evidence(&self, message_id: &str) -> Evidence {
         match self.place(message_id).map(|place| place.try_exists()) {
-            Some(Ok(true)) => Evidence::Delivered,
+            Some(Ok(true)) if self.sync().is_ok() => Evidence::Delivered,
             Some(Ok(false)) | None => Evidence::Absent,
-            Some(Err(_)) => Evidence::None,
+            Some(Ok(true) | Err(_)) => Evidence::None,
         }
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        File::open(&self.folder).and_then(|folder| folder.sync_all())
     }
 
     /// Writes parcels until there are no more.
@@ -120,7 +124,7 @@ impl Outbox {
             })
             .collect();
         // Where the folder cannot be synced the files may last or not. Nothing is said of them: the next run looks which are there.
-        let synced = faults::at("outbox.folder.sync").and_then(|()| File::open(&self.folder)).and_then(|folder| folder.sync_all());
+        let synced = faults::at("outbox.folder.sync").and_then(|()| self.sync());
         if let Err(error) = synced {
             failed = Some(self.unwritable(&error));
             outcomes.iter_mut().filter(|outcome| matches!(outcome, Some(Outcome::Accepted(_)))).for_each(|outcome| *outcome = None);
