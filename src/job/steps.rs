@@ -10,6 +10,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+};
 
 use super::{House, Moment, post};
 use crate::{
@@ -309,13 +313,22 @@ async fn deliverable(house: &House, which: Deliverable, allow_replay: bool, now:
 pub async fn deliver(house: &House, plan: &PlanId, options: Options) -> Result<Account, Failure> {
     let frozen = FrozenPlan::open(house.project.root(), &house.ledger, house.project.keys(), plan).await?;
     let delivery = Arc::new(post::delivery(frozen)?);
-    let account = delivery::deliver(&house.post(), &delivery, options).await?;
+    let account = on_one_thread(delivery::deliver(&house.post(), &delivery, options)).await?;
     for (state, count) in
         [("accepted", account.this_run.accepted), ("rejected", account.this_run.rejected), ("unknown", account.this_run.unknown)]
     {
         metrics::counter!("perennial_messages_total", "state" => state).increment(count);
     }
     Ok(account)
+}
+
+/// Stays on the thread it is on. A delivery waits for its ledger thousands of times a second, and would change threads each time.
+async fn on_one_thread<T>(work: impl Future<Output = T>) -> T {
+    let runtime = Handle::current();
+    match runtime.runtime_flavor() {
+        RuntimeFlavor::MultiThread => block_in_place(|| runtime.block_on(work)),
+        _ => work.await,
+    }
 }
 
 /// What `tidy` removed.
