@@ -3,8 +3,8 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use chrono::{DateTime, Utc};
@@ -46,14 +46,13 @@ pub struct FrozenPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     bytes: u64,
-    inode: u64,
-    changed: (i64, i64),
+    changed: SystemTime,
 }
 
 impl Stamp {
     fn of(path: &Path) -> Result<Self, CampaignError> {
-        let file = fs::metadata(path).map_err(|error| CampaignError::io(path, error))?;
-        Ok(Self { bytes: file.len(), inode: file.ino(), changed: (file.mtime(), file.mtime_nsec()) })
+        let of = |path| fs::metadata(path).and_then(|file| Ok(Self { bytes: file.len(), changed: file.modified()? }));
+        of(path).map_err(|error| CampaignError::io(path, error))
     }
 }
 
