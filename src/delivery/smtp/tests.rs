@@ -219,7 +219,8 @@ async fn a_relay_that_repeats_the_login_is_told_of_without_it() {
             let said = format!("220 x\r\n250-x\r\n250 AUTH {offered}\r\n250 x\r\n{code} 5.7.8 what is {repeated} of shop@example.com\r\n");
             let (port, _relay) = hasty(said.leak()).await;
             let Err(error) = Connection::open(&Door { account: Some(account()), ..door(port) }).await else { panic!("{repeated}") };
-            let (shown, debug) = (error.to_string(), format!("{error:?}"));
+            // The port may hold four of the digits.
+            let [shown, debug] = [error.to_string(), format!("{error:?}")].map(|text| text.replace(&port.to_string(), ""));
             assert!(shown.contains("(secret)") && shown.contains("5.7.8 what is"), "{shown}");
             for piece in ["correct horse", "4711", "AHNob3AA", "ahnob3aa", "Y29ycm", "dXNlcj", "example.com"] {
                 assert!(!shown.contains(piece) && !debug.contains(piece), "{shown}");
