@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     ledger::PlanId,
-    message::{Brand, Row, rows},
+    message::{Brand, Row},
     secret::Keys,
 };
 
@@ -130,7 +130,7 @@ pub(super) fn leaves<D: Borrow<PlanRow>>(
     mut decisions: impl Iterator<Item = Result<D, CampaignError>>,
     seen: impl Iterator<Item = Result<RecordBatch, CampaignError>>,
 ) -> impl Iterator<Item = Result<[u8; 32], CampaignError>> {
-    let mut seen = seen_rows(seen);
+    let mut seen = frozen::seen(seen);
     std::iter::from_fn(move || {
         let Some(decision) = decisions.next() else {
             return seen
@@ -146,19 +146,6 @@ pub(super) fn leaves<D: Borrow<PlanRow>>(
             None => Ok(digest::leaf(keys, decision, None)),
         };
         Some(decision.and_then(|decision| leaf(decision.borrow(), &mut seen)))
-    })
-}
-
-/// What the templates see, one planned person after the other.
-pub(super) fn seen_rows(
-    batches: impl Iterator<Item = Result<RecordBatch, CampaignError>>,
-) -> impl Iterator<Item = Result<Row, CampaignError>> {
-    batches.flat_map(|batch| {
-        let (found, failed) = match batch.and_then(|batch| Ok(rows(&batch)?)) {
-            Ok(found) => (found, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        found.into_iter().map(Ok).chain(failed.map(Err))
     })
 }
 

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     diagnosis::Diagnosis,
     ledger::{CustomerId, MessageId, PlanId},
+    message::{Row, rows},
 };
 
 /// The file with one row a person.
@@ -158,13 +159,26 @@ pub(super) fn read_decisions(folder: &Path) -> Result<Vec<PlanRow>, CampaignErro
 
 /// The decisions of a plan's folder, read piece by piece.
 pub(super) fn decisions(folder: &Path) -> Result<impl Iterator<Item = Result<PlanRow, CampaignError>> + use<>, CampaignError> {
-    Ok(table_batches(&folder.join(PLAN))?.flat_map(|batch| {
-        let (found, failed) = match batch.and_then(|batch| decisions_of(&batch)) {
+    Ok(rows_of(table_batches(&folder.join(PLAN))?, decisions_of))
+}
+
+/// What the templates see, one planned person after the other.
+pub(super) fn seen(batches: impl Iterator<Item = Result<RecordBatch, CampaignError>>) -> impl Iterator<Item = Result<Row, CampaignError>> {
+    rows_of(batches, |batch| Ok(rows(batch)?))
+}
+
+/// The rows of a table's batches, one after the other.
+fn rows_of<T>(
+    batches: impl Iterator<Item = Result<RecordBatch, CampaignError>>,
+    read: impl Fn(&RecordBatch) -> Result<Vec<T>, CampaignError>,
+) -> impl Iterator<Item = Result<T, CampaignError>> {
+    batches.flat_map(move |batch| {
+        let (found, failed) = match batch.and_then(|batch| read(&batch)) {
             Ok(found) => (found, None),
             Err(error) => (Vec::new(), Some(error)),
         };
         found.into_iter().map(Ok).chain(failed.map(Err))
-    }))
+    })
 }
 
 fn decisions_of(batch: &RecordBatch) -> Result<Vec<PlanRow>, CampaignError> {

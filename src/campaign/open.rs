@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 
 use super::{
     CampaignError, CampaignSettings, Kind, Reason, digest,
-    freeze::{self, leaves, seen_rows, slices},
+    freeze::{self, leaves, slices},
     frozen::{self, MANIFEST, PLAN, PlanRow, REVIEW, ROWS, TEMPLATES, plan_folder},
     settings,
 };
@@ -92,8 +92,9 @@ impl FrozenPlan {
             .ok_or_else(|| frozen::altered(&inside.join(MANIFEST), "its brand cannot be read"))?;
         let templates = frozen::template_files(&folder.join(TEMPLATES))
             .map_err(|_| frozen::altered(&inside.join(TEMPLATES), "a file of it cannot be read"))?;
+        // Taken before they are opened: a file that takes another's place meanwhile never passes for the one that is verified.
+        let (plan, rows) = (Stamp::of(&folder.join(PLAN)), Stamp::of(&folder.join(ROWS)));
         let leaves = leaves(keys, frozen::decisions(&folder)?, frozen::table_batches(&folder.join(ROWS))?);
-        let (plan, rows) = (Stamp::of(&folder.join(PLAN))?, Stamp::of(&folder.join(ROWS))?);
         let whole = digest::Whole {
             campaign: &record.campaign,
             as_of: record.as_of,
@@ -108,7 +109,7 @@ impl FrozenPlan {
         let file = inside.join(TEMPLATES).join("campaign.toml");
         let text = templates.iter().find(|file| file.path == Path::new("campaign.toml")).map(|file| String::from_utf8_lossy(&file.bytes));
         let settings = settings::read(&text.unwrap_or_default(), &file)?;
-        Ok(Self { record, folder, settings, brand, practice, plan, rows })
+        Ok(Self { record, folder, settings, brand, practice, plan: plan?, rows: rows? })
     }
 
     /// What the ledger said of it when it was opened.
@@ -156,7 +157,7 @@ impl FrozenPlan {
     /// # Errors
     /// As [`FrozenPlan::decisions`].
     pub fn planned(&self) -> Result<impl Iterator<Item = Result<(PlanRow, Row), CampaignError>> + use<>, CampaignError> {
-        let mut rows = seen_rows(frozen::table_batches(&self.folder.join(ROWS))?);
+        let mut rows = frozen::seen(frozen::table_batches(&self.folder.join(ROWS))?);
         self.unchanged(ROWS, self.rows)?;
         let short = || frozen::altered(Path::new(ROWS), "it has fewer rows than people are planned");
         let planned = self.decisions()?.filter(|row| !matches!(row, Ok(row) if !row.is_planned()));

@@ -382,6 +382,7 @@ mod tests {
     use crate::ledger::{
         LedgerSettings,
         present::{HEARD, SILENCES, STATE},
+        store::for_one,
     };
 
     #[tokio::test]
@@ -392,11 +393,7 @@ mod tests {
         let allowed = ["SCAN n", "SCAN h", "SCAN CONSTANT ROW"];
         let indexed = ["(plan=? AND customer_id=?)", "(message_id=?)", "(customer_id=?)", "(address_hash=?)"];
         for sql in [STATE, HEARD, SILENCES, MOVE_RECIPIENTS, SETTLE, MOVE_MESSAGES, MOVE_OWN_MESSAGES, TAKE, WAITING, CLAIM] {
-            let sql = (0..7).fold(
-                sql.replace("{values}", "values (").replace("{rows}", if sql.contains("{values}") { ")" } else { "" }),
-                |sql, cell| sql.replace(&format!("{{{cell}}}"), &format!("?{}", 10 + cell)),
-            );
-            let plan = query(format!("explain query plan {sql}")).fetch_all(ledger.pool()).await.unwrap();
+            let plan = query(format!("explain query plan {}", for_one(sql, 10))).fetch_all(ledger.pool()).await.unwrap();
             for step in plan {
                 let step: String = step.try_get(3).unwrap();
                 let walks = step.starts_with("SCAN") && !allowed.iter().any(|start| step.starts_with(start));

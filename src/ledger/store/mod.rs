@@ -24,6 +24,8 @@ use sqlx::{
 use file::Writer;
 pub(in crate::ledger) use query::{Value, query, query_as};
 pub(in crate::ledger) use row::{FromRow, Row};
+#[cfg(test)]
+pub(in crate::ledger) use words::for_one;
 
 use crate::secret::Secret;
 

@@ -56,7 +56,7 @@ pub(super) fn for_postgres(text: &str) -> String {
 }
 
 /// A statement for each row as SQLite reads it; the rows' own values begin at this one.
-pub(super) fn for_one(text: &str, first: usize) -> String {
+pub(in crate::ledger) fn for_one(text: &str, first: usize) -> String {
     let rows = if text.contains(VALUES) { ")" } else { "" };
     filled(text, ("values (", rows), |cell| format!("?{}", first + cell))
 }
