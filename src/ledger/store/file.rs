@@ -18,12 +18,19 @@ use tokio::{
 };
 
 use super::{
-    BUSY, KEPT, LOGGED,
+    BUSY,
     each::Each,
     query::{Done, Query, Value},
     row::Row,
     words,
 };
+
+/// How many pages wait in the file's log before they are moved to their places, as SQLite wants it told: those that change again and again move
+/// once.
+const LOGGED: &str = "4000";
+
+/// How much of the ledger the connection that writes keeps in memory, in KiB, as SQLite wants it told.
+const KEPT: &str = "-16384";
 
 /// How many statements are kept prepared.
 const PREPARED: usize = 64;

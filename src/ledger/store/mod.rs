@@ -32,13 +32,6 @@ use crate::secret::Secret;
 /// How long a statement waits for another process to let go of the file.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// How many pages wait in the file's log before they are moved to their places, as SQLite wants it told: those that change again and again move
-/// once.
-const LOGGED: &str = "4000";
-
-/// How much of the ledger the connection that writes keeps in memory, in KiB, as SQLite wants it told.
-const KEPT: &str = "-16384";
-
 /// What every connection to PostgreSQL is told. A worker that stands still within a transaction must not keep the others from writing.
 const SESSION: [(&str, &str); 4] = [
     ("lock_timeout", "120s"),

@@ -2,6 +2,7 @@ use std::process::Command;
 
 use sqlx::{PgPool, SqlitePool};
 
+use super::{FromRow, query};
 use crate::{
     ledger::{Ledger, LedgerSettings, fixture},
     secret::SecretRef,
@@ -64,6 +65,48 @@ async fn both_have_the_same_tables() {
     .await
     .unwrap();
     assert_eq!(columns, columns_of_sqlite(&root.path().join("data/ledger.db")).await);
+}
+
+/// Statements for many rows are done one by one on a file and all at once by a database: of what is refused in the middle nothing stands on
+/// either, and the next transaction is none the worse for it.
+#[tokio::test]
+async fn what_is_refused_in_the_middle_of_many_rows_undoes_them_all() {
+    let root = tempfile::tempdir().unwrap();
+    let ledger = fixture::open(root.path()).await;
+    let now = chrono::Utc::now();
+    fixture::approved(&ledger, "p", "marketing", 3, now, now).await;
+    let insert = |state: [&'static str; 3]| {
+        let rows = state.into_iter().zip(["a", "b", "c"]).map(|(state, customer)| [customer.into(), state.into()]);
+        query(
+            "insert or rollback into recipients (plan, customer_id, message_id, state, updated_at)
+             {values} ?1, {0}, {0} || '@x', {1}, 0 {rows} on conflict (plan, customer_id) do nothing",
+        )
+        .bind("p")
+        .each(rows)
+    };
+    let count = "select count(*) from recipients where state = 'waiting'";
+    let mut write = ledger.begin().await.unwrap();
+    insert(["waiting", "waiting", "no such state"]).execute(&mut write).await.unwrap_err();
+    drop(write);
+    assert_eq!(fixture::number(&ledger, count).await, 0);
+    let mut write = ledger.begin().await.unwrap();
+    assert_eq!(insert(["waiting"; 3]).execute(&mut write).await.unwrap().rows_affected(), 3);
+    assert_eq!(insert(["waiting"; 3]).execute(&mut write).await.unwrap().rows_affected(), 0);
+    write.commit().await.unwrap();
+
+    let mut write = ledger.begin().await.unwrap();
+    let moves = [("a", "committing"), ("b", "committing"), ("c", "accepted")].map(|(customer, state)| [customer.into(), state.into()]);
+    let update = "update or rollback recipients set state = {1} {rows} where plan = ?1 and customer_id = {0}";
+    query(update).bind("p").each(moves).execute(&mut write).await.unwrap_err();
+    drop(write);
+    assert_eq!(fixture::number(&ledger, count).await, 3, "the send law takes nobody from waiting to accepted");
+
+    let mut write = ledger.begin().await.unwrap();
+    let asked = ["c", "nobody", "a"].map(|customer| [customer.into()]);
+    let found = query("select message_id from recipients where plan = ?1 and customer_id = {0}").bind("p").each(asked);
+    let found: Vec<(i64, String)> =
+        found.fetch_all(&mut write).await.unwrap().into_iter().map(|row| FromRow::from_row(row).unwrap()).collect();
+    assert_eq!(found, [(0, "c@x".to_owned()), (2, "a@x".to_owned())], "in the order they were asked for");
 }
 
 #[tokio::test]
