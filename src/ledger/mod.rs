@@ -74,7 +74,7 @@ pub use write_backs::WriteBackStanding;
 pub(crate) use write_backs::{Call, Telling, Untold};
 
 /// What has been added to the schema, in order; a ledger remembers how far it has come.
-const SCHEMA: [&str; 15] = [
+const SCHEMA: [&str; 17] = [
     include_str!("schema.sql"),
     include_str!("aliases.sql"),
     include_str!("pulls.sql"),
@@ -90,10 +90,12 @@ const SCHEMA: [&str; 15] = [
     include_str!("claims.sql"),
     include_str!("shaping.sql"),
     include_str!("one_by_one.sql"),
+    include_str!("states.sql"),
+    include_str!("against.sql"),
 ];
 
 /// The same for PostgreSQL.
-const SCHEMA_OF_POSTGRES: [&str; 1] = [include_str!("store/postgres.sql")];
+const SCHEMA_OF_POSTGRES: [&str; 2] = [include_str!("store/postgres.sql"), include_str!("against.sql")];
 
 /// `[ledger]` in `config/perennial.toml`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -69,28 +69,51 @@ pub(crate) struct Present {
     pub last_message_at: Option<DateTime<Utc>>,
 }
 
-pub(in crate::ledger) const STATE: &str = "
+// No lists in `in (…)`, of each of which SQLite would make a table for each person.
+macro_rules! stands {
+    () => {
+        "m.state <> 'rejected' and m.state <> 'cancelled' and m.state <> 'expired'"
+    };
+}
+
+macro_rules! reached {
+    () => {
+        "m.message_id <> {1} and m.kind <> 'internal'
+             and (m.state = 'accepted' or m.state = 'unknown' or m.state = 'reserved' or m.state = 'committing')"
+    };
+}
+
+pub(in crate::ledger) const STATE: &str = concat!(
+    "
 select r.state, r.attempt, r.next_try_at,
   c.customer_id is not null, coalesce(c.deleted, 0), coalesce(c.marketing_email, 'unknown'), coalesce(c.service_email, 'unknown'),
   coalesce(c.open_complaint, 0), c.last_order_at, c.last_complaint_at, c.timezone,
   coalesce(instr(c.segments, ?2), 0) > 0,
-  m.message_id is not null and m.plan <> ?1 and m.state not in ('rejected', 'cancelled', 'expired')
+  m.message_id is not null and m.plan <> ?1 and ",
+    stands!(),
+    "
 from recipients r
 left join contact_state c on c.customer_id = r.customer_id
 left join messages m on m.message_id = r.message_id
-where r.plan = ?1 and r.customer_id = {0} and +r.message_id = {1}";
+where r.plan = ?1 and r.customer_id = {0} and +r.message_id = {1}"
+);
 
-pub(in crate::ledger) const HEARD: &str = "
+pub(in crate::ledger) const HEARD: &str = concat!(
+    "
 select
-  max(case when m.campaign = ?2 and m.occasion = {2} and m.step = cast({3} as bigint) and m.plan <> ?1
-             and m.state not in ('rejected', 'cancelled', 'expired') then 1 else 0 end),
-  count(*) filter (where m.at >= ?3 and m.kind <> 'internal' and m.message_id <> {1}
-             and m.state in ('accepted', 'unknown', 'reserved', 'committing')),
-  max(m.at) filter (where m.kind <> 'internal' and m.message_id <> {1}
-             and m.state in ('accepted', 'unknown', 'reserved', 'committing'))
+  max(case when m.plan <> ?1 and m.campaign = ?2 and m.occasion = {2} and m.step = cast({3} as bigint) and ",
+    stands!(),
+    " then 1 else 0 end),
+  count(*) filter (where ",
+    reached!(),
+    " and m.at >= ?3),
+  max(m.at) filter (where ",
+    reached!(),
+    ")
 from (select {0} as name union all select alias from aliases where customer_id = {0}) n
 cross join messages m on m.customer_id = n.name
-having count(*) > 0";
+having count(*) > 0"
+);
 
 macro_rules! suppressed {
     () => {

@@ -579,6 +579,14 @@ impl Ledger {
     }
 }
 
+pub(in crate::ledger) const ENTER: &str =
+    "insert or rollback into recipients (plan, customer_id, message_id, state, next_try_at, updated_at)
+     {values} ?1, {0}, {1}, 'waiting', cast({2} as bigint), ?2 {rows}
+     on conflict (plan, customer_id) do nothing";
+pub(in crate::ledger) const ENTER_CLAIM: &str = "insert or rollback into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
+     {values} {1}, ?1, ?2, ?3, ?4, {0}, {2}, cast({3} as bigint), {4}, {5}, 'waiting', ?5 {rows}
+     on conflict (message_id) do nothing";
+
 /// The opening of a plan's account, not yet visible to anybody.
 pub(crate) struct Enlisting {
     write: Write<'static>,
@@ -594,16 +602,7 @@ impl Enlisting {
             let people = chunk.iter().map(|Enlisted { customer_id, message_id, send_after, .. }| {
                 [customer_id.as_str().into(), message_id.as_str().into(), send_after.map(micros).into()]
             });
-            query(
-                "insert or rollback into recipients (plan, customer_id, message_id, state, next_try_at, updated_at)
-                 {values} ?1, {0}, {1}, 'waiting', cast({2} as bigint), ?2 {rows}
-                 on conflict (plan, customer_id) do nothing",
-            )
-            .bind(plan.as_str())
-            .bind(micros(self.now))
-            .each(people)
-            .execute(&mut self.write)
-            .await?;
+            query(ENTER).bind(plan.as_str()).bind(micros(self.now)).each(people).execute(&mut self.write).await?;
             let claims = chunk.iter().map(|one| {
                 let (variant, address_hash) = (one.variant.as_deref().into(), one.address_hash.as_deref().into());
                 [
@@ -615,19 +614,15 @@ impl Enlisting {
                     address_hash,
                 ]
             });
-            query(
-                "insert or rollback into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
-                 {values} {1}, ?1, ?2, ?3, ?4, {0}, {2}, cast({3} as bigint), {4}, {5}, 'waiting', ?5 {rows}
-                 on conflict (message_id) do nothing",
-            )
-            .bind(plan.as_str())
-            .bind(campaign)
-            .bind(kind)
-            .bind(channel)
-            .bind(micros(self.now))
-            .each(claims)
-            .execute(&mut self.write)
-            .await?;
+            query(ENTER_CLAIM)
+                .bind(plan.as_str())
+                .bind(campaign)
+                .bind(kind)
+                .bind(channel)
+                .bind(micros(self.now))
+                .each(claims)
+                .execute(&mut self.write)
+                .await?;
             point("ledger.enlist.added")?;
         }
         Ok(())

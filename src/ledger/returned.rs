@@ -129,16 +129,16 @@ impl Ledger {
     /// Where the ledger cannot be read.
     pub(crate) async fn rates(&self, plan: &PlanId, campaign: &str, over: u32) -> Result<Rates, LedgerError> {
         let (messages, bounced, complained) = query_as(
-            "with last as (
-               select message_id from messages
-               where campaign = ?2 and state in ('accepted', 'rejected') order by at desc limit ?3),
-             resumed (at) as (select coalesce(max(at), 0) from plan_events where plan = ?1 and what = 'resumed')
-             select count(*),
-               count(*) filter (where exists (select 1 from events e, resumed
-                 where e.message_id = last.message_id and e.kind = 'bounced' and e.at > resumed.at)),
-               count(*) filter (where exists (select 1 from events e, resumed
-                 where e.message_id = last.message_id and e.kind = 'complained' and e.at > resumed.at))
-             from last",
+            "with against as (
+               select distinct e.message_id, e.kind from events e
+               where e.campaign = ?2 and e.kind in ('bounced', 'complained')
+                 and e.at > coalesce((select max(at) from plan_events where plan = ?1 and what = 'resumed'), 0)
+                 and e.message_id in (select message_id from messages
+                   where campaign = ?2 and state in ('accepted', 'rejected') order by at desc limit ?3))
+             select (select count(*) from (select 1 as one from messages
+                 where campaign = ?2 and state in ('accepted', 'rejected') order by at desc limit ?3) last),
+               count(*) filter (where kind = 'bounced'), count(*) filter (where kind = 'complained')
+             from against",
         )
         .bind(plan.as_str())
         .bind(campaign)

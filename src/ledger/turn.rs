@@ -382,6 +382,7 @@ mod tests {
     use crate::ledger::{
         LedgerSettings,
         present::{HEARD, SILENCES, STATE},
+        recipients::{ENTER, ENTER_CLAIM},
         store::for_one,
     };
 
@@ -400,6 +401,18 @@ mod tests {
                 let seeks_wide = step.starts_with("SEARCH") && !indexed.iter().any(|key| step.contains(key));
                 assert!(!walks && !seeks_wide, "{step}, in: {sql}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_statement_of_a_turn_makes_a_table_of_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        // PostgreSQL makes none that cost.
+        let ledger = Ledger::open(root.path(), &LedgerSettings::default()).await.unwrap();
+        for sql in [STATE, HEARD, SILENCES, SETTLE, MOVE_MESSAGES, TAKE, ENTER, ENTER_CLAIM] {
+            let steps = query(format!("explain {}", for_one(sql, 10))).fetch_all(ledger.pool()).await.unwrap();
+            let steps: Vec<String> = steps.iter().map(|step| step.try_get(1).unwrap()).collect();
+            assert!(steps.len() > 10 && !steps.iter().any(|step| step == "OpenEphemeral"), "{sql}: {steps:?}");
         }
     }
 }
