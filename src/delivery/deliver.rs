@@ -108,7 +108,8 @@ async fn with_lease(
     if started - published > context.settings.max_age.delta() {
         return Err(DeliveryError::Stale(published));
     }
-    if standing.status == "approved" {
+    let mut fresh = standing.status == "approved";
+    if fresh {
         run.add(State::Cancelled, enlist(context, delivery, standing.planned, started).await?);
     }
     tracing::info!(%plan, way = way.name(), "delivering");
@@ -118,7 +119,7 @@ async fn with_lease(
         let due = ledger.anyone_due(plan, context.clock.now()).await?;
         if due {
             let (workers, place) = ledger.company(lease.worker()).await?;
-            let share = (lease, Share { workers, place });
+            let share = (lease, Share { workers, place, fresh: std::mem::take(&mut fresh) });
             let shaper = shaper(context, delivery, way).await?;
             ended = Run::new(context, delivery, way.clone(), &standing, options.first, share, shaper)?.go(&mut run).await;
         }

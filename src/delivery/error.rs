@@ -151,6 +151,9 @@ pub enum TransportError {
     /// A worker of ours died.
     #[error("a worker of the delivery died")]
     Broken,
+    /// The system gives us no workers.
+    #[error("no worker of the delivery could begin: {0}")]
+    NoWorkers(String),
     /// A folder cannot be written.
     #[error("{}: cannot be written: {reason}", path.display())]
     Unwritable {
@@ -213,6 +216,9 @@ impl Diagnose for DeliveryError {
                 }
                 TransportError::Broken => {
                     "deliver again; what it had in hand will be listed as unknown. Please report this as a fault of the program"
+                }
+                TransportError::NoWorkers(_) => {
+                    "check how many threads and open files the program's user may have; whoever was not written to still waits"
                 }
                 TransportError::Unwritable { .. } => {
                     "check that the program's user may write there, and that the disk is not full; nobody was skipped"

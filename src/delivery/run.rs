@@ -93,6 +93,7 @@ pub(crate) struct Run<'a> {
     in_parts: bool,
     people: mpsc::Receiver<Result<Vec<PlannedRecipient>, Diagnosis>>,
     read_all: bool,
+    fresh: bool,
     /// Due.
     due: VecDeque<PlannedRecipient>,
     /// The pace, for mail.
@@ -160,6 +161,7 @@ impl<'a> Run<'a> {
             in_parts: way.takes_parts(),
             people: read(Arc::clone(delivery), share),
             read_all: false,
+            fresh: share.fresh,
             due: VecDeque::new(),
             shaper,
             held: BTreeMap::new(),
@@ -449,8 +451,14 @@ impl<'a> Run<'a> {
             self.ending = Some(Ending::Failed(error));
             return;
         }
+        let now = self.context.clock.now();
+        if self.fresh {
+            // Whoever is not due all the same is noticed when their turn comes.
+            self.due.extend(chunk.into_iter().filter(|person| person.send_after.is_none_or(|after| after <= now)));
+            return;
+        }
         let ids: Vec<&CustomerId> = chunk.iter().map(|person| &person.customer_id).collect();
-        match self.context.ledger.due_among(&self.errand.plan, &ids, self.context.clock.now()).await {
+        match self.context.ledger.due_among(&self.errand.plan, &ids, now).await {
             Ok(due) => self.due.extend(chunk.into_iter().filter(|person| due.contains(&person.customer_id))),
             Err(error) => self.ending = Some(Ending::Failed(error.into())),
         }
@@ -611,6 +619,8 @@ fn judge(message: Named, outcome: Outcome, in_hand: &InHand, channel: Channel, n
 pub(super) struct Share {
     pub(super) workers: u64,
     pub(super) place: u64,
+    /// The account was opened a moment ago, and nobody in it has been looked at.
+    pub(super) fresh: bool,
 }
 
 /// Reads the plan's people on a thread of its own, a few chunks ahead: first the worker's own share, then what the others began with, as

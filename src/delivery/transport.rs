@@ -13,10 +13,12 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::JoinHandle,
 };
 
 use chrono::TimeDelta;
 use tokio::{
+    runtime::Builder,
     sync::{Mutex, Notify, mpsc},
     task::JoinSet,
 };
@@ -204,77 +206,95 @@ impl Queue {
 /// costs more than a report does.
 #[derive(Debug, Default)]
 struct Board {
-    reports: std::sync::Mutex<VecDeque<Report>>,
+    posted: std::sync::Mutex<Posted>,
     wanted: AtomicUsize,
     enough: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Posted {
+    reports: VecDeque<Report>,
+    /// Nobody is left who could post more.
+    last: bool,
 }
 
 impl Board {
     fn post(&self, report: Report) {
         let can_wait = report.can_wait();
-        let mut reports = self.reports();
-        reports.push_back(report);
-        let count = reports.len();
-        drop(reports);
+        let mut posted = self.posted();
+        posted.reports.push_back(report);
+        let count = posted.reports.len();
+        drop(posted);
         if !can_wait || count >= self.wanted.load(Ordering::SeqCst) {
             self.enough.notify_one();
         }
     }
 
-    fn take(&self) -> Option<Report> {
-        self.reports().pop_front()
+    /// There will be no more.
+    fn close(&self) {
+        self.posted().last = true;
+        self.enough.notify_one();
     }
 
-    /// Waits until so many are there, or one that cannot wait; it may also end too soon.
+    fn take(&self) -> Option<Report> {
+        self.posted().reports.pop_front()
+    }
+
+    /// Waits until so many are there, or one that cannot wait, or there will be no more.
     async fn fill(&self, wanted: usize) {
         self.wanted.store(wanted, Ordering::SeqCst);
         // Whatever is posted from here on sees what is wanted.
-        let enough = {
-            let reports = self.reports();
-            reports.len() >= wanted || !reports.iter().all(Report::can_wait)
+        let enough = || {
+            let posted = self.posted();
+            posted.last || posted.reports.len() >= wanted || !posted.reports.iter().all(Report::can_wait)
         };
-        if !enough {
+        while !enough() {
             self.enough.notified().await;
         }
     }
 
-    fn reports(&self) -> std::sync::MutexGuard<'_, VecDeque<Report>> {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    fn posted(&self) -> std::sync::MutexGuard<'_, Posted> {
+        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The workers of one delivery. Dropping it ends them at once.
+/// The workers of one delivery, on a thread of their own: they go on while the ledger waits for its disk. Dropping it ends them at once.
 #[derive(Debug)]
 pub(crate) struct Couriers {
     parcels: Option<mpsc::Sender<Parcel>>,
     board: Arc<Board>,
     stop: CancellationToken,
-    workers: JoinSet<()>,
+    gone: CancellationToken,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Couriers {
     /// Sets the workers of `way` to work; at most `open` parcels are with them at once.
     pub(crate) fn start(way: &Way, open: usize, lease: &Lease) -> Self {
         let (parcels, waiting) = mpsc::channel(open);
-        let board = Arc::<Board>::default();
-        let stop = CancellationToken::new();
+        let (board, stop, gone) = (Arc::<Board>::default(), CancellationToken::new(), CancellationToken::new());
         let queue = Queue { parcels: Arc::new(Mutex::new(waiting)), board: Arc::clone(&board), stop: stop.clone(), lease: lease.clone() };
-        let mut workers = JoinSet::new();
-        let count = match way {
-            Way::Outbox(_) | Way::Http(_) => 4,
-            Way::Smtp(relay) => relay.connections(),
-            Way::Api(courier) => courier.at_once(),
+        let (way, end) = (way.clone(), gone.clone());
+        let work = move || {
+            let worked = Builder::new_current_thread().enable_all().build().map(|runtime| {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = end.cancelled() => {}
+                        () = all(&way, &queue) => {}
+                    }
+                });
+            });
+            if let Err(error) = worked {
+                queue.closed(TransportError::NoWorkers(error.to_string()));
+            }
+            queue.board.close();
         };
-        for _ in 0..count {
-            let queue = queue.clone();
-            match way.clone() {
-                Way::Outbox(outbox) => workers.spawn(async move { outbox.work(queue).await }),
-                Way::Smtp(relay) => workers.spawn(async move { relay.work(queue).await }),
-                Way::Http(receiver) => workers.spawn(async move { receiver.work(queue).await }),
-                Way::Api(courier) => workers.spawn(async move { courier.work(queue).await }),
-            };
-        }
-        Self { parcels: Some(parcels), board, stop, workers }
+        let thread = std::thread::Builder::new().name("couriers".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| {
+            board.post(Report::Closed(TransportError::NoWorkers(error.to_string())));
+            board.close();
+        });
+        Self { parcels: Some(parcels), board, stop, gone, thread: thread.ok() }
     }
 
     /// Hands over a parcel whose message stands in the ledger as `committing`. Gives it back where no worker takes it.
@@ -286,28 +306,13 @@ impl Couriers {
     }
 
     /// The next report, once `wanted` are there, or one that something must be done about; `None` when all workers have gone.
-    pub(crate) async fn report(&mut self, wanted: usize) -> Option<Report> {
-        loop {
-            tokio::select! {
-                biased;
-                () = self.board.fill(wanted) => if let Some(report) = self.board.take() {
-                    return Some(report);
-                },
-                gone = self.workers.join_next() => match gone {
-                    Some(Ok(())) => {}
-                    // A worker that panics takes its message with it: that stays `committing`, and the next run calls it unknown.
-                    Some(Err(_)) => {
-                        self.stop.cancel();
-                        return Some(Report::Closed(TransportError::Broken));
-                    }
-                    None => return self.board.take(),
-                },
-            }
-        }
+    pub(crate) async fn report(&self, wanted: usize) -> Option<Report> {
+        self.board.fill(wanted).await;
+        self.board.take()
     }
 
     /// The next report, where one is there already.
-    pub(crate) fn report_now(&mut self) -> Option<Report> {
+    pub(crate) fn report_now(&self) -> Option<Report> {
         self.board.take()
     }
 
@@ -318,8 +323,43 @@ impl Couriers {
     }
 
     /// Waits until the workers have gone.
-    pub(crate) async fn finish(mut self) {
-        while self.workers.join_next().await.is_some() {}
+    pub(crate) async fn finish(self) {
+        while self.report(usize::MAX).await.is_some() {}
+    }
+}
+
+impl Drop for Couriers {
+    fn drop(&mut self) {
+        self.gone.cancel();
+        // Whatever comes after must not meet a worker that still writes.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The workers of a way, until all of them have gone.
+async fn all(way: &Way, queue: &Queue) {
+    let mut workers = JoinSet::new();
+    let count = match way {
+        Way::Outbox(_) | Way::Http(_) => 4,
+        Way::Smtp(relay) => relay.connections(),
+        Way::Api(courier) => courier.at_once(),
+    };
+    for _ in 0..count {
+        let queue = queue.clone();
+        match way.clone() {
+            Way::Outbox(outbox) => workers.spawn(async move { outbox.work(queue).await }),
+            Way::Smtp(relay) => workers.spawn(async move { relay.work(queue).await }),
+            Way::Http(receiver) => workers.spawn(async move { receiver.work(queue).await }),
+            Way::Api(courier) => workers.spawn(async move { courier.work(queue).await }),
+        };
+    }
+    while let Some(ended) = workers.join_next().await {
+        // A worker that panics takes its message with it: that stays `committing`, and the next run calls it unknown.
+        if ended.is_err() {
+            queue.closed(TransportError::Broken);
+        }
     }
 }
 
