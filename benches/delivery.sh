@@ -37,8 +37,9 @@ project() { # PEOPLE BYTES FOLDER
   local count=$1 bytes=$2 folder=$3
   "$perennial" init "$folder" --preset csv > /dev/null
   cp config/practice.key "$folder/config"
-  # Letters leave at whatever hour this runs.
-  sed -i -e 's/^master = .*/master = { file = "config\/practice.key" }/' -e '/^quiet_hours/d' "$folder/config/perennial.toml"
+  # Letters leave at whatever hour this runs, and their links lead to a host as a shop's own do.
+  sed -i -e 's/^master = .*/master = { file = "config\/practice.key" }/' -e '/^quiet_hours/d' \
+    -e 's/^public_url = "[^"]*"/public_url = "https:\/\/letters.fernwood.example"/' "$folder/config/perennial.toml"
   rm -r "$folder"/jobs/campaigns/* "$folder"/sql/segments/* "$folder"/sql/metrics "$folder"/sql/tests
   python3 - "$count" "$folder/data-in" <<'PY'
 import sys
