@@ -4,7 +4,13 @@
 //! With a ledger in PostgreSQL also while other workers deliver the same plan, and with one more fault: a worker that stands still until the
 //! others have taken over what it had, and then wakes up.
 //!
-//! `PERENNIAL_KILL_ROUNDS` is how often each fault happens at each point; together they are some 700 deliveries.
+//! `PERENNIAL_KILL_ROUNDS` is how often each fault happens at each point, `PERENNIAL_KILL_SEED` a number the moments are drawn by. By themselves
+//! they are some 700 deliveries. Thousands are soonest done by an optimised build that keeps its faults:
+//!
+//! ```text
+//! PERENNIAL_KILL_ROUNDS=23 PERENNIAL_KILL_SEED=1 cargo test --release --test perennial --config profile.release.debug-assertions=true \
+//!   --config 'profile.release.package."*".debug-assertions=false' -- --nocapture --test-threads 1 wherever
+//! ```
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -93,6 +99,11 @@ fn faults(setting: Setting, point: &Point) -> Vec<&'static str> {
     faults
 }
 
+/// What whoever runs the tests asks for.
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
 /// One delivery that fails.
 #[derive(Debug, Clone, Copy)]
 struct Case {
@@ -105,7 +116,7 @@ struct Case {
 }
 
 fn cases(setting: Setting, rounds: u64, letters: u64, calls: u64) -> Vec<Case> {
-    let mut random = 17_u64;
+    let mut random = number("PERENNIAL_KILL_SEED").unwrap_or(17);
     let mut cases = Vec::new();
     for round in 0..rounds {
         for point in points(setting, letters, calls) {
@@ -234,9 +245,9 @@ fn wherever_one_of_four_workers_fails() {
 }
 
 fn matrix(setting: Setting, rounds: u64) {
-    let asked = std::env::var("PERENNIAL_KILL_ROUNDS").ok();
+    let asked = number("PERENNIAL_KILL_ROUNDS");
     let in_short = asked.is_none() && matches!(setting, Setting::Database(workers) if workers > 1);
-    let rounds = asked.map_or(rounds, |text| text.parse().unwrap());
+    let rounds = asked.unwrap_or(rounds);
     let Some(shop) = Shop::open(setting) else { return skip("PostgreSQL is not installed") };
     assert!(shop.letters.1 >= 64 && shop.calls.1 >= 8, "{} letters, {} calls are too few", shop.letters.1, shop.calls.1);
     let mut cases = cases(setting, rounds, shop.letters.1, shop.calls.1);
@@ -253,6 +264,9 @@ fn matrix(setting: Setting, rounds: u64) {
                     let outcome = fail(&shop, case, &mail, &calls);
                     let mut total = total.lock().unwrap();
                     total.runs += 1;
+                    if total.runs.is_multiple_of(500) {
+                        eprintln!("{setting:?}: {} of {} deliveries, {} went wrong", total.runs, cases.len(), total.wrong.len());
+                    }
                     match outcome {
                         Ok((happened, unknown)) => {
                             total.happened += usize::from(happened);
