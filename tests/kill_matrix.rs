@@ -307,6 +307,8 @@ fn fail(shop: &Shop, case: &Case, mail: &Oracle, calls: &Oracle) -> Result<(bool
     let begin = |fault: Option<(&str, u64, &str)>| {
         let mut command = folder.command(&["deliver", plan, "--format", "json"]);
         command.env("PERENNIAL_LOG", if case.talkative { "trace" } else { "warn" });
+        // Where a panic stands is known, and to find it out takes longer than the delivery.
+        command.env("RUST_BACKTRACE", "0");
         if let Some((point, when, fault)) = fault {
             command.env("PERENNIAL_FAULT", format!("{point}:{when}:{fault}"));
         }
