@@ -108,8 +108,9 @@ async fn with_lease(
     if started - published > context.settings.max_age.delta() {
         return Err(DeliveryError::Stale(published));
     }
-    let mut fresh = standing.status == "approved";
-    if fresh {
+    // Others who deliver from a shared ledger take people meanwhile.
+    let mut fresh = standing.status == "approved" && !ledger.is_shared();
+    if standing.status == "approved" {
         run.add(State::Cancelled, enlist(context, delivery, standing.planned, started).await?);
     }
     tracing::info!(%plan, way = way.name(), "delivering");

@@ -93,6 +93,7 @@ pub(crate) struct Run<'a> {
     in_parts: bool,
     people: mpsc::Receiver<Result<Vec<PlannedRecipient>, Diagnosis>>,
     read_all: bool,
+    /// Nobody of the account has been looked at, and nobody else takes anybody.
     fresh: bool,
     /// Due.
     due: VecDeque<PlannedRecipient>,
@@ -619,7 +620,7 @@ fn judge(message: Named, outcome: Outcome, in_hand: &InHand, channel: Channel, n
 pub(super) struct Share {
     pub(super) workers: u64,
     pub(super) place: u64,
-    /// The account was opened a moment ago, and nobody in it has been looked at.
+    /// The account was opened a moment ago, and this worker alone takes people from it.
     pub(super) fresh: bool,
 }
 
