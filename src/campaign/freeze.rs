@@ -67,7 +67,7 @@ impl Draft<'_> {
             brand: self.brand,
             templates: &self.templates,
         };
-        let hash = digest::root(keys, &whole, leaves(keys, self.decisions.iter().map(Ok), slices(&self.seen)))?;
+        let hash = digest::root(keys, &whole, leaves(keys, self.decisions.iter().map(Ok), frozen::seen(slices(&self.seen))))?;
         let plan = PlanId::new(format!("{}-{}-{}", self.campaign.name, self.as_of.format("%Y%m%dT%H%M%SZ"), &hash[..8]));
         Ok(Name { plan, hash })
     }
@@ -128,9 +128,8 @@ impl Draft<'_> {
 pub(super) fn leaves<D: Borrow<PlanRow>>(
     keys: &Keys,
     mut decisions: impl Iterator<Item = Result<D, CampaignError>>,
-    seen: impl Iterator<Item = Result<RecordBatch, CampaignError>>,
+    mut seen: impl Iterator<Item = Result<Row, CampaignError>>,
 ) -> impl Iterator<Item = Result<[u8; 32], CampaignError>> {
-    let mut seen = frozen::seen(seen);
     std::iter::from_fn(move || {
         let Some(decision) = decisions.next() else {
             return seen

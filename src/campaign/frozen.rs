@@ -6,7 +6,8 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
 };
 
 use arrow::{
@@ -41,6 +42,9 @@ pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const TEMPLATES: &str = "templates";
 /// The page marketing reads.
 pub(super) const REVIEW: &str = "review.html";
+
+/// How many rows change threads at once.
+const CHUNK: usize = 256;
 
 /// The decision about one person of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +169,21 @@ pub(super) fn decisions(folder: &Path) -> Result<impl Iterator<Item = Result<Pla
 /// What the templates see, one planned person after the other.
 pub(super) fn seen(batches: impl Iterator<Item = Result<RecordBatch, CampaignError>>) -> impl Iterator<Item = Result<Row, CampaignError>> {
     rows_of(batches, |batch| Ok(rows(batch)?))
+}
+
+/// The same, made on a thread of its own, a few rows ahead of whoever takes them.
+pub(super) fn ahead<T: Send + 'static>(mut rows: impl Iterator<Item = T> + Send + 'static) -> std::io::Result<impl Iterator<Item = T>> {
+    let (send, chunks) = mpsc::sync_channel::<Vec<T>>(2);
+    let making = move || {
+        loop {
+            let chunk: Vec<T> = rows.by_ref().take(CHUNK).collect();
+            if chunk.is_empty() || send.send(chunk).is_err() {
+                break;
+            }
+        }
+    };
+    thread::Builder::new().name("rows".to_owned()).spawn(making)?;
+    Ok(chunks.into_iter().flatten())
 }
 
 /// The rows of a table's batches, one after the other.

@@ -94,7 +94,9 @@ impl FrozenPlan {
             .map_err(|_| frozen::altered(&inside.join(TEMPLATES), "a file of it cannot be read"))?;
         // Taken before they are opened: a file that takes another's place meanwhile never passes for the one that is verified.
         let (plan, rows) = (Stamp::of(&folder.join(PLAN)), Stamp::of(&folder.join(ROWS)));
-        let leaves = leaves(keys, frozen::decisions(&folder)?, frozen::table_batches(&folder.join(ROWS))?);
+        let seen = frozen::ahead(frozen::seen(frozen::table_batches(&folder.join(ROWS))?));
+        let seen = seen.map_err(|error| CampaignError::io(&folder.join(ROWS), error))?;
+        let leaves = leaves(keys, frozen::decisions(&folder)?, seen);
         let whole = digest::Whole {
             campaign: &record.campaign,
             as_of: record.as_of,
@@ -233,7 +235,7 @@ impl FrozenPlan {
         let mut decisions = self.decisions()?.collect::<Result<Vec<_>, _>>()?;
         let Some(at) = decisions.iter().position(|row| row.customer == *customer && row.tombstone.is_none()) else { return Ok(false) };
         let seen = frozen::read_table(&self.folder.join(ROWS))?;
-        let leaf = leaves(keys, decisions.iter().map(Ok), slices(&seen)).nth(at).transpose()?.unwrap_or_default();
+        let leaf = leaves(keys, decisions.iter().map(Ok), frozen::seen(slices(&seen))).nth(at).transpose()?.unwrap_or_default();
         let keep: Vec<bool> = decisions.iter().filter(|row| row.is_planned()).map(|row| row.customer != *customer).collect();
         let left = frozen::planned_rows(&seen, keep.into_iter())?;
         let erased = PlanRow {

@@ -103,6 +103,7 @@ mod tests {
             left_campaign: false,
             wants_fewer: false,
             told: false,
+            claimed: true,
             messages: 0,
             last_message_at: None,
         }

@@ -84,6 +84,35 @@ pub(crate) async fn number(ledger: &Ledger, sql: &str) -> i64 {
     query_as(sql.to_owned()).fetch_one(ledger.pool()).await.unwrap()
 }
 
+/// A claim, and no account.
+pub(crate) async fn message(ledger: &Ledger, id: &str, plan: &str, customer: &str, state: &str, at: i64) {
+    query(
+        "insert into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, address_hash, state, at)
+         values (?, ?, 'win-back', 'marketing', 'email', ?, 'o', 1, 'h', ?, ?)",
+    )
+    .bind(id)
+    .bind(plan)
+    .bind(customer)
+    .bind(state)
+    .bind(at)
+    .execute(ledger.pool())
+    .await
+    .unwrap();
+}
+
+/// Somebody in a plan's account, and no claim.
+pub(crate) async fn recipient(ledger: &Ledger, plan: &str, customer: &str, message: &str, state: &str, at: i64) {
+    query("insert into recipients (plan, customer_id, message_id, state, updated_at) values (?, ?, ?, ?, ?)")
+        .bind(plan)
+        .bind(customer)
+        .bind(message)
+        .bind(state)
+        .bind(at)
+        .execute(ledger.pool())
+        .await
+        .unwrap();
+}
+
 impl Ledger {
     /// Notes that a person was told about an occasion, as a delivery would.
     pub(crate) async fn note_occasion_for_test(

@@ -85,10 +85,17 @@ impl Ledger {
         slot: DateTime<Utc>,
     ) -> Result<Vec<Heard>, LedgerError> {
         let rows: Vec<(String, Option<String>, i64)> = query_as(
-            "select coalesce(a.customer_id, m.customer_id), m.address_hash, m.at
-             from messages m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
-             where m.at > ? and m.at <= ? and m.kind <> 'internal' and m.state in ('accepted', 'unknown', 'reserved', 'committing')
-               and (p.as_of is null or p.as_of <> ?)",
+            "with in_hand as (
+               select m.plan, m.customer_id, m.address_hash, i.updated_at as at
+               from recipients i indexed by recipients_in_hand join messages m on m.message_id = i.message_id
+               where i.state in ('reserved', 'committing') and m.plan = i.plan and m.kind <> 'internal'
+             ), heard as (
+               select plan, customer_id, address_hash, at from messages where kind <> 'internal' and state in ('accepted', 'unknown')
+               union all select plan, customer_id, address_hash, at from in_hand
+             )
+             select coalesce(a.customer_id, m.customer_id), m.address_hash, m.at
+             from heard m left join plans p on p.plan = m.plan left join aliases a on a.alias = m.customer_id
+             where m.at > ? and m.at <= ? and (p.as_of is null or p.as_of <> ?)",
         )
         .bind(micros(since))
         .bind(until.map_or(i64::MAX, micros))
@@ -140,6 +147,12 @@ mod tests {
         assert_eq!(told.messages, HashSet::from(["m2", "m4", "m5", "m6"].map(MessageId::new)));
         let yesterday = now - TimeDelta::days(1);
         assert_eq!(ledger.heard_since(yesterday, None, now).await.unwrap().len(), 2, "m2 and m6");
+        for (plan, customer, state) in [("before", "bob", "committing"), ("before", "cleo", "waiting"), ("tonight", "dan", "reserved")] {
+            fixture::message(&ledger, customer, plan, customer, "waiting", 0).await;
+            fixture::recipient(&ledger, plan, customer, customer, state, micros(now)).await;
+        }
+        let heard = ledger.heard_since(yesterday, None, now).await.unwrap();
+        assert!(heard.len() == 3 && heard.iter().any(|one| one.customer_id.as_str() == "bob" && one.at == now), "in hand: {heard:?}");
         assert!(ledger.heard_since(yesterday, Some(now - TimeDelta::hours(1)), now).await.unwrap().is_empty());
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Present {
     pub wants_fewer: bool,
     /// Whether another plan has told, may have told or promised this occasion.
     pub told: bool,
+    /// Whether the plan itself has claimed the message.
+    pub claimed: bool,
     /// Messages within the cap's window, this one aside.
     pub messages: u32,
     /// The last message of ours.
@@ -76,39 +78,39 @@ macro_rules! stands {
     };
 }
 
-macro_rules! reached {
+// When a message reached the person, may have, or is about to: one in hand is so in the account of its plan only.
+macro_rules! reached_at {
     () => {
-        "m.message_id <> {1} and m.kind <> 'internal'
-             and (m.state = 'accepted' or m.state = 'unknown' or m.state = 'reserved' or m.state = 'committing')"
+        concat!(
+            "case when m.message_id = {1} or m.kind = 'internal' then null when m.state = 'accepted' or m.state = 'unknown' then m.at when ",
+            stands!(),
+            " then (select i.updated_at from recipients i where i.plan = m.plan and i.customer_id = m.customer_id
+                 and +i.message_id = m.message_id and (+i.state = 'reserved' or +i.state = 'committing')) end"
+        )
     };
 }
 
-pub(in crate::ledger) const STATE: &str = concat!(
-    "
+pub(in crate::ledger) const STATE: &str = "
 select r.state, r.attempt, r.next_try_at,
   c.customer_id is not null, coalesce(c.deleted, 0), coalesce(c.marketing_email, 'unknown'), coalesce(c.service_email, 'unknown'),
   coalesce(c.open_complaint, 0), c.last_order_at, c.last_complaint_at, c.timezone,
-  coalesce(instr(c.segments, ?2), 0) > 0,
-  m.message_id is not null and m.plan <> ?1 and ",
-    stands!(),
-    "
-from recipients r
-left join contact_state c on c.customer_id = r.customer_id
-left join messages m on m.message_id = r.message_id
-where r.plan = ?1 and r.customer_id = {0} and +r.message_id = {1}"
-);
+  coalesce(instr(c.segments, ?2), 0) > 0
+from recipients r left join contact_state c on c.customer_id = r.customer_id
+where r.plan = ?1 and r.customer_id = {0} and +r.message_id = {1}";
 
+// The person's own claim is among them; found by the person, and not by its id, because those of the people next to them lie beside it.
 pub(in crate::ledger) const HEARD: &str = concat!(
     "
 select
-  max(case when m.plan <> ?1 and m.campaign = ?2 and m.occasion = {2} and m.step = cast({3} as bigint) and ",
+  max(case when m.plan <> ?1 and (m.message_id = {1} or m.campaign = ?2 and m.occasion = {2} and m.step = cast({3} as bigint)) and ",
     stands!(),
     " then 1 else 0 end),
+  max(case when m.plan = ?1 and m.message_id = {1} then 1 else 0 end),
   count(*) filter (where ",
-    reached!(),
-    " and m.at >= ?3),
-  max(m.at) filter (where ",
-    reached!(),
+    reached_at!(),
+    " >= ?3),
+  max(",
+    reached_at!(),
     ")
 from (select {0} as name union all select alias from aliases where customer_id = {0}) n
 cross join messages m on m.customer_id = n.name
@@ -176,10 +178,11 @@ pub(in crate::ledger) async fn present(
     let heard = query(HEARD).bind(errand.plan.as_str()).bind(&errand.campaign).bind(micros(now - errand.cap_window));
     let heard = heard.each(asked).fetch_all(write).await?;
     for row in heard {
-        let (told, messages, last): (i64, u32, Option<i64>) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        let (told, claimed): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+        let (messages, last): (u32, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
         let last = last.map(instant).transpose()?;
         of(row.try_get(0)?, &mut |present| {
-            present.told |= told > 0;
+            (present.told, present.claimed) = (told > 0, claimed > 0);
             present.messages = messages;
             present.last_message_at = last;
         });
@@ -225,7 +228,8 @@ fn read(row: &Row) -> Result<Present, LedgerError> {
         suppressed: None,
         wants_fewer: false,
         left_campaign: false,
-        told: row.try_get(13)?,
+        told: false,
+        claimed: false,
         messages: 0,
         last_message_at: None,
     })

@@ -156,7 +156,7 @@ create table messages (
   step         integer not null,
   variant      text,
   address_hash text,                                       -- HMAC of the normalised address
-  state        text    not null,                           -- as in recipients
+  state        text    not null,                           -- as in recipients, and unmoved while a message is in hand there
   at           integer not null
 );
 create index messages_by_customer on messages (customer_id, at);

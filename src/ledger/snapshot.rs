@@ -34,6 +34,13 @@ impl SnapshotColumn {
     }
 }
 
+/// A message in hand is so in the account of its plan only.
+const SENDS: &str = "(with in_hand as materialized (
+    select message_id, plan, state, updated_at from recipients indexed by recipients_in_hand where state in ('reserved', 'committing'))
+  select m.message_id, m.plan, m.campaign, m.kind, m.channel, m.customer_id, m.occasion, m.step, m.variant,
+    coalesce(i.state, m.state) as state, coalesce(i.updated_at, m.at) as at
+  from messages m left join in_hand i on i.message_id = m.message_id and i.plan = m.plan) sends";
+
 impl Ledger {
     /// The rows of a ledger table that SQL may see, up to and including `as_of`, in batches: its columns in the order they are named, each
     /// text or (`false`) a number. What happened later is not shown; what is known about a row is today's.
@@ -47,7 +54,7 @@ impl Ledger {
         as_of: DateTime<Utc>,
     ) -> impl Stream<Item = Result<Vec<SnapshotColumn>, LedgerError>> + Send + use<> {
         let (stored, order) = match table {
-            "sends" => ("messages", "message_id"),
+            "sends" => (SENDS, "message_id"),
             "suppressions" => ("suppressions", "id"),
             "assignments" => ("assignments", "campaign, customer_id, occasion"),
             _ => ("events", "event_id"),
@@ -109,10 +116,10 @@ mod tests {
     use super::*;
     use crate::ledger::fixture;
 
-    async fn read(ledger: &Ledger, columns: &[(&str, bool)], as_of: i64) -> Vec<Vec<SnapshotColumn>> {
+    async fn read(ledger: &Ledger, table: &str, columns: &[(&str, bool)], as_of: i64) -> Vec<Vec<SnapshotColumn>> {
         let columns: Vec<(String, bool)> = columns.iter().map(|(name, text)| ((*name).to_owned(), *text)).collect();
         let as_of = DateTime::from_timestamp(as_of, 0).unwrap();
-        ledger.snapshot("suppressions", &columns, as_of).try_collect().await.unwrap()
+        ledger.snapshot(table, &columns, as_of).try_collect().await.unwrap()
     }
 
     #[tokio::test]
@@ -125,10 +132,30 @@ mod tests {
             query(insert).bind(id).bind(at).bind(lifted).execute(ledger.pool()).await.unwrap();
         }
         let columns = [("customer_id", true), ("lifted_at", false)];
-        assert!(read(&ledger, &columns, 50).await.is_empty());
+        assert!(read(&ledger, "suppressions", &columns, 50).await.is_empty());
         let then = [SnapshotColumn::Text(vec![Some("a".into())]), SnapshotColumn::Integer(vec![None])];
-        assert_eq!(read(&ledger, &columns, 200).await, [then]);
-        assert_eq!(read(&ledger, &columns, 600).await[0][1], SnapshotColumn::Integer(vec![Some(500_000_000), None]));
+        assert_eq!(read(&ledger, "suppressions", &columns, 200).await, [then]);
+        assert_eq!(read(&ledger, "suppressions", &columns, 600).await[0][1], SnapshotColumn::Integer(vec![Some(500_000_000), None]));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_hand_was_sent_and_what_is_only_promised_was_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = fixture::open(folder.path()).await;
+        let now = DateTime::from_timestamp(1_000, 0).unwrap();
+        fixture::approved(&ledger, "p", "marketing", 4, now, now).await;
+        for (id, claim, hand) in
+            [("m1", "waiting", "waiting"), ("m2", "waiting", "committing"), ("m3", "deferred", "reserved"), ("m4", "accepted", "accepted")]
+        {
+            fixture::message(&ledger, id, "p", id, claim, 100_000_000).await;
+            fixture::recipient(&ledger, "p", id, id, hand, 200_000_000).await;
+        }
+        let columns = [("message_id", true), ("state", true), ("at", false)];
+        let text = |values: &[&str]| SnapshotColumn::Text(values.iter().map(|value| Some((*value).to_owned())).collect());
+        let at = |values: &[i64]| SnapshotColumn::Integer(values.iter().map(|value| Some(value * 1_000_000)).collect());
+        let sends = [text(&["m2", "m3", "m4"]), text(&["committing", "reserved", "accepted"]), at(&[200, 200, 100])];
+        assert_eq!(read(&ledger, "sends", &columns, 300).await, [sends]);
+        assert_eq!(read(&ledger, "sends", &columns, 150).await, [[text(&["m4"]), text(&["accepted"]), at(&[100])]]);
     }
 
     #[tokio::test]
@@ -139,7 +166,7 @@ mod tests {
         let insert = "with recursive n(i) as (select 1 union all select i + 1 from n where i < ?) \
                       insert into suppressions (customer_id, channel, scope, reason, at) select i, 'email', 'all', 'manual', i from n";
         query(insert).bind(many).execute(ledger.pool()).await.unwrap();
-        let batches = read(&ledger, &[("at", false)], 1).await;
+        let batches = read(&ledger, "suppressions", &[("at", false)], 1).await;
         let values = batches.iter().flat_map(|batch| match &batch[0] {
             SnapshotColumn::Integer(values) => values.iter().flatten(),
             SnapshotColumn::Text(_) => unreachable!("numbers were asked for"),

@@ -145,10 +145,9 @@ const MOVE_RECIPIENTS: &str =
 // Whoever believes that a turn of theirs failed, and it stood, may settle what others have in hand since: only what a worker has itself counts.
 const SETTLE: &str = "update or rollback recipients set state = {2}, reason = {3}, reply = coalesce({4}, reply), next_try_at = cast({5} as bigint), updated_at = ?2
  {rows} where plan = ?1 and customer_id = {0} and +message_id = {1} and worker = ?3 and +state in ('reserved', 'committing')";
-const MOVE_MESSAGES: &str =
-    "update or rollback messages set state = {2}, at = ?2 {rows} where messages.message_id = {1} and messages.plan = ?1";
+const MOVE_MESSAGES: &str = "update or rollback messages set state = {2}, at = ?2 {rows} where messages.customer_id = {0} and +messages.message_id = {1} and messages.plan = ?1";
 /// The same for those the worker has settled itself.
-const MOVE_OWN_MESSAGES: &str = "update or rollback messages set state = {2}, at = ?2 {rows} where messages.message_id = {1} and messages.plan = ?1
+const MOVE_OWN_MESSAGES: &str = "update or rollback messages set state = {2}, at = ?2 {rows} where messages.customer_id = {0} and +messages.message_id = {1} and messages.plan = ?1
    and exists (select 1 from recipients r where r.plan = ?1 and r.customer_id = {0} and +r.message_id = {1} and r.worker = ?3 and +r.state = {2})";
 const TAKE: &str = "update or rollback recipients set state = {2}, reason = null, next_try_at = null,
    attempt = attempt + case when {2} = 'committing' then 1 else 0 end, transport = ?3, worker = ?4, updated_at = ?2
@@ -160,7 +159,7 @@ const PACE: &str = "pace";
 // Whom, which campaign, occasion and step a message is about is what its id is made of.
 const CLAIM: &str =
     "insert or rollback into messages (message_id, plan, campaign, kind, channel, customer_id, occasion, step, variant, address_hash, state, at)
-             {values} {1}, ?1, ?2, ?3, ?4, {0}, {3}, cast({4} as bigint), {5}, {6}, {2}, ?5 {rows}
+             {values} {1}, ?1, ?2, ?3, ?4, {0}, {2}, cast({3} as bigint), {4}, {5}, 'waiting', ?5 {rows}
              on conflict (message_id) do update set plan = excluded.plan, kind = excluded.kind, channel = excluded.channel,
                variant = excluded.variant, address_hash = excluded.address_hash, state = excluded.state, at = excluded.at";
 
@@ -206,7 +205,7 @@ impl Ledger {
     }
 }
 
-/// Records what became of messages. Their rows in `messages` follow.
+/// Records what became of messages. Their claims in `messages` follow; while a message is in hand, its claim stays as it was.
 pub(in crate::ledger) async fn settle(
     write: &mut Write<'static>,
     plan: &PlanId,
@@ -314,7 +313,7 @@ async fn take<'q>(
     let mut sent = counted(write, quotas).await?;
     let found = present(write, errand, due, now).await?;
     turned.looked_at = found.len() as u64;
-    let (mut claims, mut drops, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut takes, mut claims, mut drops, mut waits) = (Vec::<[Value<'_>; 3]>::new(), Vec::new(), Vec::new(), Vec::new());
     for (place, present) in &found {
         // Where another worker has it in hand, or is done with it, there is nothing to decide.
         let (Some(Due { candidate, written, quotas: counts }), Some(present)) = (due.get(*place), present) else { continue };
@@ -330,17 +329,20 @@ async fn take<'q>(
                     sent.get_mut(*place).into_iter().for_each(|sent| *sent += u64::from(*written));
                 }
                 let state = if *written { State::Committing } else { State::Reserved };
-                let Candidate { occasion, step, variant, address_hash, .. } = candidate;
-                let claim: [Value<'_>; 7] = [
-                    customer.into(),
-                    message.into(),
-                    state.as_str().into(),
-                    occasion.into(),
-                    (*step).into(),
-                    variant.as_deref().into(),
-                    address_hash.as_deref().into(),
-                ];
-                claims.push(claim);
+                takes.push([customer.into(), message.into(), state.as_str().into()]);
+                // Most were claimed when the account was opened; the rest had been claimed by a plan that did not send them.
+                if !present.claimed {
+                    let Candidate { occasion, step, variant, address_hash, .. } = candidate;
+                    let claim: [Value<'_>; 6] = [
+                        customer.into(),
+                        message.into(),
+                        occasion.into(),
+                        (*step).into(),
+                        variant.as_deref().into(),
+                        address_hash.as_deref().into(),
+                    ];
+                    claims.push(claim);
+                }
                 turned.taken.push((*place, present.attempt));
             }
             Decision::Drop(reason) => drops.push((customer, message, reason)),
@@ -362,16 +364,13 @@ async fn take<'q>(
     }
     count(write, quotas, &sent).await?;
     turned.sent = sent;
-    if !claims.is_empty() {
-        let took = || claims.iter().map(|[customer, message, state, ..]| [customer.borrowed(), message.borrowed(), state.borrowed()]);
+    if !takes.is_empty() {
         let take = query(TAKE).bind(errand.plan.as_str()).bind(micros(now)).bind(errand.transport).bind(errand.worker.id());
-        take.each(took()).execute(write).await?;
-        // Most were claimed when the account was opened; the rest had been claimed by a plan that did not send them.
-        let moved = query(MOVE_MESSAGES).bind(errand.plan.as_str()).bind(micros(now)).each(took()).execute(write).await?;
-        if moved.rows_affected() < claims.len() as u64 {
-            let claim = query(CLAIM).bind(errand.plan.as_str()).bind(&errand.campaign).bind(&errand.kind).bind(&errand.channel);
-            claim.bind(micros(now)).each(claims).execute(write).await?;
-        }
+        take.each(takes).execute(write).await?;
+    }
+    if !claims.is_empty() {
+        let claim = query(CLAIM).bind(errand.plan.as_str()).bind(&errand.campaign).bind(&errand.kind).bind(&errand.channel);
+        claim.bind(micros(now)).each(claims).execute(write).await?;
     }
     Ok(())
 }
@@ -380,11 +379,68 @@ async fn take<'q>(
 mod tests {
     use super::*;
     use crate::ledger::{
-        LedgerSettings,
+        LedgerSettings, fixture,
         present::{HEARD, SILENCES, STATE},
         recipients::{ENTER, ENTER_CLAIM},
         store::for_one,
     };
+
+    #[tokio::test]
+    async fn a_claim_stands_while_its_message_is_in_hand_and_what_others_have_in_hand_counts_as_heard() {
+        let root = tempfile::tempdir().unwrap();
+        let ledger = fixture::open(root.path()).await;
+        let now: DateTime<Utc> = "2026-11-22T01:00:00Z".parse().unwrap();
+        fixture::people(&ledger, 3, now).await;
+        for plan in ["ours", "theirs"] {
+            fixture::approved(&ledger, plan, "marketing", 3, now, now + TimeDelta::days(2)).await;
+        }
+        fixture::run(&ledger, "update plans set status = 'delivering'").await;
+        for person in ["p0", "p1", "p2"] {
+            fixture::recipient(&ledger, "ours", person, &format!("{person}@ours"), "waiting", 0).await;
+        }
+        // The first has a message of theirs in hand, the second waits for one, and of the third they had promised this very message.
+        for (person, state) in [("p0", "committing"), ("p1", "waiting")] {
+            fixture::message(&ledger, &format!("{person}@ours"), "ours", person, "waiting", 0).await;
+            fixture::message(&ledger, &format!("{person}@theirs"), "theirs", person, "waiting", 0).await;
+            fixture::recipient(&ledger, "theirs", person, &format!("{person}@theirs"), state, micros(now)).await;
+        }
+        fixture::message(&ledger, "p2@ours", "theirs", "p2", "cancelled", 0).await;
+
+        let lease = ledger.join(now).await.unwrap();
+        let errand = Errand {
+            plan: PlanId::new("ours"),
+            campaign: "win-back".into(),
+            kind: "marketing".into(),
+            channel: "email".into(),
+            segment: "lapsed".into(),
+            transport: "smtp",
+            worker: lease.worker(),
+            cap_window: TimeDelta::days(1),
+        };
+        let due = ["p0", "p1", "p2"].map(|person| Due {
+            candidate: Candidate {
+                customer_id: CustomerId::new(person),
+                message_id: MessageId::new(format!("{person}@ours")),
+                address_hash: None,
+                occasion: "another".into(),
+                step: 1,
+                variant: None,
+            },
+            written: true,
+            quotas: [None; 2],
+        });
+        let turn = Turn { take: due.into(), ..Turn::default() };
+        let seen = std::sync::Mutex::new(Vec::new());
+        let note = |_: &Candidate, present: &Present| {
+            seen.lock().unwrap().push((present.told, present.claimed, present.messages, present.last_message_at));
+            Decision::Send
+        };
+        assert_eq!(ledger.turn(&errand, &turn, now, &note).await.unwrap().taken.len(), 3);
+        assert_eq!(*seen.lock().unwrap(), [(false, true, 1, Some(now)), (false, true, 0, None), (false, false, 0, None)]);
+        let claims = "select count(*) from messages where plan = 'ours' and state = 'waiting'";
+        assert_eq!(fixture::number(&ledger, claims).await, 3);
+        assert_eq!(fixture::number(&ledger, "select count(*) from recipients where plan = 'ours' and state = 'committing'").await, 3);
+    }
 
     #[tokio::test]
     async fn no_statement_of_a_turn_walks_through_a_table() {

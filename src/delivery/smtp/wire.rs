@@ -1,6 +1,6 @@
 //! A message as it crosses an SMTP connection.
 
-use memchr::memchr2_iter;
+use memchr::{memchr, memchr2_iter};
 
 /// The longest line RFC 5322 allows, without its line break.
 const LONGEST_LINE: usize = 998;
@@ -12,7 +12,7 @@ const LONGEST_LINE: usize = 998;
 pub(crate) fn encode(message: &[u8]) -> Result<String, &'static str> {
     let text = std::str::from_utf8(message).map_err(|_| "not_utf8")?;
     let ended = text.strip_suffix("\r\n").unwrap_or(text);
-    if ended.bytes().any(|byte| byte == 0) {
+    if memchr(0, ended.as_bytes()).is_some() {
         return Err("bare_line_break");
     }
     let mut wire = String::with_capacity(text.len() + text.len() / 64 + 8);

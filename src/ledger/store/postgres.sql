@@ -183,7 +183,7 @@ create table messages (
   step         bigint  not null,
   variant      utf8,
   address_hash utf8,                                       -- HMAC of the normalised address
-  state        utf8    not null,                           -- as in recipients
+  state        utf8    not null,                           -- as in recipients, and unmoved while a message is in hand there
   at           bigint  not null
 );
 create index messages_by_customer on messages (customer_id);
