@@ -17,7 +17,7 @@ use arrow::{
 };
 use chrono::{DateTime, Utc};
 use parquet::{
-    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
+    arrow::{ArrowWriter, ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder},
     basic::{Compression, ZstdLevel},
     file::properties::WriterProperties,
 };
@@ -163,7 +163,7 @@ pub(super) fn read_decisions(folder: &Path) -> Result<Vec<PlanRow>, CampaignErro
 
 /// The decisions of a plan's folder, read piece by piece.
 pub(super) fn decisions(folder: &Path) -> Result<impl Iterator<Item = Result<PlanRow, CampaignError>> + use<>, CampaignError> {
-    Ok(rows_of(table_batches(&folder.join(PLAN))?, decisions_of))
+    Ok(rows_of(table_batches(&folder.join(PLAN), None)?, decisions_of))
 }
 
 /// What the templates see, one planned person after the other.
@@ -251,14 +251,20 @@ pub(super) fn write_table(path: &Path, rows: &RecordBatch) -> Result<(), Campaig
     file.sync_all().map_err(|error| CampaignError::io(path, error))
 }
 
-/// The batches of a table on disk, one after the other.
-pub(super) fn table_batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch, CampaignError>> + use<>, CampaignError> {
+/// The batches of a table on disk, one after the other: with all its columns, or with one, where it has that.
+pub(super) fn table_batches(
+    path: &Path,
+    column: Option<&str>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, CampaignError>> + use<>, CampaignError> {
     let file = File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => altered(path, "it is gone"),
         _ => CampaignError::io(path, error),
     })?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(4096).build())
+        .and_then(|builder| {
+            let mask = column.map_or_else(ProjectionMask::all, |column| ProjectionMask::columns(builder.parquet_schema(), [column]));
+            builder.with_projection(mask).with_batch_size(4096).build()
+        })
         .map_err(|error| altered(path, &error.to_string()))?;
     let path = path.to_owned();
     Ok(reader.map(move |batch| batch.map_err(|error| altered(&path, &error.to_string()))))
@@ -266,7 +272,7 @@ pub(super) fn table_batches(path: &Path) -> Result<impl Iterator<Item = Result<R
 
 /// A whole table on disk.
 pub(super) fn read_table(path: &Path) -> Result<RecordBatch, CampaignError> {
-    let batches: Vec<RecordBatch> = table_batches(path)?.collect::<Result<_, _>>()?;
+    let batches: Vec<RecordBatch> = table_batches(path, None)?.collect::<Result<_, _>>()?;
     match batches.first() {
         Some(first) => concat_batches(&first.schema(), &batches).map_err(|error| unusable(path, &error)),
         None => Ok(RecordBatch::new_empty(Arc::new(Schema::empty()))),

@@ -94,7 +94,7 @@ impl FrozenPlan {
             .map_err(|_| frozen::altered(&inside.join(TEMPLATES), "a file of it cannot be read"))?;
         // Taken before they are opened: a file that takes another's place meanwhile never passes for the one that is verified.
         let (plan, rows) = (Stamp::of(&folder.join(PLAN)), Stamp::of(&folder.join(ROWS)));
-        let seen = frozen::ahead(frozen::seen(frozen::table_batches(&folder.join(ROWS))?));
+        let seen = frozen::ahead(frozen::seen(frozen::table_batches(&folder.join(ROWS), None)?));
         let seen = seen.map_err(|error| CampaignError::io(&folder.join(ROWS), error))?;
         let leaves = leaves(keys, frozen::decisions(&folder)?, seen);
         let whole = digest::Whole {
@@ -159,7 +159,18 @@ impl FrozenPlan {
     /// # Errors
     /// As [`FrozenPlan::decisions`].
     pub fn planned(&self) -> Result<impl Iterator<Item = Result<(PlanRow, Row), CampaignError>> + use<>, CampaignError> {
-        let mut rows = frozen::seen(frozen::table_batches(&self.folder.join(ROWS))?);
+        self.planned_with(None)
+    }
+
+    /// The same people; of what the templates see, only this column is read, where there is one.
+    ///
+    /// # Errors
+    /// As [`FrozenPlan::decisions`].
+    pub fn planned_with(
+        &self,
+        column: Option<&str>,
+    ) -> Result<impl Iterator<Item = Result<(PlanRow, Row), CampaignError>> + use<>, CampaignError> {
+        let mut rows = frozen::seen(frozen::table_batches(&self.folder.join(ROWS), column)?);
         self.unchanged(ROWS, self.rows)?;
         let short = || frozen::altered(Path::new(ROWS), "it has fewer rows than people are planned");
         let planned = self.decisions()?.filter(|row| !matches!(row, Ok(row) if !row.is_planned()));
@@ -296,11 +307,11 @@ pub(super) fn envelope(
     unsubscribe_url: Option<String>,
     date: DateTime<Utc>,
 ) -> Envelope {
-    let zone: Tz = brand.timezone.parse().unwrap_or(Tz::UTC);
+    let zone = || -> Tz { brand.timezone.parse().unwrap_or(Tz::UTC) };
     let offer = settings.offer.as_ref().filter(|offer| offer.is_for(letter.variant)).map(|offer| Offer {
         text: offer.text.clone(),
         code: offer.code.clone(),
-        valid_until: (about.as_of + offer.valid.delta()).with_timezone(&zone).date_naive(),
+        valid_until: (about.as_of + offer.valid.delta()).with_timezone(&zone()).date_naive(),
     });
     Envelope {
         message_id: letter.message_id.to_owned(),

@@ -328,6 +328,11 @@ async fn a_slot_is_planned_frozen_and_opens_again() {
     assert!(decisions.is_sorted_by(|a, b| a.customer < b.customer));
     let planned: Vec<_> = frozen.planned().unwrap().map(Result::unwrap).collect();
     assert_eq!(planned.len() as u64, win_back.summary.planned);
+    for column in ["email", "no_such_column"] {
+        let only: Vec<_> = frozen.planned_with(Some(column)).unwrap().map(Result::unwrap).collect();
+        let all = planned.iter().map(|(row, seen)| (row.clone(), seen.clone().into_iter().filter(|(name, _)| name == column).collect()));
+        assert!(only.iter().cloned().eq(all), "{column}");
+    }
     let templates = frozen.templates().unwrap();
     for (row, seen) in &planned {
         assert_eq!(seen["customer_id"], crate::message::Field::Text(row.customer.to_string()));

@@ -299,7 +299,7 @@ async fn enlist(context: &Context, delivery: &Arc<Delivery>, planned: u64, now: 
     let reader = tokio::task::spawn_blocking(move || -> Result<Vec<CustomerId>, Diagnosis> {
         let mut addresses = Addresses::of(planned);
         let mut chunk = Vec::with_capacity(CHUNK);
-        for person in reading.people.read()? {
+        for person in reading.people.read_addresses()? {
             let person = person?;
             let address_hash = person.address_hash(reading.kind, &keys);
             address_hash.iter().for_each(|hash| addresses.note(hash));
@@ -313,7 +313,7 @@ async fn enlist(context: &Context, delivery: &Arc<Delivery>, planned: u64, now: 
         if addresses.are_distinct() {
             return Ok(Vec::new());
         }
-        let again = reading.people.read()?;
+        let again = reading.people.read_addresses()?;
         addresses.twins(again.map(|person| {
             let person = person?;
             let hash = person.address_hash(reading.kind, &keys);

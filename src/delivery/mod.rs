@@ -9,6 +9,7 @@
 //! | `plan` | what a delivery is handed: people, and who writes their letters |
 //! | `deliver` | from an approved plan to its account |
 //! | `run` | one turn of the ledger after another, until nobody is due |
+//! | `scribe` | letters are written ahead of those that leave |
 //! | `status` | enhanced status codes, and which mean that an address is dead |
 //! | `twins` | two people of a plan with one address |
 //! | `shaping/` | at what pace mail leaves, and who is left alone for a while |
@@ -41,6 +42,7 @@ mod proof;
 mod recover;
 mod returns;
 mod run;
+mod scribe;
 mod settings;
 mod shaping;
 mod smtp;
@@ -61,6 +63,7 @@ pub use api::{API_FILE, ApiSettings};
 pub use breaker::BreakerSettings;
 pub use deliver::{Context, Options, deliver};
 pub use error::{DeliveryError, TransportError};
+pub(crate) use plan::ADDRESS;
 pub use plan::{Delivery, Letters, People, PlannedPeople, PlannedRecipient, Stamp};
 pub use proof::{proof_id, send_proof};
 pub use returns::{

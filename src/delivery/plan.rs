@@ -48,6 +48,9 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
+/// The column of a row that holds the address.
+pub(crate) const ADDRESS: &str = "email";
+
 /// One planned person.
 #[derive(Debug, Clone)]
 pub struct PlannedRecipient {
@@ -71,7 +74,7 @@ impl PlannedRecipient {
     /// The person's address, as the frozen row has it.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
-        match self.row.get("email") {
+        match self.row.get(ADDRESS) {
             Some(Field::Text(address)) if !address.trim().is_empty() => Some(address),
             _ => None,
         }
@@ -91,6 +94,14 @@ pub trait People: Send + Sync {
     /// # Errors
     /// Where the plan cannot be read.
     fn read(&self) -> Result<PlannedPeople<'_>, Diagnosis>;
+
+    /// The same people; of their rows, only the address need be read.
+    ///
+    /// # Errors
+    /// Where the plan cannot be read.
+    fn read_addresses(&self) -> Result<PlannedPeople<'_>, Diagnosis> {
+        self.read()
+    }
 }
 
 /// Planned people as they are read.

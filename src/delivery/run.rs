@@ -11,25 +11,25 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinError};
 
 use super::{
     account::ThisRun,
     breaker::tripped,
     deliver::Context,
     error::{DeliveryError, TransportError},
-    plan::{Delivery, PlannedRecipient, Stamp},
+    plan::{Delivery, PlannedRecipient},
     policy::Policy,
+    scribe::{Desk, Outgoing, Scribe, Written},
     settings::OnlyTo,
     shaping::{Go, PATIENCE, Shaper, domain},
-    transport::{Couriers, Letter, Outcome, Parcel, Report, Way},
-    unsubscribe::Token,
+    transport::{Couriers, Outcome, Report, Way},
     webhook,
 };
 use crate::{
     diagnosis::Diagnosis,
     ledger::{Candidate, CustomerId, Decision, Due, Errand, Lease, LedgerError, MessageId, Named, Present, Settled, Standing, State, Turn},
-    message::{Channel, Kind, Message, mailable},
+    message::Channel,
 };
 
 /// The most messages that are `committing` at once.
@@ -63,21 +63,6 @@ struct InHand {
     address_hash: Option<String>,
 }
 
-/// A letter ready to leave, or the reason there is none.
-struct Written {
-    candidate: Candidate,
-    outgoing: Outgoing,
-}
-
-/// What leaves once the ledger agrees.
-struct Outgoing {
-    /// Why the person's address keeps it from leaving, whatever else holds.
-    barred: Option<&'static str>,
-    /// Where it goes, as far as that matters for the pace.
-    domain: String,
-    parcel: Result<Parcel, &'static str>,
-}
-
 /// A run in progress.
 pub(crate) struct Run<'a> {
     context: &'a Context,
@@ -104,9 +89,8 @@ pub(crate) struct Run<'a> {
     /// Too early by far: they wait in the ledger.
     put_off: Vec<(Named, DateTime<Utc>)>,
     counter: u64,
-    /// Their letters are being written, so many of them.
-    writing: JoinSet<Vec<Written>>,
-    being_written: usize,
+    /// Their letters are being written.
+    desk: Desk,
     /// Written, and not taken yet.
     ready: VecDeque<Written>,
     /// Committing.
@@ -168,8 +152,7 @@ impl<'a> Run<'a> {
             held: BTreeMap::new(),
             put_off: Vec::new(),
             counter: 0,
-            writing: JoinSet::new(),
-            being_written: 0,
+            desk: Desk::new().map_err(DeliveryError::Transport)?,
             ready: VecDeque::new(),
             in_hand: HashMap::new(),
             settle: Vec::new(),
@@ -220,7 +203,7 @@ impl<'a> Run<'a> {
         self.read_all
             && self.due.is_empty()
             && self.held.is_empty()
-            && self.being_written == 0
+            && self.desk.holds() == 0
             && self.ready.is_empty()
             && self.due_is_done()
     }
@@ -232,9 +215,9 @@ impl<'a> Run<'a> {
     fn next_turn(&mut self) -> (Turn, Vec<Outgoing>) {
         let room = (OPEN - self.in_hand.len()).min(self.left.unwrap_or(OPEN));
         let group = GROUP.min(self.ready.len()).min(self.left.unwrap_or(GROUP));
-        let more_to_come = self.being_written > 0 && self.ready.len() < GROUP && !self.in_hand.is_empty();
+        let more_to_come = self.desk.holds() > 0 && self.ready.len() < GROUP && !self.in_hand.is_empty();
         let take = if group > 0 && room >= group && !more_to_come { self.ready.len().min(room) } else { 0 };
-        let starved = (self.ready.is_empty() && self.being_written == 0) || self.left == Some(0);
+        let starved = (self.ready.is_empty() && self.desk.holds() == 0) || self.left == Some(0);
         let idle = starved && self.in_hand.is_empty();
         if take == 0 && !idle && self.put_off.len() < CHUNK {
             return (Turn::default(), Vec::new());
@@ -341,7 +324,7 @@ impl<'a> Run<'a> {
 
     /// People who are due get their letters written, on a thread of their own.
     fn begin_writing(&mut self) {
-        let ahead = self.being_written + self.ready.len();
+        let ahead = self.desk.holds() + self.ready.len();
         let wanted = AHEAD.min(self.left.unwrap_or(AHEAD)).saturating_sub(ahead);
         // In groups, as they leave.
         let count = (self.due.len() + self.held.len()).min(wanted).min(SHEAF);
@@ -352,7 +335,6 @@ impl<'a> Run<'a> {
         if group.is_empty() {
             return;
         }
-        self.being_written += group.len();
         let scribe = Scribe {
             delivery: Arc::clone(self.delivery),
             context: self.context.clone(),
@@ -361,7 +343,7 @@ impl<'a> Run<'a> {
             in_parts: self.in_parts,
             date: self.context.clock.now(),
         };
-        self.writing.spawn_blocking(move || group.into_iter().map(|person| scribe.write(person)).collect());
+        self.desk.write(scribe, group);
     }
 
     /// So many of the people who are due and may go at the pace that holds. Whoever may go soon is held; who may not is put off.
@@ -419,7 +401,7 @@ impl<'a> Run<'a> {
                 Some(report) => self.note(report),
                 None => self.ending = Some(Ending::Quiet),
             },
-            Some(written) = self.writing.join_next() => self.collect(written),
+            Some(written) = self.desk.written() => self.collect(written),
             chunk = self.people.recv(), if hungry => match chunk {
                 Some(Ok(chunk)) => self.admit(chunk).await,
                 Some(Err(diagnosis)) => self.ending = Some(Ending::Failed(DeliveryError::People(Box::new(diagnosis)))),
@@ -465,12 +447,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn collect(&mut self, written: Result<Vec<Written>, tokio::task::JoinError>) {
+    fn collect(&mut self, written: Result<Vec<Written>, JoinError>) {
         match written {
-            Ok(written) => {
-                self.being_written -= written.len();
-                self.ready.extend(written);
-            }
+            Ok(written) => self.ready.extend(written),
             Err(_) => {
                 // A letter's writing panicked.
                 let diagnosis = Diagnosis::new("letters", "a group of letters could not be written");
@@ -537,59 +516,6 @@ impl<'a> Run<'a> {
             }),
             _ => Ok(()),
         }
-    }
-}
-
-/// Writes the letters of a group.
-struct Scribe {
-    delivery: Arc<Delivery>,
-    context: Context,
-    channel: String,
-    only_to: Arc<OnlyTo>,
-    in_parts: bool,
-    date: DateTime<Utc>,
-}
-
-impl Scribe {
-    fn write(&self, person: PlannedRecipient) -> Written {
-        let message = Named { customer_id: person.customer_id.clone(), message_id: person.message_id.clone() };
-        let link = self.delivery.kind.has_way_out(self.delivery.channel).then_some(&self.context.settings.public_url);
-        let unsubscribe_url = link.and_then(Option::as_ref).map(|public_url| {
-            let (campaign, id) = (&self.delivery.campaign, person.message_id.as_str());
-            Token::url(public_url, &Token::issue(&self.context.keys, &person.customer_id, campaign, id, &self.channel))
-        });
-        let letter = self.delivery.letters.write(&person, &Stamp { unsubscribe_url, date: self.date });
-        let parcel = match (letter, self.delivery.channel) {
-            (Ok(Message::Email { subject, html, text, bytes, .. }), Channel::Email) => {
-                let letter = self.in_parts.then(|| Box::new(Letter { subject, html, text }));
-                // The envelope names the address as `To` does.
-                match person.address().and_then(mailable) {
-                    Some(to) => Ok(Parcel { message, to, body: bytes, letter }),
-                    None => Err("no_address"),
-                }
-            }
-            (Ok(Message::Webhook { body }), Channel::Webhook) => {
-                let to = person.customer_id.to_string();
-                Ok(Parcel { message, to, body: body.into_bytes(), letter: None })
-            }
-            (Ok(_), _) => Err("wrong_channel"),
-            (Err(_), _) => Err("template"),
-        };
-        let (barred, domain) = (self.barred(&person), person.address().map_or_else(String::new, domain));
-        let address_hash = person.address_hash(self.delivery.kind, &self.context.keys);
-        let PlannedRecipient { customer_id, message_id, occasion, step, variant, .. } = person;
-        let candidate = Candidate { customer_id, message_id, address_hash, occasion, step, variant };
-        Written { candidate, outgoing: Outgoing { barred, domain, parcel } }
-    }
-
-    /// Why a person's address keeps the message from leaving, whatever else holds.
-    fn barred(&self, person: &PlannedRecipient) -> Option<&'static str> {
-        let address = person.address().unwrap_or_default().trim().to_lowercase();
-        if self.delivery.channel == Channel::Email && mailable(&address).is_none() {
-            return Some("no_address");
-        }
-        // Where a note to staff may go depends on its receiver; that was looked at before the first.
-        (self.delivery.kind != Kind::Internal && !self.only_to.allows(&address)).then_some("only_to")
     }
 }
 

@@ -366,8 +366,21 @@ async fn all(way: &Way, queue: &Queue) {
 /// How `@` is written, in links and in other widths too.
 const SIGNS: [&str; 5] = ["@", "%40", "&#64;", "\u{ff20}", "\u{fe6b}"];
 
+/// The most characters of a reply that are kept.
+const LONGEST: usize = 200;
+
 /// What the other side said, fit for the ledger and the log: one line, no addresses, not too long.
 pub(crate) fn plain(reply: &str) -> String {
+    if is_plain(reply) { reply.to_owned() } else { made_plain(reply) }
+}
+
+/// Whether it is fit as it is, as most are: short, of printable ASCII with single spaces, and without what begins a sign.
+fn is_plain(reply: &str) -> bool {
+    let printable = |byte: u8| (b' '..=b'~').contains(&byte) && !matches!(byte, b'@' | b'%' | b'&');
+    reply.len() <= LONGEST && reply.bytes().all(printable) && reply.trim() == reply && !reply.contains("  ")
+}
+
+fn made_plain(reply: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     // What is taken out first cannot hide a sign: `%\0` and `40`.
     for word in reply.split_whitespace().map(|word| word.replace(char::is_control, "")) {
@@ -382,7 +395,7 @@ pub(crate) fn plain(reply: &str) -> String {
         }
         words.push("(address)".to_owned());
     }
-    let mut line: String = words.join(" ").chars().take(200).collect();
+    let mut line: String = words.join(" ").chars().take(LONGEST).collect();
     line.truncate(line.trim_end().len());
     line
 }
@@ -401,5 +414,13 @@ mod tests {
             assert_eq!(plain(&format!("550 see {written} now")), "550 see (address) now", "{written}");
         }
         assert_eq!(plain(&"x".repeat(500)).len(), 200);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_reply_that_is_fit_as_it_is_is_what_would_be_made_of_it(reply in "[ -~]{0,30}( [a-z0-9.=-]{1,12}){0,20}") {
+            let said = made_plain(&reply);
+            proptest::prop_assert!(!is_plain(&reply) || said == reply, "{reply:?}: {said:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     campaign::{FrozenPlan, Letter, PlanRow},
-    delivery::{Delivery, People, PlannedPeople, PlannedRecipient, Stamp},
+    delivery::{ADDRESS, Delivery, People, PlannedPeople, PlannedRecipient, Stamp},
     diagnosis::{Diagnose, Diagnosis, Failure},
     message::{Channel, Message, MessageError, Templates},
 };
@@ -40,7 +40,18 @@ struct Planned(Arc<FrozenPlan>);
 
 impl People for Planned {
     fn read(&self) -> Result<PlannedPeople<'_>, Diagnosis> {
-        let planned = self.0.planned().map_err(|error| error.diagnosis())?;
+        self.people(None)
+    }
+
+    fn read_addresses(&self) -> Result<PlannedPeople<'_>, Diagnosis> {
+        self.people(Some(ADDRESS))
+    }
+}
+
+impl Planned {
+    /// The plan's people; of what the templates see, only a column, where one is named.
+    fn people(&self, column: Option<&str>) -> Result<PlannedPeople<'_>, Diagnosis> {
+        let planned = self.0.planned_with(column).map_err(|error| error.diagnosis())?;
         Ok(Box::new(planned.filter_map(|row| match row {
             Ok((planned, row)) => recipient(planned, row).map(Ok),
             Err(error) => Some(Err(error.diagnosis())),

@@ -89,7 +89,7 @@ pub(crate) enum Noted {
 /// What became of a campaign's last messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Rates {
-    /// How many there were, up to as many as were asked for.
+    /// How many there were, up to as many as were asked for; not counted where nothing came back.
     pub messages: u32,
     /// To how many of them there was no such mailbox.
     pub bounced: u32,
@@ -135,8 +135,8 @@ impl Ledger {
                  and e.at > coalesce((select max(at) from plan_events where plan = ?1 and what = 'resumed'), 0)
                  and e.message_id in (select message_id from messages
                    where campaign = ?2 and state in ('accepted', 'rejected') order by at desc limit ?3))
-             select (select count(*) from (select 1 as one from messages
-                 where campaign = ?2 and state in ('accepted', 'rejected') order by at desc limit ?3) last),
+             select case when not exists (select 1 from against) then 0 else (select count(*) from (select 1 as one from messages
+                 where campaign = ?2 and state in ('accepted', 'rejected') order by at desc limit ?3) last) end,
                count(*) filter (where kind = 'bounced'), count(*) filter (where kind = 'complained')
              from against",
         )

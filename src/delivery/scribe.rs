@@ -1,0 +1,180 @@
+//! People who are due get their letters written, beside whatever else the delivery does.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::{JoinError, JoinSet},
+};
+
+use super::{
+    deliver::Context,
+    error::TransportError,
+    plan::{Delivery, PlannedRecipient, Stamp},
+    settings::OnlyTo,
+    shaping::domain,
+    transport::{Letter, Parcel},
+    unsubscribe::Token,
+};
+use crate::{
+    ledger::{Candidate, Named},
+    message::{Channel, Kind, Message, mailable},
+};
+
+/// How many groups are written at once, at most.
+const AT_ONCE: usize = 3;
+/// The priority of whoever writes, of 0 to 99; a process is born with one in the middle.
+const PRIORITY: u8 = 25;
+
+/// Where letters are written: on threads that step back behind those of the ledger and the network. Letters are written ahead; what has to be
+/// recorded, and what comes back, is waited for.
+pub(super) struct Desk {
+    /// Its threads only; nothing is driven by it. None once it is shut down.
+    threads: Option<Runtime>,
+    writing: JoinSet<Vec<Written>>,
+    holds: usize,
+}
+
+impl Desk {
+    /// An empty desk.
+    pub(super) fn new() -> Result<Self, TransportError> {
+        let threads = Builder::new_current_thread().max_blocking_threads(AT_ONCE).thread_name("letters").on_thread_start(step_back).build();
+        let threads = threads.map_err(|error| TransportError::NoWorkers(error.to_string()))?;
+        Ok(Self { threads: Some(threads), writing: JoinSet::new(), holds: 0 })
+    }
+
+    /// How many letters are being written.
+    pub(super) fn holds(&self) -> usize {
+        self.holds
+    }
+
+    /// Has the letters of a group written.
+    pub(super) fn write(&mut self, scribe: Scribe, group: Vec<PlannedRecipient>) {
+        let Some(threads) = &self.threads else { return };
+        self.holds += group.len();
+        self.writing.spawn_blocking_on(move || group.into_iter().map(|person| scribe.write(person)).collect(), threads.handle());
+    }
+
+    /// The next group that is written; none where nothing is being written. An error means that the writing panicked.
+    pub(super) async fn written(&mut self) -> Option<Result<Vec<Written>, JoinError>> {
+        let written = self.writing.join_next().await?;
+        self.holds -= written.as_ref().map_or(0, Vec::len);
+        Some(written)
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        // Whoever drops it may be in the middle of something that must not wait.
+        self.threads.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+/// Lets threads with more to do go first. Where the system does not let it, letters are written all the same.
+fn step_back() {
+    let Ok(priority) = ThreadPriorityValue::try_from(PRIORITY) else { return };
+    if let Err(error) = set_current_thread_priority(ThreadPriority::Crossplatform(priority)) {
+        tracing::debug!(%error, "letters are written with the priority of everything else");
+    }
+}
+
+/// A letter ready to leave, or the reason there is none.
+pub(super) struct Written {
+    /// The message, as the ledger is asked about it.
+    pub(super) candidate: Candidate,
+    /// What leaves.
+    pub(super) outgoing: Outgoing,
+}
+
+/// What leaves once the ledger agrees.
+pub(super) struct Outgoing {
+    /// Why the person's address keeps it from leaving, whatever else holds.
+    pub(super) barred: Option<&'static str>,
+    /// Where it goes, as far as that matters for the pace.
+    pub(super) domain: String,
+    /// The letter, or why there is none.
+    pub(super) parcel: Result<Parcel, &'static str>,
+}
+
+/// Writes letters.
+pub(super) struct Scribe {
+    /// What is delivered.
+    pub(super) delivery: Arc<Delivery>,
+    /// What the delivery works with.
+    pub(super) context: Context,
+    /// The channel's name.
+    pub(super) channel: String,
+    /// To whom letters may go.
+    pub(super) only_to: Arc<OnlyTo>,
+    /// Whether letters travel in their parts.
+    pub(super) in_parts: bool,
+    /// The `Date` of the letters.
+    pub(super) date: DateTime<Utc>,
+}
+
+impl Scribe {
+    fn write(&self, person: PlannedRecipient) -> Written {
+        let message = Named { customer_id: person.customer_id.clone(), message_id: person.message_id.clone() };
+        let link = self.delivery.kind.has_way_out(self.delivery.channel).then_some(&self.context.settings.public_url);
+        let unsubscribe_url = link.and_then(Option::as_ref).map(|public_url| {
+            let (campaign, id) = (&self.delivery.campaign, person.message_id.as_str());
+            Token::url(public_url, &Token::issue(&self.context.keys, &person.customer_id, campaign, id, &self.channel))
+        });
+        let letter = self.delivery.letters.write(&person, &Stamp { unsubscribe_url, date: self.date });
+        let parcel = match (letter, self.delivery.channel) {
+            (Ok(Message::Email { subject, html, text, bytes, .. }), Channel::Email) => {
+                let letter = self.in_parts.then(|| Box::new(Letter { subject, html, text }));
+                // The envelope names the address as `To` does.
+                match person.address().and_then(mailable) {
+                    Some(to) => Ok(Parcel { message, to, body: bytes, letter }),
+                    None => Err("no_address"),
+                }
+            }
+            (Ok(Message::Webhook { body }), Channel::Webhook) => {
+                let to = person.customer_id.to_string();
+                Ok(Parcel { message, to, body: body.into_bytes(), letter: None })
+            }
+            (Ok(_), _) => Err("wrong_channel"),
+            (Err(_), _) => Err("template"),
+        };
+        let (barred, domain) = (self.barred(&person), person.address().map_or_else(String::new, domain));
+        let address_hash = person.address_hash(self.delivery.kind, &self.context.keys);
+        let PlannedRecipient { customer_id, message_id, occasion, step, variant, .. } = person;
+        let candidate = Candidate { customer_id, message_id, address_hash, occasion, step, variant };
+        Written { candidate, outgoing: Outgoing { barred, domain, parcel } }
+    }
+
+    /// Why a person's address keeps the message from leaving, whatever else holds.
+    fn barred(&self, person: &PlannedRecipient) -> Option<&'static str> {
+        let address = person.address().unwrap_or_default().trim().to_lowercase();
+        if self.delivery.channel == Channel::Email && mailable(&address).is_none() {
+            return Some("no_address");
+        }
+        // Where a note to staff may go depends on its receiver; that was looked at before the first.
+        (self.delivery.kind != Kind::Internal && !self.only_to.allows(&address)).then_some("only_to")
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The nice value of the thread that asks (proc_pid_stat(5), field 19).
+    fn niceness() -> i32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, rest) = stat.rsplit_once(')').unwrap();
+        rest.split_whitespace().nth(16).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn whoever_writes_letters_lets_others_go_first() {
+        let desk = Desk::new().unwrap();
+        let ours = niceness();
+        let theirs = desk.threads.as_ref().unwrap().handle().spawn_blocking(niceness);
+        let theirs = desk.threads.as_ref().unwrap().block_on(theirs).unwrap();
+        assert!(theirs > ours, "{theirs} and {ours}");
+    }
+}
