@@ -20,7 +20,7 @@ use super::{
     error::{DeliveryError, TransportError},
     plan::{Delivery, PlannedRecipient},
     policy::Policy,
-    scribe::{Desk, Outgoing, Scribe, Written},
+    scribe::{Outgoing, Scribe, Scribes, Written},
     settings::OnlyTo,
     shaping::{Go, PATIENCE, Shaper, domain},
     transport::{Couriers, Outcome, Report, Way},
@@ -90,7 +90,7 @@ pub(crate) struct Run<'a> {
     put_off: Vec<(Named, DateTime<Utc>)>,
     counter: u64,
     /// Their letters are being written.
-    desk: Desk,
+    scribes: Scribes,
     /// Written, and not taken yet.
     ready: VecDeque<Written>,
     /// Committing.
@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
             held: BTreeMap::new(),
             put_off: Vec::new(),
             counter: 0,
-            desk: Desk::new().map_err(DeliveryError::Transport)?,
+            scribes: Scribes::new().map_err(DeliveryError::Transport)?,
             ready: VecDeque::new(),
             in_hand: HashMap::new(),
             settle: Vec::new(),
@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
         self.read_all
             && self.due.is_empty()
             && self.held.is_empty()
-            && self.desk.holds() == 0
+            && self.scribes.in_work() == 0
             && self.ready.is_empty()
             && self.due_is_done()
     }
@@ -215,9 +215,9 @@ impl<'a> Run<'a> {
     fn next_turn(&mut self) -> (Turn, Vec<Outgoing>) {
         let room = (OPEN - self.in_hand.len()).min(self.left.unwrap_or(OPEN));
         let group = GROUP.min(self.ready.len()).min(self.left.unwrap_or(GROUP));
-        let more_to_come = self.desk.holds() > 0 && self.ready.len() < GROUP && !self.in_hand.is_empty();
+        let more_to_come = self.scribes.in_work() > 0 && self.ready.len() < GROUP && !self.in_hand.is_empty();
         let take = if group > 0 && room >= group && !more_to_come { self.ready.len().min(room) } else { 0 };
-        let starved = (self.ready.is_empty() && self.desk.holds() == 0) || self.left == Some(0);
+        let starved = (self.ready.is_empty() && self.scribes.in_work() == 0) || self.left == Some(0);
         let idle = starved && self.in_hand.is_empty();
         if take == 0 && !idle && self.put_off.len() < CHUNK {
             return (Turn::default(), Vec::new());
@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
 
     /// People who are due get their letters written, on a thread of their own.
     fn begin_writing(&mut self) {
-        let ahead = self.desk.holds() + self.ready.len();
+        let ahead = self.scribes.in_work() + self.ready.len();
         let wanted = AHEAD.min(self.left.unwrap_or(AHEAD)).saturating_sub(ahead);
         // In groups, as they leave.
         let count = (self.due.len() + self.held.len()).min(wanted).min(SHEAF);
@@ -343,7 +343,7 @@ impl<'a> Run<'a> {
             in_parts: self.in_parts,
             date: self.context.clock.now(),
         };
-        self.desk.write(scribe, group);
+        self.scribes.write(scribe, group);
     }
 
     /// So many of the people who are due and may go at the pace that holds. Whoever may go soon is held; who may not is put off.
@@ -401,7 +401,7 @@ impl<'a> Run<'a> {
                 Some(report) => self.note(report),
                 None => self.ending = Some(Ending::Quiet),
             },
-            Some(written) = self.desk.written() => self.collect(written),
+            Some(written) = self.scribes.written() => self.collect(written),
             chunk = self.people.recv(), if hungry => match chunk {
                 Some(Ok(chunk)) => self.admit(chunk).await,
                 Some(Err(diagnosis)) => self.ending = Some(Ending::Failed(DeliveryError::People(Box::new(diagnosis)))),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime},
     task::{JoinError, JoinSet},
 };
 
@@ -28,47 +28,47 @@ const AT_ONCE: usize = 3;
 /// The priority of whoever writes, of 0 to 99; a process is born with one in the middle.
 const PRIORITY: u8 = 25;
 
-/// Where letters are written: on threads that step back behind those of the ledger and the network. Letters are written ahead; what has to be
-/// recorded, and what comes back, is waited for.
-pub(super) struct Desk {
-    /// Its threads only; nothing is driven by it. None once it is shut down.
-    threads: Option<Runtime>,
+/// Those who write, on threads that step back behind those of the ledger and the network. Letters are written ahead; what has to be recorded,
+/// and what comes back, is waited for.
+pub(super) struct Scribes {
+    threads: Handle,
+    /// Whose threads they are; nothing else is driven by it. None once it is shut down.
+    runtime: Option<Runtime>,
     writing: JoinSet<Vec<Written>>,
-    holds: usize,
+    in_work: usize,
 }
 
-impl Desk {
-    /// An empty desk.
+impl Scribes {
+    /// With nothing to write.
     pub(super) fn new() -> Result<Self, TransportError> {
-        let threads = Builder::new_current_thread().max_blocking_threads(AT_ONCE).thread_name("letters").on_thread_start(step_back).build();
-        let threads = threads.map_err(|error| TransportError::NoWorkers(error.to_string()))?;
-        Ok(Self { threads: Some(threads), writing: JoinSet::new(), holds: 0 })
+        let runtime = Builder::new_current_thread().max_blocking_threads(AT_ONCE).thread_name("letters").on_thread_start(step_back).build();
+        let runtime = runtime.map_err(|error| TransportError::NoWorkers(error.to_string()))?;
+        Ok(Self { threads: runtime.handle().clone(), runtime: Some(runtime), writing: JoinSet::new(), in_work: 0 })
     }
 
     /// How many letters are being written.
-    pub(super) fn holds(&self) -> usize {
-        self.holds
+    pub(super) fn in_work(&self) -> usize {
+        self.in_work
     }
 
     /// Has the letters of a group written.
     pub(super) fn write(&mut self, scribe: Scribe, group: Vec<PlannedRecipient>) {
-        let Some(threads) = &self.threads else { return };
-        self.holds += group.len();
-        self.writing.spawn_blocking_on(move || group.into_iter().map(|person| scribe.write(person)).collect(), threads.handle());
+        self.in_work += group.len();
+        self.writing.spawn_blocking_on(move || group.into_iter().map(|person| scribe.write(person)).collect(), &self.threads);
     }
 
     /// The next group that is written; none where nothing is being written. An error means that the writing panicked.
     pub(super) async fn written(&mut self) -> Option<Result<Vec<Written>, JoinError>> {
         let written = self.writing.join_next().await?;
-        self.holds -= written.as_ref().map_or(0, Vec::len);
+        self.in_work -= written.as_ref().map_or(0, Vec::len);
         Some(written)
     }
 }
 
-impl Drop for Desk {
+impl Drop for Scribes {
     fn drop(&mut self) {
         // Whoever drops it may be in the middle of something that must not wait.
-        self.threads.take().into_iter().for_each(Runtime::shutdown_background);
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }
 
@@ -171,10 +171,9 @@ mod tests {
 
     #[test]
     fn whoever_writes_letters_lets_others_go_first() {
-        let desk = Desk::new().unwrap();
+        let scribes = Scribes::new().unwrap();
+        let theirs = scribes.threads.block_on(scribes.threads.spawn_blocking(niceness)).unwrap();
         let ours = niceness();
-        let theirs = desk.threads.as_ref().unwrap().handle().spawn_blocking(niceness);
-        let theirs = desk.threads.as_ref().unwrap().block_on(theirs).unwrap();
         assert!(theirs > ours, "{theirs} and {ours}");
     }
 }

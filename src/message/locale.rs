@@ -1,11 +1,7 @@
 //! How a reader writes dates, numbers and money. The letter keeps its own language; the order of day and month, the decimal mark
 //! and the place of the currency sign are the reader's. Data: glibc's locales, as `pure-rust-locales` carries them.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::{LazyLock, Mutex, PoisonError},
-};
+use std::borrow::Cow;
 
 use chrono::{Datelike, Locale, NaiveDate};
 use pure_rust_locales::locale_match;
@@ -54,21 +50,8 @@ pub(crate) fn find(tag: &str) -> Option<Locale> {
     })
 }
 
-/// Names looked for before. There are some hundred locales to compare each with, and people of few.
-static NAMED: LazyLock<Mutex<HashMap<Box<str>, Option<Locale>>>> = LazyLock::new(Mutex::default);
-/// How many of them are kept; the people's data may hold any number.
-const KEPT: usize = 1_000;
-
 fn named(name: &str) -> Option<Locale> {
-    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(found) = named.get(name) {
-        return *found;
-    }
-    let found = Locale::try_from(name).ok();
-    if named.len() < KEPT {
-        named.insert(name.into(), found);
-    }
-    found
+    Locale::try_from(name).ok()
 }
 
 /// The language of a tag: `de` of `de-AT`.
