@@ -10,6 +10,7 @@
 //! | `deliver` | from an approved plan to its account |
 //! | `run` | one turn of the ledger after another, until nobody is due |
 //! | `scribe` | letters are written ahead of those that leave |
+//! | `threads` | whose threads give way to whose |
 //! | `status` | enhanced status codes, and which mean that an address is dead |
 //! | `twins` | two people of a plan with one address |
 //! | `shaping/` | at what pace mail leaves, and who is left alone for a while |
@@ -48,6 +49,7 @@ mod shaping;
 mod smtp;
 mod state;
 mod status;
+mod threads;
 mod transport;
 mod twins;
 mod unsubscribe;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     task::{JoinError, JoinSet},
@@ -15,6 +14,7 @@ use super::{
     plan::{Delivery, PlannedRecipient, Stamp},
     settings::OnlyTo,
     shaping::domain,
+    threads::step_back,
     transport::{Letter, Parcel},
     unsubscribe::Token,
 };
@@ -25,8 +25,6 @@ use crate::{
 
 /// How many groups are written at once, at most.
 const AT_ONCE: usize = 3;
-/// The priority of whoever writes, of 0 to 99; a process is born with one in the middle.
-const PRIORITY: u8 = 25;
 
 /// Those who write, on threads that step back behind those of the ledger and the network. Letters are written ahead; what has to be recorded,
 /// and what comes back, is waited for.
@@ -69,14 +67,6 @@ impl Drop for Scribes {
     fn drop(&mut self) {
         // Whoever drops it may be in the middle of something that must not wait.
         self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
-    }
-}
-
-/// Lets threads with more to do go first. Where the system does not let it, letters are written all the same.
-fn step_back() {
-    let Ok(priority) = ThreadPriorityValue::try_from(PRIORITY) else { return };
-    if let Err(error) = set_current_thread_priority(ThreadPriority::Crossplatform(priority)) {
-        tracing::debug!(%error, "letters are written with the priority of everything else");
     }
 }
 
@@ -160,20 +150,13 @@ impl Scribe {
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    /// The nice value of the thread that asks (proc_pid_stat(5), field 19).
-    fn niceness() -> i32 {
-        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        let (_, rest) = stat.rsplit_once(')').unwrap();
-        rest.split_whitespace().nth(16).unwrap().parse().unwrap()
-    }
+    use super::{super::threads::manners, *};
 
     #[test]
     fn whoever_writes_letters_lets_others_go_first() {
         let scribes = Scribes::new().unwrap();
-        let theirs = scribes.threads.block_on(scribes.threads.spawn_blocking(niceness)).unwrap();
-        let ours = niceness();
+        let (theirs, _) = scribes.threads.block_on(scribes.threads.spawn_blocking(manners)).unwrap();
+        let (ours, _) = manners();
         assert!(theirs > ours, "{theirs} and {ours}");
     }
 }

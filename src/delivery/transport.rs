@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{api::Courier, error::TransportError, outbox::Outbox, smtp::Relay, webhook::Receiver};
+use super::{api::Courier, error::TransportError, outbox::Outbox, smtp::Relay, threads::interrupt_nobody, webhook::Receiver};
 use crate::ledger::{Lease, Named};
 
 /// A finished message on its way to a transport.
@@ -276,6 +276,7 @@ impl Couriers {
         let queue = Queue { parcels: Arc::new(Mutex::new(waiting)), board: Arc::clone(&board), stop: stop.clone(), lease: lease.clone() };
         let (way, end) = (way.clone(), gone.clone());
         let work = move || {
+            interrupt_nobody();
             let worked = Builder::new_current_thread().enable_all().build().map(|runtime| {
                 runtime.block_on(async {
                     tokio::select! {
