@@ -146,7 +146,7 @@ struct Shop {
 impl Shop {
     /// None where this machine has no such database.
     fn open(setting: Setting) -> Option<Self> {
-        let mut folder = Folder::practice(2_500);
+        let mut folder = Folder::practice(1_200);
         let server = match setting {
             Setting::File => None,
             Setting::Database(_) => Some(Server::postgres()?),

@@ -12,8 +12,8 @@ use lettre::{
         Error,
         authentication::{Credentials, Mechanism},
         client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters},
-        commands::{Data, Ehlo, Mail, Quit, Rcpt, Rset},
-        extension::{ClientId, MailBodyParameter, MailParameter},
+        commands::{Ehlo, Quit, Rset},
+        extension::ClientId,
         response::Response,
     },
 };
@@ -101,6 +101,38 @@ pub(crate) struct Letter {
     pub(crate) to: Address,
     /// Dot-stuffed, with its final dot.
     pub(crate) wire: String,
+}
+
+/// MAIL, RCPT and DATA for a letter, in one text.
+struct Envelope {
+    text: String,
+    /// Where RCPT begins, and where DATA does.
+    ends: [usize; 2],
+}
+
+impl Envelope {
+    /// For a letter with the parameters of its MAIL (RFC 5321, 4.1.2). Put together here, because the library's commands are written piece by
+    /// piece; a test holds the two together.
+    fn new(letter: &Letter, parameters: &[&str]) -> Self {
+        let (from, to): (&str, &str) = (letter.from.as_ref(), letter.to.as_ref());
+        let mut text = String::with_capacity(from.len() + to.len() + 80);
+        let mut add = |pieces: &[&str]| {
+            pieces.iter().for_each(|piece| text.push_str(piece));
+            text.len()
+        };
+        add(&["MAIL FROM:<", from, ">"]);
+        parameters.iter().for_each(|parameter| _ = add(&[" ", parameter]));
+        let mail = add(&["\r\n"]);
+        let rcpt = add(&["RCPT TO:<", to, ">\r\n"]);
+        add(&["DATA\r\n"]);
+        Self { text, ends: [mail, rcpt] }
+    }
+
+    /// Each command by itself.
+    fn commands(&self) -> [&str; 3] {
+        let [mail, rcpt] = self.ends;
+        [&self.text[..mail], &self.text[mail..rcpt], &self.text[rcpt..]]
+    }
 }
 
 /// An open connection.
@@ -208,15 +240,15 @@ impl Connection {
     ///
     /// `Err` means that the connection is of no use any more, and says whether the letter may have arrived.
     pub(crate) async fn send(&mut self, letter: &Letter, next: Option<&Letter>) -> Result<Attempt, Lost> {
-        let (mail, rcpt) = match self.envelope(letter) {
+        let envelope = match self.envelope(letter) {
             Ok(envelope) => envelope,
             Err(reason) => return Ok(Attempt::Answered(Outcome::Rejected { reason, reply: None, dead: false })),
         };
         passing("smtp.envelope.begin", Phase::Mail)?;
         self.messages += 1;
         let refusal = match self.pipelining {
-            true => self.ask_at_once(&mail, &rcpt).await?,
-            false => self.ask_in_turn(mail, rcpt).await?,
+            true => self.ask_at_once(envelope.text).await?,
+            false => self.ask_in_turn(&envelope).await?,
         };
         match refusal {
             Some((Phase::Mail, reply)) if reply.code >= 500 && reply.code != 552 => Ok(Attempt::SenderRefused(reply.said())),
@@ -239,30 +271,29 @@ impl Connection {
         self.announced.is_some()
     }
 
-    /// MAIL and RCPT for a letter, or why this relay cannot carry it.
-    fn envelope(&self, letter: &Letter) -> Result<(String, String), &'static str> {
+    /// The envelope of a letter, or why this relay cannot carry it.
+    fn envelope(&self, letter: &Letter) -> Result<Envelope, &'static str> {
         let mut parameters = Vec::new();
         if !letter.wire.is_ascii() {
             if !self.eight_bit {
                 return Err("relay_lacks_8bitmime");
             }
-            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+            parameters.push("BODY=8BITMIME");
         }
         if !(letter.from.as_ref() as &str).is_ascii() || !(letter.to.as_ref() as &str).is_ascii() {
             if !self.international {
                 return Err("relay_lacks_smtputf8");
             }
-            parameters.push(MailParameter::SmtpUtfEight);
+            parameters.push("SMTPUTF8");
         }
-        Ok((Mail::new(Some(letter.from.clone()), parameters).to_string(), Rcpt::new(letter.to.clone(), Vec::new()).to_string()))
+        Ok(Envelope::new(letter, &parameters))
     }
 
     /// MAIL, RCPT and DATA in one write (RFC 2920), and every reply looked at. `None`: the relay waits for the message.
-    async fn ask_at_once(&mut self, mail: &str, rcpt: &str) -> Result<Option<(Phase, Reply)>, Lost> {
+    async fn ask_at_once(&mut self, asked: String) -> Result<Option<(Phase, Reply)>, Lost> {
         let limit = self.timeouts.command;
         let before = |answer, phase| Reply::read(answer, phase, || false);
         let forget = |answer| forgotten(&before(answer, Phase::Mail)?);
-        let asked = format!("{mail}{rcpt}{Data}");
         let first = match self.announced.take() {
             Some(announced) if announced == asked => within(limit, Phase::Mail, self.session.read_response()).await?,
             Some(_) => {
@@ -293,13 +324,14 @@ impl Connection {
     }
 
     /// MAIL, RCPT and DATA one after the other. `None`: the relay waits for the message.
-    async fn ask_in_turn(&mut self, mail: String, rcpt: String) -> Result<Option<(Phase, Reply)>, Lost> {
+    async fn ask_in_turn(&mut self, envelope: &Envelope) -> Result<Option<(Phase, Reply)>, Lost> {
         let limit = self.timeouts.command;
         if self.unfinished {
             forgotten(&Reply::read(within(limit, Phase::Mail, self.session.command(Rset)).await?, Phase::Mail, || false)?)?;
         }
         self.unfinished = true;
-        let steps = [(Phase::Mail, mail, limit), (Phase::Recipient, rcpt, limit), (Phase::Data, Data.to_string(), self.timeouts.data)];
+        let [mail, rcpt, data] = envelope.commands();
+        let steps = [(Phase::Mail, mail, limit), (Phase::Recipient, rcpt, limit), (Phase::Data, data, self.timeouts.data)];
         for (phase, command, limit) in steps {
             let reply = Reply::read(within(limit, phase, self.session.command(command)).await?, phase, || false)?;
             if !reply.is_positive() {
@@ -310,14 +342,13 @@ impl Connection {
     }
 
     /// The message and its final dot in one write, and the relay's word for it. The envelope of the next may ride along (RFC 2920, 3.1).
-    async fn hand_over(&mut self, wire: &str, next: Option<(String, String)>) -> Result<Reply, Lost> {
+    async fn hand_over(&mut self, wire: &str, next: Option<Envelope>) -> Result<Reply, Lost> {
         let before = self.gauge.written();
         let gauge = Arc::clone(&self.gauge);
         let begun = move || gauge.written() > before;
         self.gauge.carries_a_message();
         let answer = match next {
-            Some((mail, rcpt)) => {
-                let asked = format!("{mail}{rcpt}{Data}");
+            Some(Envelope { text: asked, .. }) => {
                 let group = [wire, &asked].concat();
                 self.announced = Some(asked);
                 timeout(self.timeouts.message, self.session.command(group)).await
@@ -379,4 +410,29 @@ async fn within(
     answer: impl Future<Output = Result<Response, Error>>,
 ) -> Result<Result<Response, Error>, Lost> {
     timeout(limit, answer).await.map_err(|_| Lost { phase, begun: false, reason: "no answer in time".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use lettre::transport::smtp::{
+        commands::{Data, Mail, Rcpt},
+        extension::{MailBodyParameter, MailParameter},
+    };
+
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_the_commands_the_library_would_send() {
+        let address = |text: &str| text.parse::<Address>().unwrap();
+        let (from, to) = (address("b=1.c@shop.example"), address("jürgen@bücher.example"));
+        let letter = Letter { from: from.clone(), to: to.clone(), wire: String::new() };
+        let known = [MailParameter::Body(MailBodyParameter::EightBitMime), MailParameter::SmtpUtfEight];
+        for (theirs, ours) in [(&known[..0], &[][..]), (&known[..1], &["BODY=8BITMIME"]), (&known[..], &["BODY=8BITMIME", "SMTPUTF8"])] {
+            let mail = Mail::new(Some(from.clone()), theirs.to_vec()).to_string();
+            let commands = [mail, Rcpt::new(to.clone(), Vec::new()).to_string(), Data.to_string()];
+            let envelope = Envelope::new(&letter, ours);
+            assert_eq!(envelope.commands(), commands.each_ref().map(String::as_str));
+            assert_eq!(envelope.text, commands.concat());
+        }
+    }
 }

@@ -235,8 +235,12 @@ fn step(
     let width = statement.column_count();
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
-        let cells = place.map(|place| Ok(Cell::Integer(place))).into_iter().chain((0..width).map(|column| row.get(column)));
-        if !more(Row::File { names: Arc::clone(names), cells: cells.collect::<rusqlite::Result<_>>()? }) {
+        let mut cells = Vec::with_capacity(names.len());
+        cells.extend(place.map(Cell::Integer));
+        for column in 0..width {
+            cells.push(row.get(column)?);
+        }
+        if !more(Row::File { names: Arc::clone(names), cells: cells.into() }) {
             break;
         }
     }
