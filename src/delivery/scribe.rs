@@ -150,13 +150,13 @@ impl Scribe {
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    use super::{super::threads::manners, *};
+    use super::{super::threads::niceness, *};
 
     #[test]
     fn whoever_writes_letters_lets_others_go_first() {
         let scribes = Scribes::new().unwrap();
-        let (theirs, _) = scribes.threads.block_on(scribes.threads.spawn_blocking(manners)).unwrap();
-        let (ours, _) = manners();
+        let theirs = scribes.threads.block_on(scribes.threads.spawn_blocking(niceness)).unwrap();
+        let ours = niceness();
         assert!(theirs > ours, "{theirs} and {ours}");
     }
 }

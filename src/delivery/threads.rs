@@ -1,13 +1,13 @@
 //! How the threads of a delivery give way to each other, where there are fewer processors than threads with something to do.
 
-use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
+use thread_priority::{Error, ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 
-/// The priority of whoever steps back, of 0 to 99; a process is born with one in the middle.
-const BEHIND: u8 = 25;
+/// How much nicer than the rest whoever steps back is.
+const STEP: i32 = 9;
 
 /// Lets threads with more to do go before this one. Where the system does not let it, it works all the same.
 pub(super) fn step_back() {
-    told(set_current_thread_priority(priority(BEHIND)));
+    told(set_current_thread_priority(as_nice_as(niceness() + STEP)));
 }
 
 /// Lets whoever is at work finish before this thread goes on. One that is woken for every reply, and interrupts the relay that is about to write
@@ -17,50 +17,70 @@ pub(super) fn interrupt_nobody() {
     use thread_priority::{
         NormalThreadSchedulePolicy::Batch, ThreadSchedulePolicy::Normal, set_thread_priority_and_policy, thread_native_id,
     };
-    /// What a process is born with.
-    const BORN_WITH: u8 = 47;
-    told(set_thread_priority_and_policy(thread_native_id(), priority(BORN_WITH), Normal(Batch)));
+    told(set_thread_priority_and_policy(thread_native_id(), as_nice_as(niceness()), Normal(Batch)));
 }
 
 /// Other systems know no such thing.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn interrupt_nobody() {}
 
-fn priority(value: u8) -> ThreadPriority {
-    ThreadPriorityValue::try_from(value).map_or(ThreadPriority::Min, ThreadPriority::Crossplatform)
+/// The nice value of this thread (proc_pid_stat(5), field 19); what a process is born with, where nobody says.
+pub(super) fn niceness() -> i32 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
+    // The name before may hold spaces.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    fields.split_whitespace().nth(16).and_then(|nice| nice.parse().ok()).unwrap_or_default()
 }
 
-fn told(set: Result<(), thread_priority::Error>) {
+/// The priority, of 0 to 99, that stands for a nice value from -20 to 19.
+fn as_nice_as(nice: i32) -> ThreadPriority {
+    let priority = (99 * (37 - 2 * nice)).div_euclid(78).clamp(0, 99);
+    let priority = u8::try_from(priority).ok().and_then(|priority| ThreadPriorityValue::try_from(priority).ok());
+    priority.map_or(ThreadPriority::Min, ThreadPriority::Crossplatform)
+}
+
+fn told(set: Result<(), Error>) {
     if let Err(error) = set {
         tracing::debug!(%error, "a thread keeps the priority of everything else");
     }
 }
 
-/// The nice value and the policy of the thread that asks (proc_pid_stat(5), fields 19 and 41).
-#[cfg(target_os = "linux")]
-#[cfg(test)]
-pub(super) fn manners() -> (i32, i32) {
-    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-    let (_, rest) = stat.rsplit_once(')').unwrap();
-    let mut fields = rest.split_whitespace().map(|field| field.parse().unwrap_or_default());
-    (fields.nth(16).unwrap(), fields.nth(21).unwrap())
-}
-
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
+    use thread_priority::{NormalThreadSchedulePolicy::Batch, ThreadSchedulePolicy, thread_schedule_policy};
+
     use super::*;
 
-    #[test]
-    fn whoever_interrupts_nobody_is_as_nice_as_before() {
-        const SCHED_BATCH: i32 = 3;
-        let after = |first: fn()| {
-            std::thread::spawn(move || {
-                first();
-                manners()
-            })
+    /// How nice a thread is that did something first, and by which policy it is scheduled.
+    fn after(first: impl Fn() + Send + 'static) -> (i32, ThreadSchedulePolicy) {
+        let manners = move || {
+            first();
+            (niceness(), thread_schedule_policy().unwrap())
         };
-        let (nice, _) = after(|| {}).join().unwrap();
-        assert_eq!(after(interrupt_nobody).join().unwrap(), (nice, SCHED_BATCH));
+        std::thread::spawn(manners).join().unwrap()
+    }
+
+    #[test]
+    fn whoever_steps_back_is_nicer_and_whoever_interrupts_nobody_is_as_nice_as_before() {
+        let (nice, policy) = after(|| {});
+        assert_eq!(after(step_back), ((nice + STEP).min(19), policy));
+        assert_eq!(after(interrupt_nobody), (nice, ThreadSchedulePolicy::Normal(Batch)));
+        // Nobody who is nice already becomes less so.
+        let (nicer, _) = after(|| told(set_current_thread_priority(as_nice_as(15))));
+        let twice = after(|| {
+            told(set_current_thread_priority(as_nice_as(15)));
+            interrupt_nobody();
+            step_back();
+        });
+        assert_eq!((nicer, twice.0), (15, 19));
+    }
+
+    #[test]
+    fn every_nice_value_has_its_priority() {
+        for nice in -20..20 {
+            assert_eq!(as_nice_as(nice).to_posix(ThreadSchedulePolicy::Normal(Batch)).unwrap(), nice);
+        }
+        assert_eq!(as_nice_as(40).to_posix(ThreadSchedulePolicy::Normal(Batch)).unwrap(), 19);
     }
 }
