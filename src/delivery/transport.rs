@@ -258,6 +258,18 @@ impl Board {
     }
 }
 
+/// The end of the workers' thread, whichever way it comes: nobody waits for a report of theirs any more.
+struct End<'q>(&'q Queue);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.closed(TransportError::Broken);
+        }
+        self.0.board.close();
+    }
+}
+
 /// The workers of one delivery, on a thread of their own: they go on while the ledger waits for its disk. Dropping it ends them at once.
 #[derive(Debug)]
 pub(crate) struct Couriers {
@@ -276,6 +288,7 @@ impl Couriers {
         let queue = Queue { parcels: Arc::new(Mutex::new(waiting)), board: Arc::clone(&board), stop: stop.clone(), lease: lease.clone() };
         let (way, end) = (way.clone(), gone.clone());
         let work = move || {
+            let _end = End(&queue);
             interrupt_nobody();
             let worked = Builder::new_current_thread().enable_all().build().map(|runtime| {
                 runtime.block_on(async {
@@ -288,7 +301,6 @@ impl Couriers {
             if let Err(error) = worked {
                 queue.closed(TransportError::NoWorkers(error.to_string()));
             }
-            queue.board.close();
         };
         let thread = std::thread::Builder::new().name("couriers".to_owned()).spawn(work);
         let thread = thread.map_err(|error| {
@@ -404,6 +416,7 @@ fn made_plain(reply: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::fixture;
 
     #[test]
     fn a_reply_keeps_its_sense_and_loses_its_addresses() {
@@ -415,6 +428,23 @@ mod tests {
             assert_eq!(plain(&format!("550 see {written} now")), "550 see (address) now", "{written}");
         }
         assert_eq!(plain(&"x".repeat(500)).len(), 200);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_workers_whose_thread_broke() {
+        let (_parcels, waiting) = mpsc::channel(1);
+        let root = tempfile::tempdir().unwrap();
+        let lease = fixture::open(root.path()).await.join(chrono::Utc::now()).await.unwrap();
+        let queue = Queue { parcels: Arc::new(Mutex::new(waiting)), board: Arc::default(), stop: CancellationToken::new(), lease };
+        let theirs = queue.clone();
+        let broken = std::thread::spawn(move || {
+            let _end = End(&theirs);
+            panic!("as a bug would");
+        });
+        assert!(broken.join().is_err() && queue.is_stopping());
+        queue.board.fill(2).await;
+        assert!(matches!(queue.board.take(), Some(Report::Closed(TransportError::Broken))));
+        assert!(queue.board.take().is_none() && queue.board.posted().last);
     }
 
     proptest::proptest! {
