@@ -12,7 +12,7 @@ use super::{
     CustomerId, Ledger, LedgerError, instant, micros,
     store::{Write, query, query_as},
 };
-use crate::{message::is_known_domain, secret::Keys};
+use crate::secret::Keys;
 
 /// Why somebody is not written to any more, as the ledger writes it.
 pub const REASONS: [&str; 6] = ["unsubscribed", "complaint", "hard_bounce", "soft_bounces", "manual", "imported"];
@@ -25,13 +25,10 @@ const CHUNK: usize = 2_000;
 #[must_use]
 pub fn address_hash(keys: &Keys, address: &str) -> String {
     let address = address.trim().to_lowercase();
-    let ascii =
-        address.rsplit_once('@').filter(|(_, domain)| !is_known_domain(domain)).and_then(|(local, domain)| {
-            match url::Host::parse(domain) {
-                Ok(url::Host::Domain(domain)) => Some(format!("{local}@{domain}")),
-                _ => None,
-            }
-        });
+    let ascii = address.rsplit_once('@').and_then(|(local, domain)| match url::Host::parse(domain) {
+        Ok(url::Host::Domain(ascii)) if ascii != domain => Some(format!("{local}@{ascii}")),
+        _ => None,
+    });
     hex::encode(keys.mac("address", &[ascii.unwrap_or(address).as_bytes()]))
 }
 

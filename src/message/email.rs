@@ -41,7 +41,7 @@ fn is_plain(local: &str, domain: &str) -> bool {
 }
 
 /// Whether a domain is surely one, and written as servers know it: no other spelling of it, and no number of a machine.
-pub(crate) fn is_known_domain(domain: &str) -> bool {
+pub(super) fn is_known_domain(domain: &str) -> bool {
     let lower = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let label = |label: &str| {
         let bytes = label.as_bytes();

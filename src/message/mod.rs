@@ -39,7 +39,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use brand::Brand;
-pub(crate) use email::is_known_domain;
 pub use email::mailable;
 pub use error::MessageError;
 pub use filters::usable_link;
